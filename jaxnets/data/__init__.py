@@ -1,0 +1,1 @@
+"""Where batches come from: files and generators go in, `jax.Array`s leave."""

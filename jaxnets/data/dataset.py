@@ -1,0 +1,308 @@
+"""One small protocol for a data set, whatever it comes from.
+
+A `Dataset` has three splits of columns and says what may stand in each column. It is
+checked on the host before the first step, because a device never complains: JAX clamps
+an index that is out of range, label -1 is the last class, and the one-hot code of a bad
+label gives a loss of 0.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Something is wrong with the data; the message names what and where."""
+
+
+class Column(Protocol):
+    """One feature of every example: an array, a memory map, or files read when asked.
+
+    A NumPy array is one. So is any object with a length that answers an array of
+    positions with an array of rows; it is then read batch by batch.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """What may stand in a column.
+
+    Attributes:
+        shape: Of one example, without the batch axis; None for an axis that varies.
+        dtype: NumPy's name for the type.
+        low: The smallest value allowed, if there is one.
+        high: The largest value allowed, itself included, if there is one.
+        classes: The name of each integer from 0, for labels and tokens.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str
+    low: float | None = None
+    high: float | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Examples, column by column, along one leading axis.
+
+    Attributes:
+        columns: Feature name to its rows.
+        ids: What the source calls each example, where it does; must not repeat.
+    """
+
+    columns: Mapping[str, Column]
+    ids: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return min((len(column) for column in self.columns.values()), default=0)
+
+    def take(self, index: np.ndarray) -> "Split":
+        """The examples at these positions, in this order."""
+        columns = {name: _Rows.of(column, index) for name, column in self.columns.items()}
+        ids = None if self.ids is None else [self.ids[i] for i in index]
+        return Split(columns, ids)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A SHA-256 of everything that the columns in memory hold, and of the ids."""
+        sha = hashlib.sha256()
+        for name in sorted(self.columns):
+            column = self.columns[name]
+            sha.update(f"{name} {len(column)} ".encode())
+            if isinstance(column, np.ndarray):
+                sha.update(f"{column.dtype} {column.shape} ".encode())
+                sha.update(np.ascontiguousarray(column).data)
+        sha.update("\0".join(self.ids or ()).encode())
+        return sha.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """Some rows of a column that is not in memory."""
+
+    column: Column
+    index: np.ndarray
+
+    @staticmethod
+    def of(column: Column, index: np.ndarray) -> Column:
+        if isinstance(column, np.ndarray) and not isinstance(column, np.memmap):
+            return column[index]
+        return _Rows(column, index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: Any, /) -> np.ndarray:
+        return self.column[self.index[index]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Train, validation and test, and what each column means.
+
+    Early stopping, schedules and sweeps see validation; test is scored once.
+
+    Attributes:
+        name: As the command line knows it.
+        features: Column name to what may stand in it.
+        train: What gradients are taken of.
+        validation: What choices are made on.
+        test: What is reported.
+        mean: Of each image channel over the training split, on the scale [0, 1].
+        std: Standard deviation likewise.
+    """
+
+    name: str
+    features: Mapping[str, Feature]
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the labels."""
+        return self.features["label"].classes
+
+    @property
+    def digest(self) -> str:
+        """A SHA-256 over the three splits: another one is another data set."""
+        parts = (f"{name} {split.digest}" for name, split in self.splits.items())
+        return hashlib.sha256(" ".join((self.name, *parts)).encode()).hexdigest()
+
+
+def checked(dataset: Dataset, *, batch_size: int | None = None) -> Dataset:
+    """The same data set, once nothing wrong was found in it.
+
+    Columns in memory are read whole. A column read from files is checked as it is read.
+
+    Args:
+        dataset: What to look through.
+        batch_size: Also refuse a training split smaller than this.
+
+    Raises:
+        DataError: If a split is empty or smaller than a batch, an id repeats within a
+            split or across two, columns differ in length, or a value has another shape
+            or type, is NaN or infinite, or lies outside its allowed range. The message
+            names the data set, split, position, value and range.
+    """
+    owner: dict[str, str] = {}
+    for split_name, split in dataset.splits.items():
+        where = f"{dataset.name}, {split_name}"
+        lengths = {name: len(column) for name, column in split.columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise DataError(f"{where}: the columns differ in length: {lengths}")
+        if not len(split):
+            raise DataError(f"{where}: there is no example in it")
+        if set(lengths) != set(dataset.features):
+            raise DataError(
+                f"{where}: has columns {sorted(lengths)}, but features "
+                f"{sorted(dataset.features)} are described"
+            )
+        for identity in split.ids or ():
+            if identity in owner:
+                raise DataError(
+                    f"{where}: the id {identity!r} is there twice (first in "
+                    f"{owner[identity]})"
+                )
+            owner[identity] = split_name
+        for name, feature in dataset.features.items():
+            column = split.columns[name]
+            if isinstance(column, np.ndarray):
+                check_rows(column, feature, f"{where}, {name}")
+    if batch_size is not None and batch_size > len(dataset.train):
+        raise DataError(
+            f"{dataset.name}: a batch of {batch_size} does not fit into "
+            f"{len(dataset.train)} training examples: use a smaller --batch-size"
+        )
+    return dataset
+
+
+def check_rows(
+    rows: np.ndarray,
+    feature: Feature,
+    where: str,
+    index: Sequence[int] | np.ndarray | None = None,
+) -> None:
+    """Raises if `rows` holds anything that `feature` does not allow.
+
+    Args:
+        rows: Examples along the first axis.
+        feature: What is allowed.
+        where: Names the place in the message.
+        index: What the message calls each row; its position by default.
+
+    Raises:
+        DataError: Naming the first bad value, how many there are, and what is allowed.
+    """
+    expected = (None, *feature.shape)
+    if rows.ndim != len(expected) or any(
+        want not in (None, have) for want, have in zip(expected, rows.shape, strict=True)
+    ):
+        raise DataError(
+            f"{where}: one example has shape {rows.shape[1:]}, expected {feature.shape}"
+        )
+    wanted = np.dtype(feature.dtype)
+    if np.issubdtype(wanted, np.integer) and np.issubdtype(rows.dtype, np.floating):
+        _report(rows, ~np.isfinite(rows), where, index, "is not a number")
+        _report(rows, rows != np.floor(rows), where, index, "is not a whole number")
+    elif not np.can_cast(rows.dtype, wanted, "same_kind"):
+        raise DataError(f"{where}: holds {rows.dtype}, expected {wanted}")
+    if np.issubdtype(rows.dtype, np.floating):
+        _report(rows, ~np.isfinite(rows), where, index, "is not a finite number")
+    limits = np.iinfo(rows.dtype) if np.issubdtype(rows.dtype, np.integer) else None
+    low, high = feature.low, feature.high
+    allowed = f"is outside the allowed range {low} to {high}"
+    if low is not None and (limits is None or low > limits.min):
+        _report(rows, rows < low, where, index, allowed)
+    if high is not None and (limits is None or high < limits.max):
+        _report(rows, rows > high, where, index, allowed)
+
+
+def _report(
+    rows: np.ndarray,
+    bad: np.ndarray,
+    where: str,
+    index: Sequence[int] | np.ndarray | None,
+    what: str,
+) -> None:
+    if not bad.any():
+        return
+    first = tuple(int(i) for i in np.argwhere(bad)[0])
+    name = first[0] if index is None else index[first[0]]
+    inside = f" at {first[1:]}" if len(first) > 1 else ""
+    count = int(bad.reshape(len(rows), -1).any(axis=1).sum())
+    raise DataError(
+        f"{where}: the value {rows[first].item()!r} of example {name}{inside} {what} "
+        f"({count} of {len(rows)} examples)"
+    )
+
+
+def carved(
+    labels: np.ndarray, fraction: float, *, salt: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions to keep and positions to hold out, stratified by label.
+
+    Decided by a hash of each position, so it needs no generator and never changes: in
+    every class, the rows with the smallest hashes are held out.
+
+    Args:
+        labels: One integer an example.
+        fraction: Share of every class to hold out, rounded to whole examples.
+        salt: Another salt, another choice; the data set's name, say.
+
+    Returns:
+        Kept and held-out positions, each in ascending order.
+    """
+    ranks = np.array(
+        [
+            int.from_bytes(
+                hashlib.blake2b(f"{salt} {i}".encode(), digest_size=8).digest(), "big"
+            )
+            for i in range(len(labels))
+        ],
+        np.uint64,
+    )
+    held = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        count = round(fraction * len(rows))
+        held[rows[np.argsort(ranks[rows], kind="stable")[:count]]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def channel_statistics(
+    images: np.ndarray,
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel of uint8 images, on the scale [0, 1].
+
+    Exact, from the histogram of the 256 values.
+
+    Args:
+        images: `[n, h, w, c]`, uint8.
+    """
+    values = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[-1]):
+        counts = np.bincount(images[..., channel].reshape(-1), minlength=256)
+        share = counts / counts.sum()
+        mean = float(share @ values)
+        means.append(mean)
+        stds.append(float(np.sqrt(share @ (values - mean) ** 2)))
+    return tuple(means), tuple(stds)

@@ -1,0 +1,63 @@
+"""Handwritten digits: 1,797 real scans of 8x8 pixels, shipped with scikit-learn.
+
+Alpaydin & Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning
+Repository, 1998, https://doi.org/10.24432/C50P49 (its test part). The strokes of 43
+people were scanned at 32x32 and counted in blocks of 4x4, so a pixel is one of 17 greys.
+"""
+
+import numpy as np
+
+from jaxnets.data.dataset import (
+    DataError,
+    Dataset,
+    Feature,
+    Split,
+    carved,
+    channel_statistics,
+)
+
+FOLDS = 5
+
+
+def digits(*, fold: int = 0) -> Dataset:
+    """About 1,294 images to train on, 144 to validate on, 359 to test on; no download.
+
+    The five folds are fixed and stratified; each image is in the test split of exactly
+    one of them.
+
+    Args:
+        fold: Which fifth is the test split, 0 to 4.
+
+    Raises:
+        DataError: If there is no such fold.
+    """
+    if fold not in range(FOLDS):
+        raise DataError(f"digits has folds 0 to {FOLDS - 1}, not {fold}")
+    from sklearn.datasets import load_digits  # slow to import
+
+    bunch = load_digits()
+    greys = np.asarray(bunch.images)
+    labels = np.asarray(bunch.target, np.int32)
+    images = np.round(greys * (255 / 16)).astype(np.uint8)[..., None]
+    everything = Split({"image": images, "label": labels}, [str(i) for i in range(len(labels))])
+
+    rest = np.arange(len(labels))
+    for earlier in range(fold + 1):  # one fifth of all, then a quarter of what is left...
+        share = 1 / (FOLDS - earlier)
+        keep, hold = carved(labels[rest], share, salt=f"digits fold {earlier}")
+        test, rest = rest[hold], rest[keep]
+    others = np.setdiff1d(np.arange(len(labels)), test)
+    keep, hold = carved(labels[others], 0.1, salt="digits validation")
+    mean, std = channel_statistics(images[others[keep]])
+    return Dataset(
+        name="digits",
+        features={
+            "image": Feature((8, 8, 1), "uint8", 0, 255),
+            "label": Feature((), "int32", 0, 9, tuple("0123456789")),
+        },
+        train=everything.take(others[keep]),
+        validation=everything.take(others[hold]),
+        test=everything.take(test),
+        mean=mean,
+        std=std,
+    )

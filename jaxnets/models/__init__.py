@@ -1,0 +1,1 @@
+"""Architectures: one a file, cited; `functional` is the seam to Flax."""

@@ -1,0 +1,88 @@
+"""The one seam between Flax modules and pure functions of `Variables`.
+
+No other module knows Flax's collections, generators or `mutable`. A module keeps one
+contract: `__call__(*inputs, train: bool, **rates)`, where each rate has a default that
+switches it off.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+from jaxtyping import Array, PyTree
+
+from jaxnets.types import Key, Scalar, Variables
+
+
+def init(model: nn.Module, key: Key, *inputs: Array) -> Variables:
+    """Draws the initial variables of `model`, for inputs shaped like `inputs`."""
+    collections = dict(model.init({"params": key}, *inputs, train=False))
+    return Variables(collections.pop("params", {}), collections)
+
+
+def forward(
+    model: nn.Module,
+    variables: Variables,
+    key: Key,
+    *inputs: Array,
+    **rates: Scalar | float,
+) -> tuple[Any, PyTree]:
+    """Runs `model` as in training.
+
+    Args:
+        model: A Flax Linen module.
+        variables: Its parameters and buffers.
+        key: What the model draws from (dropout, drop path, noise).
+        *inputs: What the model is called on.
+        **rates: Probabilities that the model takes by name; they may be traced.
+
+    Returns:
+        The model's output, and the buffers it updated on the way.
+    """
+    return model.apply(
+        _collections(variables),
+        *inputs,
+        train=True,
+        rngs={"dropout": key},
+        mutable=list(variables.buffers),
+        **rates,
+    )
+
+
+def predict(model: nn.Module, variables: Variables, *inputs: Array) -> Any:
+    """Runs `model` as in deployment: deterministic, and changing nothing."""
+    return model.apply(_collections(variables), *inputs, train=False)
+
+
+def features(
+    model: nn.Module, variables: Variables, *inputs: Array
+) -> dict[str, PyTree]:
+    """The output of every layer inside `model`, by name, as in deployment.
+
+    Returns:
+        `"block/conv"` to what the layer `conv` inside `block` returned, in the order
+        of the calls. A layer called again appears as `"block/conv#1"`, and so on; the
+        output of the whole model is not repeated. Compile it together with what uses
+        it, so that the layers nobody asked for cost nothing.
+    """
+    _, collections = model.apply(
+        _collections(variables),
+        *inputs,
+        train=False,
+        capture_intermediates=True,
+        mutable=["intermediates"],
+    )
+    tree = collections["intermediates"]
+    found: dict[str, PyTree] = {}
+    for path, calls in flax.traverse_util.flatten_dict(tree).items():
+        *layer, method = path
+        if method != "__call__":  # a value that the model sowed under its own name
+            layer = [*layer, method]
+        for index, value in enumerate(calls):
+            if layer:
+                found["/".join(layer) + (f"#{index}" if index else "")] = value
+    return found
+
+
+def _collections(variables: Variables) -> dict[str, PyTree]:
+    return {"params": variables.params, **variables.buffers}

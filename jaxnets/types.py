@@ -1,0 +1,42 @@
+"""The nouns every module shares: keys, variables and batches.
+
+Everything that crosses `jit`, `vmap` or `grad` is a `NamedTuple`: JAX rebuilds such
+values with placeholder leaves, so they must not validate themselves. Shapes are
+checked where functions receive arrays, by jaxtyping, while the tests run.
+
+Shape letters, everywhere: `b` batch, `h w c` image, `t` time, `n` boxes or regions,
+`d` features, `z` latent, `classes`, `vocabulary`, `members`.
+"""
+
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+Key: TypeAlias = PRNGKeyArray
+Scalar: TypeAlias = Float[Array, ""]
+
+
+class Variables(NamedTuple):
+    """What a model carries: what gradients change, and what they do not."""
+
+    params: PyTree
+    buffers: PyTree  # e.g. batch-norm averages; an empty dict for most models
+
+
+class Batch(Protocol):
+    """Any `NamedTuple` of arrays with one leading axis, and a mask of the real rows."""
+
+    @property
+    def mask(self) -> Bool[Array, " b"]:
+        """False marks padding, which must count nowhere."""
+        ...
+
+    def _replace(self, **fields: Any) -> Any: ...
+
+
+class ImageBatch(NamedTuple):
+    """`b` labelled images."""
+
+    image: Float[Array, "b h w c"]  # in [0, 1] unless the feed normalises
+    label: Int[Array, " b"]  # in [0, classes)
+    mask: Bool[Array, " b"]  # False marks padding
