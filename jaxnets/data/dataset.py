@@ -68,7 +68,9 @@ class Split:
 
     def take(self, index: np.ndarray) -> "Split":
         """The examples at these positions, in this order."""
-        columns = {name: _Rows.of(column, index) for name, column in self.columns.items()}
+        columns = {
+            name: _Rows.of(column, index) for name, column in self.columns.items()
+        }
         ids = None if self.ids is None else [self.ids[i] for i in index]
         return Split(columns, ids)
 
@@ -213,7 +215,8 @@ def check_rows(
     """
     expected = (None, *feature.shape)
     if rows.ndim != len(expected) or any(
-        want not in (None, have) for want, have in zip(expected, rows.shape, strict=True)
+        want not in (None, have)
+        for want, have in zip(expected, rows.shape, strict=True)
     ):
         raise DataError(
             f"{where}: one example has shape {rows.shape[1:]}, expected {feature.shape}"

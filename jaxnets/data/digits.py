@@ -39,10 +39,14 @@ def digits(*, fold: int = 0) -> Dataset:
     greys = np.asarray(bunch.images)
     labels = np.asarray(bunch.target, np.int32)
     images = np.round(greys * (255 / 16)).astype(np.uint8)[..., None]
-    everything = Split({"image": images, "label": labels}, [str(i) for i in range(len(labels))])
+    everything = Split(
+        {"image": images, "label": labels}, [str(i) for i in range(len(labels))]
+    )
 
     rest = np.arange(len(labels))
-    for earlier in range(fold + 1):  # one fifth of all, then a quarter of what is left...
+    for earlier in range(
+        fold + 1
+    ):  # one fifth of all, then a quarter of what is left...
         share = 1 / (FOLDS - earlier)
         keep, hold = carved(labels[rest], share, salt=f"digits fold {earlier}")
         test, rest = rest[hold], rest[keep]

@@ -99,7 +99,10 @@ def shuffled(
     def positions(step: int) -> np.ndarray:
         flat = np.arange(step * batch_size, (step + 1) * batch_size)
         epochs, places = np.divmod(flat, examples)
-        chosen = [order(seed, int(e), examples)[places[epochs == e]] for e in np.unique(epochs)]
+        chosen = [
+            order(seed, int(e), examples)[places[epochs == e]]
+            for e in np.unique(epochs)
+        ]
         return np.concatenate(chosen)
 
     return _feed(split, batch_type, batch_size, positions, transform, seed, "shuffled")

@@ -37,7 +37,11 @@ class ConvNet(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "b h w c"], *, train: bool, dropout: Scalar | float = 0
+        self,
+        image: Float[Array, "b h w c"],
+        *,
+        train: bool,
+        dropout: Scalar | float = 0,
     ) -> Float[Array, "b classes"]:
         """Returns the logits of each image.
 

@@ -30,7 +30,11 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "b *rest"], *, train: bool, dropout: Scalar | float = 0
+        self,
+        image: Float[Array, "b *rest"],
+        *,
+        train: bool,
+        dropout: Scalar | float = 0,
     ) -> Float[Array, "b classes"]:
         """Returns the logits of each row.
 
