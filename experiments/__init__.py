@@ -1,0 +1,1 @@
+"""One file an experiment: run it, or copy it and change it."""

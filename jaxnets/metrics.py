@@ -39,7 +39,7 @@ class Mean(NamedTuple):
 Metrics: TypeAlias = dict[str, Mean]
 
 
-def mean(values: Float[Array, "b *rest"], mask: Bool[Array, " b"]) -> Mean:
+def mean(values: Float[Array, "b ..."], mask: Bool[Array, " b"]) -> Mean:
     """Averages `values` over the rows where `mask` is True; other axes are kept.
 
     Padding may hold anything, NaN too. A NaN in a row that counts stays a NaN.

@@ -71,7 +71,7 @@ class Split:
         columns = {
             name: _Rows.of(column, index) for name, column in self.columns.items()
         }
-        ids = None if self.ids is None else [self.ids[i] for i in index]
+        ids = None if self.ids is None else [self.ids[int(i)] for i in index]
         return Split(columns, ids)
 
     @functools.cached_property
@@ -273,27 +273,38 @@ def carved(
     Returns:
         Kept and held-out positions, each in ascending order.
     """
-    ranks = np.array(
-        [
-            int.from_bytes(
-                hashlib.blake2b(f"{salt} {i}".encode(), digest_size=8).digest(), "big"
-            )
-            for i in range(len(labels))
-        ],
-        np.uint64,
-    )
+    ranks = stratified_ranks(labels, salt=salt)
     held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        count = round(fraction * len(rows))
-        held[rows[np.argsort(ranks[rows], kind="stable")[:count]]] = True
+        rows = labels == label
+        held[rows] = ranks[rows] < round(fraction * rows.sum())
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def stratified_ranks(labels: np.ndarray, *, salt: str) -> np.ndarray:
+    """The rank of every row among the rows of its class, in an order fixed by a hash.
+
+    Args:
+        labels: One integer an example.
+        salt: Another salt, another order.
+    """
+
+    def hashed(position: int) -> int:
+        word = f"{salt} {position}".encode()
+        return int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "big")
+
+    hashes = np.array([hashed(i) for i in range(len(labels))], np.uint64)
+    ranks = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        ranks[rows[np.argsort(hashes[rows], kind="stable")]] = np.arange(len(rows))
+    return ranks
 
 
 def channel_statistics(
     images: np.ndarray,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel of uint8 images, on the scale [0, 1].
+    """Mean and standard deviation of every channel of bytes, on the scale [0, 1].
 
     Exact, from the histogram of the 256 values.
 

@@ -1,8 +1,8 @@
 """Handwritten digits: 1,797 real scans of 8x8 pixels, shipped with scikit-learn.
 
 Alpaydin & Kaynak, "Optical recognition of handwritten digits", UCI Machine Learning
-Repository, 1998, https://doi.org/10.24432/C50P49 (its test part). The strokes of 43
-people were scanned at 32x32 and counted in blocks of 4x4, so a pixel is one of 17 greys.
+Repository, 1998, https://doi.org/10.24432/C50P49 (its test part). The strokes were
+scanned at 32x32 and counted in blocks of 4x4, so a pixel is one of 17 greys.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ from jaxnets.data.dataset import (
     Split,
     carved,
     channel_statistics,
+    stratified_ranks,
 )
 
 FOLDS = 5
@@ -35,22 +36,15 @@ def digits(*, fold: int = 0) -> Dataset:
         raise DataError(f"digits has folds 0 to {FOLDS - 1}, not {fold}")
     from sklearn.datasets import load_digits  # slow to import
 
-    bunch = load_digits()
-    greys = np.asarray(bunch.images)
-    labels = np.asarray(bunch.target, np.int32)
-    images = np.round(greys * (255 / 16)).astype(np.uint8)[..., None]
-    everything = Split(
-        {"image": images, "label": labels}, [str(i) for i in range(len(labels))]
-    )
+    greys, target = load_digits(return_X_y=True)
+    images = np.round(np.asarray(greys) * (255 / 16)).astype(np.uint8)
+    images = images.reshape(-1, 8, 8, 1)
+    labels = np.asarray(target, np.int32)
+    names = [str(i) for i in range(len(labels))]
+    everything = Split({"image": images, "label": labels}, names)
 
-    rest = np.arange(len(labels))
-    for earlier in range(
-        fold + 1
-    ):  # one fifth of all, then a quarter of what is left...
-        share = 1 / (FOLDS - earlier)
-        keep, hold = carved(labels[rest], share, salt=f"digits fold {earlier}")
-        test, rest = rest[hold], rest[keep]
-    others = np.setdiff1d(np.arange(len(labels)), test)
+    in_test = stratified_ranks(labels, salt="digits folds") % FOLDS == fold
+    test, others = np.flatnonzero(in_test), np.flatnonzero(~in_test)
     keep, hold = carved(labels[others], 0.1, salt="digits validation")
     mean, std = channel_statistics(images[others[keep]])
     return Dataset(

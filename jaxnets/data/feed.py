@@ -1,8 +1,8 @@
 """Batches as a function of the step: shuffled for training, in order for evaluation.
 
 Which examples a batch holds depends on (seed, epoch, step, batch size) and on nothing
-else: no worker, thread, shard or generator state is involved, so that a resumed run sees
-what the undisturbed one would have seen.
+else: no worker, thread, shard or generator state is involved, so that a resumed run
+sees what the undisturbed one would have seen.
 
 A feed splits the work in two. `fetch` runs on the host and says what step t needs: for
 a data set that lives on the device that is a row of positions, a few hundred bytes.
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree, UInt8
+from jaxtyping import Array, PyTree, UInt8
 
 from jaxnets.data.dataset import DataError, Split
 from jaxnets.types import Key
@@ -29,8 +29,8 @@ Transform = Callable[[Key, Any], Any]  # (key, batch) -> batch, traced
 class Fetched(NamedTuple):
     """What the host sends for one step."""
 
-    index: Int[np.ndarray, " b"]  # position of each row in the split; -1 is padding
-    step: Int[np.ndarray, ""]
+    positions: Any  # int32 [b]: where each row stands in the split; -1 is padding
+    step: Any  # int32 scalar
     rows: Mapping[str, np.ndarray]  # columns that do not live on the device
 
 
@@ -84,7 +84,7 @@ def shuffled(
         batch_type: The `NamedTuple` to fill, `ImageBatch` say.
         batch_size: Rows of a batch.
         seed: Decides order and augmentation; not the network's initialisation.
-        transform: `(key, batch) -> batch`, traced; the key is a function of (seed, step).
+        transform: `(key, batch) -> batch`, traced; the key follows from (seed, step).
 
     Raises:
         DataError: If the batch is larger than the split.
@@ -169,9 +169,9 @@ def _feed(
         return Fetched(index.astype(np.int32), np.int32(step), rows)
 
     def prepare(columns: Mapping[str, Array], fetched: Fetched) -> Any:
-        mask = fetched.index >= 0
+        mask = fetched.positions >= 0
         # A negative index would count from the end: padding points past it instead.
-        index = jnp.where(mask, fetched.index, len(split))
+        index = jnp.where(mask, fetched.positions, len(split))
         rows = {
             name: column.at[index].get(mode="fill", fill_value=0)
             for name, column in columns.items()

@@ -91,8 +91,8 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b *rest"], *, train: bool
-    ) -> Float[Array, "b *rest"]:
+        self, x: Float[Array, "b ..."], *, train: bool
+    ) -> Float[Array, "b ..."]:
         """Returns `x` with mean 0 and variance 1 a channel, then scaled and shifted.
 
         Raises:

@@ -39,13 +39,13 @@ def forward(
     Returns:
         The model's output, and the buffers it updated on the way.
     """
+    options: dict[str, Any] = {"train": True, **rates}
     return model.apply(
         _collections(variables),
         *inputs,
-        train=True,
         rngs={"dropout": key},
         mutable=list(variables.buffers),
-        **rates,
+        **options,
     )
 
 
@@ -72,9 +72,9 @@ def features(
         capture_intermediates=True,
         mutable=["intermediates"],
     )
-    tree = collections["intermediates"]
+    tree: Any = flax.traverse_util.flatten_dict(collections["intermediates"])
     found: dict[str, PyTree] = {}
-    for path, calls in flax.traverse_util.flatten_dict(tree).items():
+    for path, calls in tree.items():
         *layer, method = path
         if method != "__call__":  # a value that the model sowed under its own name
             layer = [*layer, method]

@@ -31,7 +31,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b *rest"],
+        image: Float[Array, "b ..."],
         *,
         train: bool,
         dropout: Scalar | float = 0,

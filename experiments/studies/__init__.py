@@ -1,0 +1,1 @@
+"""One file a claim of the course: a number and a picture."""
