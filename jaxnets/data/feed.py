@@ -12,7 +12,7 @@ numbers, and augments.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree, UInt8
 
-from jaxnets.data.dataset import DataError, Split
-from jaxnets.types import Key
-
-Transform = Callable[[Key, Any], Any]  # (key, batch) -> batch, traced
+from jaxnets.data.dataset import DataError, Dataset, Split, checked
+from jaxnets.ops.augment import Transform, chain, normalize
+from jaxnets.types import ImageBatch
 
 
 class Fetched(NamedTuple):
@@ -135,6 +134,46 @@ def ordered(
         return np.where(flat < examples, flat, -1)
 
     return _feed(split, batch_type, batch_size, positions, transform, 0, "ordered")
+
+
+class Feeds(NamedTuple):
+    """The feeds of a data set's three splits."""
+
+    dataset: Dataset
+    train: Feed
+    validation: Feed
+    test: Feed
+
+
+def image_feeds(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: Sequence[Transform] = (),
+) -> Feeds:
+    """Checked, normalised images: shuffled to train on, in order to evaluate.
+
+    Args:
+        dataset: With columns `image`, in bytes, and `label`.
+        batch_size: Of training; evaluation takes 256 at a time, or fewer.
+        seed: Of order and augmentation.
+        augmentation: What to do to a training batch, before it is normalised.
+
+    Raises:
+        DataError: If anything is wrong with the data; see `checked`.
+    """
+    checked(dataset, batch_size=batch_size)
+    fixed = normalize(dataset.mean, dataset.std)
+    change = chain(*augmentation, fixed)
+    train = shuffled(
+        dataset.train, ImageBatch, batch_size=batch_size, seed=seed, transform=change
+    )
+    validation, test = (
+        ordered(part, ImageBatch, batch_size=min(256, len(part)), transform=fixed)
+        for part in (dataset.validation, dataset.test)
+    )
+    return Feeds(dataset, train, validation, test)
 
 
 @functools.lru_cache(maxsize=4)

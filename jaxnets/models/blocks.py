@@ -1,19 +1,78 @@
-"""Layers that more than one architecture is built from."""
+"""Layers that more than one architecture is built from.
+
+Three attributes mean the same in every architecture:
+
+- `norm` makes the normalisation layers: `BatchNorm`, `GroupNorm`, `LayerNorm`,
+  `InstanceNorm`, one of them with other constants (`functools.partial`), or None. A
+  convolution has a bias where no norm follows it.
+- `activation` is a function of arrays.
+- `dtype` is the type of the computation, such as `jax.numpy.bfloat16`. Parameters,
+  statistics and logits stay float32.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnets.ops import norm as norms
 from jaxnets.ops.conv import conv
+from jaxnets.ops.dropout import dropout
+from jaxnets.types import Scalar
+
+Activation: TypeAlias = Callable[[Array], Array]
+Initializer: TypeAlias = Callable[..., Array]
+Norm: TypeAlias = Callable[..., nn.Module]
+Rate: TypeAlias = Scalar | float
 
 # He, Zhang, Ren & Sun, "Delving deep into rectifiers", 2015,
 # https://arxiv.org/abs/1502.01852, equation 10: variance 2 / fan_in, where fan_in is
 # the number of inputs that one output sees.
-kaiming = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+kaiming: Initializer = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+# Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural
+# networks", 2010, https://proceedings.mlr.press/v9/glorot10a.html, equation 16:
+# uniform with variance 2 / (fan_in + fan_out).
+xavier: Initializer = jax.nn.initializers.xavier_uniform()
+
+
+def scaled_normal(scale: float) -> Initializer:
+    """Normal weights of one standard deviation, whatever the fan.
+
+    AlexNet's 0.01 works for eight layers; with depth every such choice lets the signal
+    vanish or explode, which is what `kaiming` and `xavier` cure.
+    """
+    return jax.nn.initializers.normal(scale)
+
+
+class Logits(NamedTuple):
+    """What a network with auxiliary classifiers returns in training."""
+
+    main: Float[Array, "b classes"]
+    auxiliary: tuple[Float[Array, "b classes"], ...]
+
+
+def off(rate: Rate) -> bool:
+    """Whether `rate` is the plain number 0: nothing needs to be drawn."""
+    return isinstance(rate, int | float) and rate == 0
+
+
+def float32_or_wider(dtype: Any) -> Any:
+    """The type of logits and statistics in a computation of type `dtype`."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def flatten(x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
+    """One row an image, channel by channel as torch has it, so that weights carry."""
+    return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+
+
+def global_average(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
+    """The mean of each map, in float32 or wider."""
+    return jnp.mean(norms.widen(x), axis=(1, 2))
 
 
 class Conv(nn.Module):
@@ -39,7 +98,7 @@ class Conv(nn.Module):
     dilation: int = 1
     groups: int = 1
     use_bias: bool = True
-    kernel_init: Callable[..., Any] = kaiming
+    kernel_init: Initializer = kaiming
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -71,6 +130,67 @@ class Conv(nn.Module):
         return x + bias.astype(self.dtype)[None, None, None, :]
 
 
+class Unit(nn.Module):
+    """Convolution, norm, activation: `conv` and `norm` inside the unit's own name.
+
+    Attributes:
+        features: Channels out.
+        kernel_size: Side of the square kernel, in pixels.
+        stride: Pixels between outputs.
+        padding: Pixels of zeros on every side; None keeps the size at stride 1.
+        groups: Number of groups that the channels are split into.
+        norm: Makes the norm, or None.
+        activation: Or None.
+        use_bias: Whether the convolution has a bias; None: where no norm follows.
+        kernel_init: Draws the kernel.
+        dtype: Of the computation.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    padding: int | None = None
+    groups: int = 1
+    norm: Norm | None = None
+    activation: Activation | None = nn.relu
+    use_bias: bool | None = None
+    kernel_init: Initializer = kaiming
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool
+    ) -> Float[Array, "b ho wo co"]:
+        """Returns the feature maps of `x`."""
+        x = Conv(
+            self.features,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self.kernel_size // 2 if self.padding is None else self.padding,
+            groups=self.groups,
+            use_bias=self.norm is None if self.use_bias is None else self.use_bias,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+        if self.norm is not None:
+            x = self.norm(dtype=self.dtype, name="norm")(x, train=train)
+        return x if self.activation is None else self.activation(x)
+
+
+class Dropout(nn.Module):
+    """Drops features in training, at a rate given to the call."""
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b ..."], rate: Rate, *, train: bool
+    ) -> Float[Array, "b ..."]:
+        """Returns `x`, each element zeroed with probability `rate`, in [0, 1)."""
+        if not train or off(rate):
+            return x
+        return dropout(x, rate, self.make_rng("dropout"))
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation over every axis but the last.
 
@@ -98,13 +218,10 @@ class BatchNorm(nn.Module):
         Raises:
             ValueError: In training, if there is one value a channel: its variance is 0.
         """
-        channels = (x.shape[-1],)
-        scale = self.param("scale", nn.initializers.ones, channels, jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
-        zeros, ones = nn.initializers.zeros, nn.initializers.ones
+        scale, bias = _affine(self, x.shape[-1])
+        zeros, ones, channels = nn.initializers.zeros, nn.initializers.ones, bias.shape
         running_mean = self.variable("batch_stats", "mean", zeros, None, channels)
         running_var = self.variable("batch_stats", "var", ones, None, channels)
-        wide = x.astype(jnp.float32)
         if train:
             count = x.size // x.shape[-1]
             if count < 2:
@@ -112,15 +229,117 @@ class BatchNorm(nn.Module):
                     "batch norm needs two values a channel or more to train on, got "
                     f"images of shape {x.shape}: use a larger batch, or another norm"
                 )
-            axes = tuple(range(x.ndim - 1))
-            mean, var = jnp.mean(wide, axes), jnp.var(wide, axes)
+            mean, var = norms.batch_statistics(x)
             keep, unbiased = self.momentum, var * (count / (count - 1))
             running_mean.value = keep * running_mean.value + (1 - keep) * mean
             running_var.value = keep * running_var.value + (1 - keep) * unbiased
         else:
             mean, var = running_mean.value, running_var.value
-        row = (1,) * (x.ndim - 1) + channels
-        factor = (jax.lax.rsqrt(var + self.epsilon) * scale).reshape(row)
-        return ((wide - mean.reshape(row)) * factor + bias.reshape(row)).astype(
-            self.dtype
-        )
+        x = norms.batch_norm(x, scale, bias, mean, var, epsilon=self.epsilon)
+        return x.astype(self.dtype)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation: the statistics of an image's own groups of channels.
+
+    Wu & He, "Group normalization", 2018, https://arxiv.org/abs/1803.08494. Departure:
+    where the channels do not allow `groups` groups of two or more, the next smaller
+    number that divides them is taken.
+
+    Attributes:
+        groups: At most so many groups; the paper's 32.
+        epsilon: Added to the variance.
+        dtype: Of the output; the statistics are always float32.
+    """
+
+    groups: int = 32
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b ... c"], *, train: bool = False
+    ) -> Float[Array, "b ... c"]:
+        """Returns the normalised `x`. `train` changes nothing here."""
+        del train
+        channels = x.shape[-1]
+        most = max(1, min(self.groups, channels // 2))
+        groups = next(g for g in range(most, 0, -1) if channels % g == 0)
+        return _group_norm(self, x, groups)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation: one group, the statistics of all features of an image.
+
+    Ba, Kiros & Hinton, "Layer normalization", 2016, https://arxiv.org/abs/1607.06450.
+    Departure: scale and bias are one a channel, not one a pixel, so that any image size
+    will do; `torch.nn.GroupNorm(1, c)` is the same.
+
+    Attributes:
+        epsilon: Added to the variance.
+        dtype: Of the output; the statistics are always float32.
+    """
+
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b ... c"], *, train: bool = False
+    ) -> Float[Array, "b ... c"]:
+        """Returns the normalised `x`. `train` changes nothing here."""
+        del train
+        return _group_norm(self, x, 1)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation: each channel of each image is a group.
+
+    Ulyanov, Vedaldi & Lempitsky, "Instance normalization", 2016,
+    https://arxiv.org/abs/1607.08022. Departure: scale and bias are learned.
+
+    Attributes:
+        epsilon: Added to the variance.
+        dtype: Of the output; the statistics are always float32.
+    """
+
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b ... c"], *, train: bool = False
+    ) -> Float[Array, "b ... c"]:
+        """Returns the normalised `x`. `train` changes nothing here.
+
+        Raises:
+            ValueError: If a map has one pixel: nothing would be left of it.
+        """
+        del train
+        if x.size == x.shape[0] * x.shape[-1]:
+            raise ValueError(
+                f"instance norm of one pixel a channel is zero, got shape {x.shape}: "
+                "use larger images, a stem that shrinks less, or another norm"
+            )
+        return _group_norm(self, x, x.shape[-1])
+
+
+NORMS: dict[str, Norm | None] = {
+    "batch": BatchNorm,
+    "group": GroupNorm,
+    "layer": LayerNorm,
+    "instance": InstanceNorm,
+    "none": None,
+}
+
+
+def _affine(module: nn.Module, channels: int) -> tuple[Array, Array]:
+    ones, zeros = nn.initializers.ones, nn.initializers.zeros
+    scale = module.param("scale", ones, (channels,), jnp.float32)
+    return scale, module.param("bias", zeros, (channels,), jnp.float32)
+
+
+def _group_norm(module: Any, x: Array, groups: int) -> Array:
+    scale, bias = _affine(module, x.shape[-1])
+    x = norms.group_norm(x, scale, bias, groups=groups, epsilon=module.epsilon)
+    return x.astype(module.dtype)

@@ -6,15 +6,26 @@ https://arxiv.org/abs/1312.4400, section 3.2) before the classifier, so that any
 size gives the same number of parameters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import BatchNorm, Conv
-from jaxnets.ops.dropout import dropout as drop
-from jaxnets.types import Scalar
+from jaxnets.models.blocks import (
+    Activation,
+    BatchNorm,
+    Dropout,
+    Initializer,
+    Norm,
+    Rate,
+    Unit,
+    float32_or_wider,
+    global_average,
+    kaiming,
+)
+from jaxnets.ops.pool import max_pool
 
 
 class ConvNet(nn.Module):
@@ -24,31 +35,30 @@ class ConvNet(nn.Module):
         classes: How many logits to return.
         filters: Channels of each convolution.
         pools: After which convolutions, counted from 0, a 2x2 max pool halves the maps.
-        batch_norm: Whether each convolution is followed by batch norm (and has no
-            bias).
+        norm: Makes the norms after the convolutions, or None.
         activation: After every convolution.
+        kernel_init: Draws the convolutions' weights.
+        dtype: Of the computation.
     """
 
     classes: int = 10
     filters: Sequence[int] = (32, 64, 128, 128)
     pools: Sequence[int] = (0, 1, 3)
-    batch_norm: bool = True
-    activation: Callable[[Array], Array] = nn.relu
+    norm: Norm | None = BatchNorm
+    activation: Activation = nn.relu
+    kernel_init: Initializer = kaiming
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        *,
-        train: bool,
-        dropout: Scalar | float = 0,
+        self, image: Float[Array, "b h w c"], *, train: bool, dropout: Rate = 0
     ) -> Float[Array, "b classes"]:
         """Returns the logits of each image.
 
         Args:
             image: Any size that the pools leave a pixel of.
             train: Whether batch norm uses the batch, and features are dropped.
-            dropout: Probability that a pooled feature is dropped, in [0, 1).
+            dropout: Probability that an averaged feature is dropped, in [0, 1).
 
         Raises:
             ValueError: If the pools leave nothing of the image, or name a layer that
@@ -66,18 +76,25 @@ class ConvNet(nn.Module):
             )
         x = image
         for index, features in enumerate(self.filters):
-            x = Conv(features, use_bias=not self.batch_norm, name=f"conv{index}")(x)
-            if self.batch_norm:
-                x = BatchNorm(name=f"norm{index}")(x, train=train)
-            x = self.activation(x)
+            unit = Unit(
+                features,
+                norm=self.norm,
+                activation=self.activation,
+                kernel_init=self.kernel_init,
+                dtype=self.dtype,
+                name=f"conv{index}",
+            )
+            x = unit(x, train=train)
             if index in self.pools:
-                x = nn.max_pool(x, (2, 2), strides=(2, 2))
-        x = jnp.mean(x, axis=(1, 2))
-        if train:
-            x = drop(x, dropout, self.make_rng("dropout"))
-        return nn.Dense(self.classes, name="output")(x)
+                x = max_pool(x, 2, stride=2)
+        x = Dropout(name="drop")(global_average(x), dropout, train=train)
+        wide = float32_or_wider(self.dtype)
+        return nn.Dense(self.classes, dtype=wide, name="output")(x)
 
 
-def convnet(classes: int = 10) -> ConvNet:
-    """Four convolutions with batch norm: 243,402 parameters for 10 classes, grey."""
-    return ConvNet(classes)
+def convnet(classes: int = 10, **options: Any) -> ConvNet:
+    """Four convolutions with batch norm: 243,402 parameters for 10 classes, grey.
+
+    `options` are attributes of `ConvNet`.
+    """
+    return ConvNet(classes, **options)

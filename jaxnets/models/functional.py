@@ -5,6 +5,7 @@ contract: `__call__(*inputs, train: bool, **rates)`, where each rate has a defau
 switches it off.
 """
 
+import inspect
 from typing import Any
 
 import flax.linen as nn
@@ -47,6 +48,13 @@ def forward(
         mutable=list(variables.buffers),
         **options,
     )
+
+
+def rates(model: nn.Module) -> tuple[str, ...]:
+    """The names of the probabilities that `model` takes in training."""
+    parameters = inspect.signature(type(model).__call__).parameters.values()
+    named = (p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+    return tuple(name for name in named if name != "train")
 
 
 def predict(model: nn.Module, variables: Variables, *inputs: Array) -> Any:

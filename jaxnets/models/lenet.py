@@ -4,12 +4,20 @@ LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document
 recognition", Proc. IEEE 86(11), 1998, https://doi.org/10.1109/5.726791, figure 2.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Conv
+from jaxnets.models.blocks import (
+    Activation,
+    Norm,
+    Unit,
+    flatten,
+    float32_or_wider,
+)
+from jaxnets.ops.pool import avg_pool
 
 
 class LeNet5(nn.Module):
@@ -22,38 +30,45 @@ class LeNet5(nn.Module):
 
     Attributes:
         classes: How many logits to return.
+        norm: Makes the norms after the convolutions, or None.
         activation: After every layer but the last.
+        dtype: Of the computation.
     """
 
     classes: int = 10
-    activation: Callable[[Array], Array] = nn.relu
+    norm: Norm | None = None
+    activation: Activation = nn.relu
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
         self, image: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b classes"]:
-        """Returns the logits of each image. `train` changes nothing in this model.
+        """Returns the logits of each image. Only a batch norm minds `train`.
 
         Raises:
             ValueError: If the images are smaller than 12 pixels: nothing is left of
                 them after two convolutions and two poolings.
         """
-        del train
         if min(image.shape[1:3]) < 12:
             raise ValueError(
                 f"LeNet-5 needs images of 12x12 pixels or more, not {image.shape[1:3]}"
             )
+        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
         border = 2 if image.shape[1] == 28 else 0
-        x = Conv(6, 5, padding=border, name="c1")(image)
-        x = nn.avg_pool(self.activation(x), (2, 2), strides=(2, 2))
-        x = Conv(16, 5, padding=0, name="c3")(x)
-        x = nn.avg_pool(self.activation(x), (2, 2), strides=(2, 2))
-        x = x.reshape(x.shape[0], -1)
-        x = self.activation(nn.Dense(120, name="c5")(x))
-        x = self.activation(nn.Dense(84, name="f6")(x))
-        return nn.Dense(self.classes, name="output")(x)
+        x = Unit(6, 5, padding=border, **rest, name="c1")(image, train=train)
+        x = avg_pool(x, 2, stride=2)
+        x = Unit(16, 5, padding=0, **rest, name="c3")(x, train=train)
+        x = flatten(avg_pool(x, 2, stride=2))
+        x = self.activation(nn.Dense(120, dtype=self.dtype, name="c5")(x))
+        x = self.activation(nn.Dense(84, dtype=self.dtype, name="f6")(x))
+        wide = float32_or_wider(self.dtype)
+        return nn.Dense(self.classes, dtype=wide, name="output")(x)
 
 
-def lenet5(classes: int = 10) -> LeNet5:
-    """LeNet-5 for `classes` classes: 61,706 parameters for 10 at 32x32x1."""
-    return LeNet5(classes)
+def lenet5(classes: int = 10, **options: Any) -> LeNet5:
+    """LeNet-5 for `classes` classes: 61,706 parameters for 10 at 32x32x1.
+
+    `options` are attributes of `LeNet5`.
+    """
+    return LeNet5(classes, **options)

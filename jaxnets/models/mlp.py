@@ -5,14 +5,22 @@ Nature 323, 1986, https://doi.org/10.1038/323533a0. Departure: ReLU and Kaiming'
 initialisation instead of the logistic function and small uniform weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import kaiming
-from jaxnets.ops.dropout import dropout as drop
-from jaxnets.types import Scalar
+from jaxnets.models.blocks import (
+    Activation,
+    Dropout,
+    Initializer,
+    Norm,
+    Rate,
+    float32_or_wider,
+    kaiming,
+)
 
 
 class MLP(nn.Module):
@@ -21,37 +29,50 @@ class MLP(nn.Module):
     Attributes:
         classes: How many logits to return.
         widths: Units of each hidden layer; empty for logistic regression.
+        norm: Makes the norms after the hidden layers, or None.
         activation: After every hidden layer.
+        kernel_init: Draws the hidden layers' weights.
+        dtype: Of the computation.
     """
 
     classes: int = 10
     widths: Sequence[int] = (512, 256)
-    activation: Callable[[Array], Array] = nn.relu
+    norm: Norm | None = None
+    activation: Activation = nn.relu
+    kernel_init: Initializer = kaiming
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
-        self,
-        image: Float[Array, "b ..."],
-        *,
-        train: bool,
-        dropout: Scalar | float = 0,
+        self, image: Float[Array, "b ..."], *, train: bool, dropout: Rate = 0
     ) -> Float[Array, "b classes"]:
         """Returns the logits of each row.
 
         Args:
             image: Anything with a batch axis.
-            train: Whether hidden units are dropped.
+            train: Whether batch norm uses the batch, and hidden units are dropped.
             dropout: Probability that a hidden unit is dropped, in [0, 1).
         """
         x = image.reshape(image.shape[0], -1)
         for index, width in enumerate(self.widths, start=1):
-            x = nn.Dense(width, kernel_init=kaiming, name=f"dense{index}")(x)
+            x = nn.Dense(
+                width,
+                use_bias=self.norm is None,
+                dtype=self.dtype,
+                kernel_init=self.kernel_init,
+                name=f"dense{index}",
+            )(x)
+            if self.norm is not None:
+                x = self.norm(dtype=self.dtype, name=f"norm{index}")(x, train=train)
             x = self.activation(x)
-            if train:
-                x = drop(x, dropout, self.make_rng("dropout"))
-        return nn.Dense(self.classes, name="output")(x)
+            x = Dropout(name=f"drop{index}")(x, dropout, train=train)
+        wide = float32_or_wider(self.dtype)
+        return nn.Dense(self.classes, dtype=wide, name="output")(x)
 
 
-def mlp(classes: int = 10) -> MLP:
-    """Two hidden layers of 512 and 256 units: 535,818 parameters for 10 at 28x28x1."""
-    return MLP(classes)
+def mlp(classes: int = 10, **options: Any) -> MLP:
+    """Two hidden layers of 512 and 256 units: 535,818 parameters for 10 at 28x28x1.
+
+    `options` are attributes of `MLP`.
+    """
+    return MLP(classes, **options)

@@ -1,0 +1,86 @@
+"""Files that are either whole or not there: durable writes, digests, safe names."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Replaces the file `path` in one step: after a kill it is the old one or the new.
+
+    Raises:
+        OSError: If the disk is full, say; nothing is left behind, the old file stays.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    write_with(path, lambda file: file.write(data))
+
+
+def write_with(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
+    """As `write`, with the content written by `fill(file)`.
+
+    Raises:
+        OSError: As `write`.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Waits until the file, or the list of a folder's entries, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def dump_json(value: Any, *, indent: int | None = None) -> str:
+    """Strict JSON: floats to the last bit; `inf` and `nan` as the strings of that name.
+
+    Bare `NaN` and `Infinity`, which Python writes by default, are not JSON.
+    """
+    return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def safe_name(name: str) -> str:
+    """The same name, if it can only be a file directly inside a folder.
+
+    Raises:
+        ValueError: If it is empty, starts with a dot, or holds anything but letters,
+            digits, `-`, `_`, `.` and spaces.
+    """
+    allowed = all(c.isalnum() or c in "-_. " for c in name)
+    if not name or name.startswith(".") or not allowed or len(name.encode()) > 200:
+        raise ValueError(
+            f"{name!r} is no name for a file: use letters, digits, '-', '_', '.'"
+        )
+    return name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,1 @@
+"""How a state improves: a `Learner` is four pure functions, and learners compose."""

@@ -1,0 +1,167 @@
+"""Update rules as functions of the hyperparameters, which may be traced.
+
+Each takes `(hyper, shape)`, reads the fields it names, and multiplies
+`hyper.learning_rate` by the shape of the schedule. `composed` puts weight decay,
+clipping, the plateau rule and accumulation around one of them. Everything that Optax
+has comes from Optax.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import PyTree
+
+from jaxnets.learners.plateau import scale_on_plateau
+from jaxnets.learners.schedules import Shape
+from jaxnets.types import Scalar
+
+Rule = Callable[[Any, Shape], optax.GradientTransformation]
+
+
+def descent(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    """Plain steps down the gradient.
+
+    On the whole training set this is GD, on batches SGD (Robbins & Monro, 1951).
+    """
+    return _rate(hyper, shape)
+
+
+def momentum(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    """Polyak's heavy ball, 1964: the velocity v <- m v + g, with m `hyper.momentum`."""
+    return optax.chain(optax.trace(hyper.momentum), _rate(hyper, shape))
+
+
+def nesterov(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    """Nesterov's momentum in the form of Sutskever et al., 2013, section 2."""
+    return optax.chain(optax.trace(hyper.momentum, nesterov=True), _rate(hyper, shape))
+
+
+def adam(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    """Adam (Kingma & Ba, 2014, https://arxiv.org/abs/1412.6980, algorithm 1)."""
+    return optax.chain(optax.scale_by_adam(), _rate(hyper, shape))
+
+
+def adamw(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    """Adam with decoupled decay of the kernels by `hyper.weight_decay`.
+
+    Loshchilov & Hutter, "Decoupled weight decay regularization", 2017,
+    https://arxiv.org/abs/1711.05101, algorithm 2, with the decay multiplied by the
+    learning rate as in torch and Optax. Biases and norms are not decayed.
+    """
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(hyper.weight_decay, kernels),
+        _rate(hyper, shape),
+    )
+
+
+def newton(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    """Newton's method with the full Hessian: for some thousand parameters at most.
+
+    The step is -rate (H + damping I)^-1 g, with H of the same batch and the same noise
+    as the gradient. With `hyper.newton_damping` 0 and rate 1 it ends on the minimum of
+    a quadratic in one step. Where the loss is not convex, enough damping keeps the
+    system positive definite (Nocedal & Wright, "Numerical optimization", 2006,
+    section 3.4).
+    """
+    return optax.chain(newton_direction(hyper.newton_damping), _rate(hyper, shape))
+
+
+RULES: dict[str, Rule] = {
+    "sgd": descent,
+    "momentum": momentum,
+    "nesterov": nesterov,
+    "adam": adam,
+    "adamw": adamw,
+    "newton": newton,
+}
+
+
+def newton_direction(damping: Scalar | float) -> Any:
+    """Replaces the gradient g by (H + damping I)^-1 g; needs `value_fn`."""
+
+    def init(params: PyTree) -> optax.EmptyState:
+        del params
+        return optax.EmptyState()
+
+    def update(
+        updates: Any, state: Any, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, Any]:
+        value_fn: Callable[[PyTree], Scalar] = extra_args["value_fn"]
+        gradient, _ = ravel_pytree(updates)
+        flat, unravel = ravel_pytree(params)
+        hessian = jax.hessian(lambda x: value_fn(unravel(x)))(flat)
+        system = hessian + damping * jnp.eye(flat.size, dtype=flat.dtype)
+        return unravel(jnp.linalg.solve(system, gradient)), state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class Extras(NamedTuple):
+    """What goes around a rule. Static: each choice is another program.
+
+    Attributes:
+        l2: Add `hyper.weight_decay` times the parameters to the gradient, the L2
+            penalty of half that factor; for rules other than `adamw`.
+        skip_biases: Keep the L2 penalty off biases and norms.
+        clip: Clip the 2-norm of the gradient at `hyper.clip_norm`.
+        accumulate: Average the gradients of so many batches before each update.
+        plateau: Lower the rate by `hyper.plateau_factor` after this many stale
+            evaluations; see `plateau.observe`. None: never.
+    """
+
+    l2: bool = False
+    skip_biases: bool = True
+    clip: bool = False
+    accumulate: int = 1
+    plateau: int | None = None
+
+
+def composed(
+    rule: Rule, shape: Shape, extras: Extras = Extras()
+) -> Callable[[Any], optax.GradientTransformation]:
+    """A rule with what goes around it, as a function of the hyperparameters.
+
+    In this order: clip the gradient (Pascanu, Mikolov & Bengio, 2012,
+    https://arxiv.org/abs/1211.5063, algorithm 1), add the L2 penalty's gradient, apply
+    the rule, scale on a plateau. Accumulation is around all of it, and one
+    update counts as one step of the shape.
+    """
+
+    def optimizer(hyper: Any) -> optax.GradientTransformation:
+        parts: list[Any] = []
+        if extras.clip:
+            parts.append(optax.clip_by_global_norm(hyper.clip_norm))
+        if extras.l2:
+            mask = kernels if extras.skip_biases else None
+            parts.append(optax.add_decayed_weights(hyper.weight_decay, mask))
+        parts.append(rule(hyper, shape))
+        if extras.plateau is not None:
+            parts.append(
+                scale_on_plateau(hyper.plateau_factor, patience=extras.plateau)
+            )
+        whole = optax.chain(*parts) if len(parts) > 1 else parts[0]
+        if extras.accumulate == 1:
+            return whole
+        return optax.MultiSteps(whole, extras.accumulate).gradient_transformation()
+
+    return optimizer
+
+
+def kernels(params: PyTree) -> PyTree:
+    """True for what weight decay is meant for: all but biases, scales of norms."""
+
+    def decays(path: Any, leaf: Any) -> bool:
+        del leaf
+        last = getattr(path[-1], "key", None) if path else None
+        return last not in ("bias", "scale")
+
+    return jax.tree_util.tree_map_with_path(decays, params)
+
+
+def _rate(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    return optax.scale_by_learning_rate(lambda step: hyper.learning_rate * shape(step))

@@ -1,0 +1,47 @@
+"""Shapes of the learning rate over time: functions of the step with a peak of 1.
+
+A shape times `hyper.learning_rate` is a schedule. The peak stays outside because it is
+traced, and Optax's own schedules branch in Python on theirs.
+"""
+
+from collections.abc import Sequence
+
+import optax
+
+Shape = optax.Schedule  # step -> factor in [0, 1]
+
+
+def constant() -> Shape:
+    """1 for ever: the length of the run does not matter."""
+    return optax.constant_schedule(1.0)
+
+
+def cosine(steps: int, *, final: float = 0.0) -> Shape:
+    """Half a cosine from 1 to `final`, which it keeps after `steps`.
+
+    Loshchilov & Hutter, "SGDR", 2016, https://arxiv.org/abs/1608.03983, equation 5,
+    without restarts.
+    """
+    return optax.cosine_decay_schedule(1.0, max(steps, 1), alpha=final)
+
+
+def stepwise(boundaries: Sequence[int], *, factor: float = 0.1) -> Shape:
+    """Multiplied by `factor` at each of the `boundaries`, in steps.
+
+    He et al., "Deep residual learning", 2015, https://arxiv.org/abs/1512.03385,
+    section 4.2: divided by 10 at 32,000 and 48,000 of 64,000 steps.
+    """
+    return optax.piecewise_constant_schedule(1.0, dict.fromkeys(boundaries, factor))
+
+
+def warmed_up(shape: Shape, steps: int) -> Shape:
+    """Rises in a line to 1 over `steps`, then follows `shape` from its beginning.
+
+    Goyal et al., "Accurate, large minibatch SGD", 2017,
+    https://arxiv.org/abs/1706.02677, section 2.2. Step t of the rise has t + 1 parts of
+    `steps`: the first one already moves, the last one has the full rate.
+    """
+    if steps < 1:
+        return shape
+    rise = optax.linear_schedule(1 / steps, 1.0, max(steps - 1, 1))
+    return optax.join_schedules([rise, shape], [steps])

@@ -1,0 +1,191 @@
+"""Pictures. The only importer of matplotlib, and only of its objects.
+
+No global state, no display: every function returns a `Figure` to save or to show.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Okabe & Ito's colours, which most colour-blind readers tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_GROUP_COLOUR = {"train": COLOURS[0], "validation": COLOURS[1], "test": COLOURS[2]}
+
+
+def curves(lines: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
+    """Every metric over the steps, one panel a metric, one line a group.
+
+    Args:
+        lines: As in metrics.jsonl: `{"step": 10, "train": {"loss": 0.5}, ...}`.
+            Values that are not one number (accuracy by class) are left out.
+        title: Above the panels.
+    """
+    series: dict[str, dict[str, tuple[list[int], list[float]]]] = {}
+    for line in lines:
+        for group, values in line.items():
+            if not isinstance(values, Mapping):
+                continue
+            for name, value in values.items():
+                if isinstance(value, int | float):
+                    xs, ys = series.setdefault(name, {}).setdefault(group, ([], []))
+                    xs.append(line["step"])
+                    ys.append(value)
+    names = sorted(series, key=_by_interest)
+    columns = min(max(len(names), 1), 3)
+    rows = max(-(-len(names) // columns), 1)
+    figure = Figure(figsize=(4.2 * columns, 3.0 * rows), layout="constrained")
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for other, (group, (xs, ys)) in enumerate(series[name].items()):
+            colour = _GROUP_COLOUR.get(group, COLOURS[(3 + other) % len(COLOURS)])
+            dot = "o" if len(xs) < 3 else None
+            axes.plot(xs, ys, label=group, color=colour, linewidth=1.6, marker=dot)
+        values = [y for _, ys in series[name].values() for y in ys]
+        if name.startswith(("loss", "gradient_norm")) and min(values) > 0:
+            axes.set_yscale("log")
+        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.set_xlabel("step")
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        _quiet(axes)
+        axes.legend(frameon=False, fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def confusion(
+    labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
+) -> Figure:
+    """How often each class was taken for each other; the diagonal is right.
+
+    Args:
+        labels: True classes, `[n]`.
+        predicted: Guessed classes, `[n]`.
+        classes: Their names.
+    """
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(0.42 * len(classes) + 1.6, 4.5, 14))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if len(classes) <= 30:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            light = share[row, column] > 0.5
+            axes.text(
+                column,
+                row,
+                str(counts[row, column]),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if light else "#333333",
+                fontweight="normal" if row == column else "bold",
+            )
+    long = max(map(len, classes)) > 2
+    axes.set_xticks(range(len(classes)), classes, rotation=90 if long else 0)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.tick_params(length=0, labelsize=8 if len(classes) <= 30 else 5)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    right = float(np.mean(labels == predicted)) if len(labels) else float("nan")
+    axes.set_title(f"{right:.2%} of {len(labels):,} right", fontsize=10)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def mistakes(
+    images: np.ndarray,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    classes: Sequence[str],
+    *,
+    count: int = 24,
+) -> Figure:
+    """The wrong answers that the network was surest of, surest first.
+
+    Args:
+        images: `[n, h, w, c]`, bytes or in [0, 1].
+        labels: True classes, `[n]`.
+        logits: `[n, classes]`.
+        classes: Their names.
+        count: How many to show at most.
+    """
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    probability = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
+    guess = probability.argmax(axis=1)
+    wrong = np.flatnonzero(guess != labels)
+    surest = wrong[np.argsort(-probability[wrong, guess[wrong]], kind="stable")][:count]
+    captions = [
+        f"{classes[int(guess[i])]}, {probability[i, guess[i]]:.0%}\n"
+        f"is {classes[int(labels[i])]}"
+        for i in surest
+    ]
+    title = f"{len(wrong)} of {len(labels):,} wrong"
+    if len(wrong) > len(surest):
+        title += f"; the {len(surest)} surest"
+    return grid(images[surest], captions, title=title)
+
+
+def grid(
+    images: np.ndarray,
+    captions: Sequence[str] = (),
+    *,
+    title: str = "",
+    columns: int = 8,
+) -> Figure:
+    """Images in rows, each with its caption.
+
+    Args:
+        images: `[n, h, w, c]`, bytes or in [0, 1]; one channel is grey.
+        captions: As many as images, or none.
+        title: Above all.
+        columns: Images in a row.
+    """
+    columns = max(min(columns, len(images)), 1)
+    rows = max(-(-len(images) // columns), 1)
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    size = (1.25 * columns, (1.2 + 0.17 * lines) * rows + (0.4 if title else 0))
+    figure = Figure(figsize=(max(size[0], 3.5), size[1]), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04)  # type: ignore[union-attr]
+    for index, image in enumerate(images):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        shown = image[..., 0] if image.shape[-1] == 1 else image
+        top = 255 if image.dtype == np.uint8 else 1
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
+        axes.set_axis_off()
+        if captions:
+            axes.set_title(captions[index], fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def png(figure: Figure, path: Any) -> None:
+    """Writes a figure as PNG, 150 dots an inch, without a date in it.
+
+    Args:
+        figure: What to draw.
+        path: A file name, or a binary file open for writing.
+    """
+    with mpl.rc_context({"axes.unicode_minus": False}):
+        figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+
+
+def _by_interest(name: str) -> tuple[int, str]:
+    order = ("loss", "accuracy", "gradient_norm")
+    return (order.index(name) if name in order else 1, name)
+
+
+def _quiet(axes: Any) -> None:
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, length=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

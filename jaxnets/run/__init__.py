@@ -1,0 +1,1 @@
+"""What surrounds a learner: the loop, the run folder, checkpoints, records, devices."""

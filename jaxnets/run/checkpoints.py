@@ -1,0 +1,308 @@
+"""Checkpoints that are whole or not there, and are verified before they are believed.
+
+Orbax writes the arrays. Around it: everything goes into `N.tmp`, then a manifest with
+the SHA-256 of every file, `fsync` of files and folders, a rename to `N`, `fsync` of
+the parent. Only then is the checkpoint acknowledged. Deletion renames to `N.trash`
+first. Reading takes the newest step whose manifest verifies; one flipped bit, which
+Orbax alone would restore silently, is noticed and named.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets import files
+
+_FORMAT = 1
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint can be used; the message says why and what to do."""
+
+
+class Restored(NamedTuple):
+    """A checkpoint that verified."""
+
+    step: int
+    state: Any
+    record: dict[str, Any]  # what was saved beside the state
+
+
+class Checkpoints:
+    """The checkpoints of one run, in one folder, by step."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keep: int = 2,
+        say: Callable[[str], None] = print,
+        sweep: bool = True,
+    ) -> None:
+        """Sweeps what a killed process left behind.
+
+        Args:
+            folder: Made when the first checkpoint is saved.
+            keep: How many of the newest to keep, 1 or more. With 2, a damaged newest
+                one costs the steps since the one before.
+            say: Where damage is reported.
+            sweep: False leaves the folder as it is, to read from a run of another
+                process.
+        """
+        self.folder, self.keep, self._say = folder, max(keep, 1), say
+        self.damaged: dict[str, str] = {}
+        if not sweep:
+            return
+        for left in [*folder.glob("*.tmp"), *folder.glob("*.trash")]:
+            shutil.rmtree(left, ignore_errors=True)
+
+    def steps(self) -> list[int]:
+        """Every step that has a folder, whole or not, in ascending order."""
+        if not self.folder.is_dir():
+            return []
+        names = [entry.name for entry in self.folder.iterdir() if entry.is_dir()]
+        return sorted(int(name) for name in names if _is_step(name))
+
+    def save(self, step: int, state: Any, record: Mapping[str, Any]) -> None:
+        """Writes a checkpoint; once this returns, it survives any kill.
+
+        Args:
+            step: Steps taken so far.
+            state: A pytree of arrays.
+            record: Anything JSON can hold.
+
+        Raises:
+            CheckpointError: If it could not be written, the disk being full, say. What
+                was begun is removed, and older steps stay.
+        """
+        temporary, final = self.folder / f"{step}.tmp", self.folder / str(step)
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            self._write(temporary, state, record)
+            if final.exists():
+                self._remove(final)
+            temporary.rename(final)
+            files.sync(self.folder)
+        except Exception as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise CheckpointError(
+                f"checkpoint {step} could not be written to {self.folder}: {error}. "
+                f"Older checkpoints are intact: {self.steps() or 'none yet'}"
+            ) from error
+        for old in self.steps()[: -self.keep]:
+            self._remove(self.folder / str(old))
+
+    def newest(
+        self, target: Any, accept: Callable[[dict[str, Any]], str | None] | None = None
+    ) -> Restored | None:
+        """The newest checkpoint that verifies; damaged ones are named and skipped.
+
+        Args:
+            target: A state of the same structure: arrays, or their shapes and dtypes.
+            accept: A further test of the record; a string says what is wrong.
+
+        Returns:
+            The checkpoint, its state as NumPy arrays; None where none was ever saved.
+
+        Raises:
+            CheckpointError: If there are checkpoints and none is intact, or if an
+                intact one is of another structure.
+        """
+        steps = self.steps()
+        self._name_strays()
+        for step in reversed(steps):
+            folder = self.folder / str(step)
+            wrong = verify(folder)
+            record = {} if wrong else json.loads((folder / "record.json").read_text())
+            if not wrong and accept is not None:
+                wrong = accept(record["record"])
+            if not wrong:
+                state = _read(folder, record["leaves"], target)
+                return Restored(step, state, record["record"])
+            self.damaged[str(step)] = wrong
+            self._say(f"checkpoint {step} is damaged and is skipped: {wrong}")
+        if steps or self.damaged:
+            raise CheckpointError(
+                f"none of the checkpoints in {self.folder} is intact: "
+                f"{'; '.join(f'{k}: {v}' for k, v in self.damaged.items())}. "
+                "Restore the folder from a backup, or start again with --resume never"
+            )
+        return None
+
+    def leaves(self) -> tuple[str, dict[str, np.ndarray]]:
+        """Every array of the newest intact checkpoint, by its path in the state.
+
+        For taking over weights, whatever the rest of the state is.
+
+        Returns:
+            A SHA-256 of the checkpoint, and `".variables.params['conv0']['kernel']"`
+            and so on to arrays.
+
+        Raises:
+            CheckpointError: If no checkpoint is intact.
+        """
+        for step in reversed(self.steps()):
+            folder = self.folder / str(step)
+            if not verify(folder):
+                described = json.loads((folder / "record.json").read_text())["leaves"]
+                arrays = _arrays(folder)
+                found = {described[name]["path"]: arrays[name] for name in arrays}
+                return files.sha256(folder / "manifest.json"), found
+        raise CheckpointError(f"there is no intact checkpoint in {self.folder}")
+
+    def _write(self, folder: Path, state: Any, record: Mapping[str, Any]) -> None:
+        arrays, leaves = _flatten(state)
+        if arrays:
+            _checkpointer().save(folder.absolute() / "state", arrays)
+        described = {"format": _FORMAT, "leaves": leaves, "record": dict(record)}
+        files.write(folder / "record.json", files.dump_json(described))
+        listed = {
+            str(path.relative_to(folder)): files.sha256(path)
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+        for path in sorted(folder.rglob("*"), reverse=True):
+            files.sync(path)
+        files.write(folder / "manifest.json", files.dump_json(listed, indent=1))
+
+    def _remove(self, folder: Path) -> None:
+        trash = folder.with_name(folder.name + ".trash")
+        shutil.rmtree(trash, ignore_errors=True)
+        folder.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
+
+    def _name_strays(self) -> None:
+        if not self.folder.is_dir():
+            return
+        for entry in sorted(self.folder.iterdir()):
+            if not (_is_step(entry.name) and entry.is_dir()):
+                self._say(f"{entry} is no checkpoint and is ignored")
+
+
+def verify(folder: Path) -> str | None:
+    """What is wrong with a checkpoint's files, or None: every byte is as written."""
+    try:
+        text = (folder / "manifest.json").read_text()
+        listed = json.loads(text)
+        if not isinstance(listed, dict) or files.dump_json(listed, indent=1) != text:
+            return "manifest.json is not as it was written"
+        there = {
+            str(path.relative_to(folder))
+            for path in folder.rglob("*")
+            if not path.is_dir() and path.name != "manifest.json"
+        }
+        if missing := set(listed) - there:
+            return f"{sorted(missing)[0]} is missing"
+        if more := there - set(listed):
+            return f"{sorted(more)[0]} does not belong to it"
+        for name, digest in listed.items():
+            if files.sha256(folder / name) != digest:
+                return f"{name} is not as it was written"
+    except FileNotFoundError as error:
+        return f"{Path(str(error.filename)).name} is missing"
+    except (OSError, ValueError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def digest(state: Any) -> str:
+    """A SHA-256 over every leaf of a state: its path, type, shape and bytes."""
+    arrays, leaves = _flatten(state)
+    sha = hashlib.sha256()
+    for name, leaf in leaves.items():
+        sha.update(f"{leaf['path']} {leaf['dtype']} {leaf['shape']} ".encode())
+        if name in arrays:
+            sha.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return sha.hexdigest()
+
+
+def _flatten(state: Any) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
+    """The arrays by number, and what stands where.
+
+    Keys of generators become numbers; arrays without elements are only described, since
+    Orbax refuses them.
+    """
+    arrays, leaves = {}, {}
+    for index, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(state)):
+        name = f"{index:05d}"
+        leaves[name] = {
+            "path": jax.tree_util.keystr(path),
+            "dtype": str(leaf.dtype),
+            "shape": list(leaf.shape),
+        }
+        if leaf.size:
+            raw = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+            arrays[name] = np.asarray(jax.device_get(raw))
+    return arrays, leaves
+
+
+def _read(folder: Path, described: dict[str, Any], target: Any) -> Any:
+    wanted = jax.tree_util.tree_leaves_with_path(target)
+    saved = [
+        (leaf["path"], leaf["dtype"], tuple(leaf["shape"]))
+        for leaf in described.values()
+    ]
+    expected = [
+        (jax.tree_util.keystr(path), str(leaf.dtype), tuple(leaf.shape))
+        for path, leaf in wanted
+    ]
+    if saved != expected:
+        raise CheckpointError(
+            f"{folder} holds another kind of state: {_difference(saved, expected)}"
+        )
+    arrays = _arrays(folder)
+    leaves = []
+    for name, (_, leaf) in zip(described, wanted, strict=True):
+        if not leaf.size:
+            leaves.append(np.zeros(leaf.shape, leaf.dtype))
+        elif _is_key(leaf):
+            kind = str(leaf.dtype).removeprefix("key<").removesuffix(">")
+            kind = {"fry": "threefry2x32"}.get(kind, kind)
+            leaves.append(
+                jax.random.wrap_key_data(jnp.asarray(arrays[name]), impl=kind)
+            )
+        else:
+            leaves.append(np.asarray(arrays[name]))
+    return jax.tree.unflatten(jax.tree.structure(target), leaves)
+
+
+def _arrays(folder: Path) -> dict[str, np.ndarray]:
+    if not (folder / "state").is_dir():
+        return {}
+    return _checkpointer().restore(folder.absolute() / "state")
+
+
+def _difference(saved: list[Any], expected: list[Any]) -> str:
+    here = {path: rest for path, *rest in saved}
+    there = {path: rest for path, *rest in expected}
+    lines = [f"{path} is not expected" for path in here if path not in there]
+    lines += [f"{path} is missing" for path in there if path not in here]
+    lines += [
+        f"{path} is {here[path]}, expected {there[path]}"
+        for path in here
+        if path in there and here[path] != there[path]
+    ]
+    more = f" and {len(lines) - 5} more" if len(lines) > 5 else ""
+    return "; ".join(lines[:5]) + more
+
+
+def _is_step(name: str) -> bool:
+    return name.isascii() and name.isdigit() and str(int(name)) == name
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _checkpointer() -> Any:
+    import orbax.checkpoint as ocp  # a second to import
+
+    return ocp.PyTreeCheckpointer()

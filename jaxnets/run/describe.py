@@ -1,0 +1,100 @@
+"""What a run says before its first step: the start line, or all of a dry run."""
+
+from typing import Any
+
+import jax
+
+from jaxnets import files
+from jaxnets.data.feed import Feed
+from jaxnets.learners.base import Learner
+from jaxnets.run import environment, records, settings
+from jaxnets.types import Variables
+
+
+def greet(run: Any, feed: Feed) -> None:
+    """Writes environment.json and prints the start line.
+
+    Args:
+        run: A `Run` whose state is there.
+        feed: What it trains on.
+    """
+    path = run.held.path
+    now = environment.environment(run.source)
+    _, patch = environment.commit_of(run.source)
+    if patch:
+        files.write(path / "changes.patch", patch)
+    sessions = _sessions(path)
+    if sessions and (moved := environment.differences(sessions[-1], now)):
+        run.console.say(f"bits may differ from before: {'; '.join(moved)}")
+    text = files.dump_json({"sessions": [*sessions, now]}, indent=2)
+    files.write(path / "environment.json", text + "\n")
+    count, platform = len(jax.devices()), jax.devices()[0].platform
+    commit = (now["commit"] or "none")[:8] + (" with changes" if patch else "")
+    begin = f"resumed at step {run.step}" if run.step else "new"
+    run.console.say(
+        f"{run.experiment}: seed {run.config.seed}, {count} {platform} "
+        f"device{'s' if count > 1 else ''}, {parameters(run.state):,} parameters, "
+        f"{feed.examples:,} examples, {run.steps} steps, commit {commit}, {begin}  "
+        f"->  {path}"
+    )
+
+
+def dry_run(run: Any, learner: Learner, feed: Feed, steps: int) -> None:
+    """Prints everything that is settled before the first step; writes nothing.
+
+    Args:
+        run: A `Run` that has no folder.
+        learner: What would improve the state.
+        feed: What it would train on.
+        steps: How many steps it would take.
+    """
+    say = run.console.say
+    say(f"{run.experiment}: dry run, nothing is written")
+    for name, value in settings.flat(settings.to_json(run.config)).items():
+        say(f"  {name}: {value}")
+    batch = jax.eval_shape(feed.prepare, dict(feed.columns), feed.fetch(0))
+    for name, leaf in zip(batch._fields, batch, strict=True):
+        say(f"  batch.{name}: {_shape(leaf)}")
+    key = jax.random.key(run.config.seed)
+    state = jax.eval_shape(learner.init, key, run.config.hyper, batch)
+    for tree in _params(state):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+            name = "/".join(str(getattr(part, "key", part)) for part in path)
+            say(f"  params {name}: {_shape(leaf)}")
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    say(
+        f"{parameters(state):,} parameters, state {size / 2**20:.2f} MiB, {steps} "
+        f"steps of {feed.batch_size} examples, "
+        f"{steps * feed.batch_size / feed.examples:.1f} epochs"
+    )
+
+
+def parameters(state: Any) -> int:
+    """How many numbers gradients change in a state; all of a population's."""
+    return sum(leaf.size for leaf in jax.tree.leaves(_params(state)))
+
+
+def _params(state: Any) -> list[Any]:
+    """The `params` of every `Variables` inside a state, averages left out."""
+    found: list[Any] = []
+
+    def visit(path: Any, node: Any) -> None:
+        average = any(getattr(part, "name", None) == "average" for part in path)
+        if isinstance(node, Variables) and not average:
+            found.append(node.params)
+
+    jax.tree_util.tree_map_with_path(
+        visit, state, is_leaf=lambda node: isinstance(node, Variables)
+    )
+    return found
+
+
+def _sessions(path: Any) -> list[dict[str, Any]]:
+    try:
+        return records.load(path / "environment.json").get("sessions", [])
+    except (OSError, ValueError):
+        return []
+
+
+def _shape(leaf: Any) -> str:
+    return f"{leaf.dtype}[{', '.join(map(str, leaf.shape))}]"

@@ -1,0 +1,70 @@
+"""Which device holds what: the batch is split, the state is on every device.
+
+One machine with one device, one with many, and many machines (after
+`jax.distributed.initialize`) run the same code: XLA inserts the sums across devices, so
+a mean over the batch, batch norm's too, is over the whole of it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh of one axis, `data`, over these devices or all there are."""
+    chosen = list(jax.devices()) if devices is None else list(devices)
+    # Auto: XLA decides how intermediates are split. Newer versions of JAX would make
+    # the axis explicit by default.
+    return Mesh(np.array(chosen), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """On every device, whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def check_batch(mesh: Mesh, batch_size: int) -> None:
+    """Raises unless the batch splits evenly.
+
+    Raises:
+        ValueError: Naming the sizes that would do.
+    """
+    if batch_size % mesh.size:
+        lower = batch_size // mesh.size * mesh.size
+        raise ValueError(
+            f"a batch of {batch_size} does not split over {mesh.size} devices: use "
+            f"{lower or mesh.size} or {lower + mesh.size}"
+        )
+
+
+def split_rows(mesh: Mesh, tree: Any, *, axis: int = 0) -> Any:
+    """Places host arrays with their axis `axis` split over the devices.
+
+    Arrays without that axis go to every device.
+    """
+
+    def placed(leaf: Any) -> jax.Array:
+        rows = np.ndim(leaf) > axis
+        spec = PartitionSpec(*(None,) * axis, "data") if rows else PartitionSpec()
+        return _put(leaf, NamedSharding(mesh, spec))
+
+    return jax.tree.map(placed, tree)
+
+
+def everywhere(mesh: Mesh, tree: Any) -> Any:
+    """Places every array, whole, on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda leaf: _put(leaf, sharding), tree)
+
+
+def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
+    if jax.process_count() == 1 or isinstance(leaf, jax.Array):
+        return jax.device_put(leaf, sharding)
+    # Every host has computed the same array, and hands over the parts it owns.
+    array = np.asarray(leaf)
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda index: array[index]
+    )

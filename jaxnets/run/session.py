@@ -1,0 +1,461 @@
+"""A run: one experiment in one folder, which can be killed and goes on.
+
+`Run` surrounds a learner with everything that is not mathematics: the folder, records,
+checkpoints, signals, progress, devices. The experiment's `main` stays plain lines:
+
+    with Run(config) as run:
+        for state, metrics in run.train(learner, feed, steps=1000, every=100):
+            run.log(validation=run.evaluate(validation))
+        run.finish(test=run.evaluate(test))
+"""
+
+import dataclasses
+import inspect
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from jaxnets import files
+from jaxnets.data.feed import Feed
+from jaxnets.learners.base import Learner
+from jaxnets.learners.plateau import observe
+from jaxnets.metrics import Metrics
+from jaxnets.run import (
+    compilation,
+    describe,
+    folder,
+    loop,
+    records,
+    report,
+    resume,
+    settings,
+)
+from jaxnets.run import mesh as on
+from jaxnets.run.checkpoints import Checkpoints, digest
+from jaxnets.run.console import Console, line, number
+from jaxnets.run.folder import RunError
+from jaxnets.run.interrupts import InterruptedRun, Interrupts
+
+
+class RunConfig(Protocol):
+    """What a run reads from an experiment's configuration."""
+
+    @property
+    def seed(self) -> int:
+        """Decides initialisation and noise."""
+        ...
+
+    @property
+    def hyper(self) -> Any:
+        """The hyperparameters, a `NamedTuple` of numbers."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Verbs:
+    """What to do with a configuration; never part of it."""
+
+    run_dir: Path | None = None
+    """The run folder, instead of runs/EXPERIMENT/TIME-ID."""
+    resume: Literal["auto", "never", "weights"] = "auto"
+    """auto: go on with an unfinished run of the same configuration. never: begin a new
+    one. weights: begin a new one from the weights in --run-dir."""
+    dry_run: bool = False
+    """Print the resolved configuration, shapes, parameters and steps; write nothing."""
+    evaluate: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
+    """Score the run in this folder again, with the configuration it has."""
+    checkpoint_seconds: float = 30.0
+    """Save when so many seconds have passed since the last time."""
+    checkpoint_every: int | None = None
+    """Save after every so many steps as well."""
+    keep: int = 2
+    """How many of the newest checkpoints to keep."""
+
+
+class DryRun(Exception):
+    """Ends a dry run inside the experiment's `main`."""
+
+
+class Run:
+    """One experiment in one folder; use it in a `with` statement.
+
+    Attributes:
+        config: What it was given.
+        verbs: Likewise.
+        experiment: The name of the file that defines the configuration.
+        source: That file.
+        state: The learner's state after the last step.
+        step: Steps taken.
+        steps: Steps to take.
+        folder: Where everything is written; None in a dry run.
+        held: The folder as this process has locked it; None where it only reads.
+        console: Where lines go.
+    """
+
+    def __init__(self, config: RunConfig, verbs: Verbs = Verbs()) -> None:
+        """Touches nothing yet.
+
+        Args:
+            config: A frozen dataclass with `seed` and `hyper`; the folder and the id of
+                the run follow from it, and from the name of the file that defines it.
+            verbs: What to do with it.
+        """
+        self.config, self.verbs = config, verbs
+        self.source = Path(inspect.getfile(type(config)))
+        self.experiment = files.safe_name(self.source.stem)
+        self.state: Any = None
+        self.step = self.steps = 0
+        self.folder: Path | None = verbs.evaluate
+        self.console = Console()
+        self._signals = Interrupts()
+        self.held: folder.Folder | None = None
+        self._records: records.Records | None = None
+        self._checkpoints: Checkpoints | None = None
+        self._mesh = on.data_mesh() if len(jax.devices()) > 1 else None
+        self._groups: dict[str, dict[str, Any]] = {}
+        self._saved_step, self._saved_at = -1, 0.0
+        self._stop = self._finished = False
+        self._origin: dict[str, Any] | None = None
+        self._weights: dict[str, np.ndarray] = {}
+
+    # ------------------------------------------------------------------ the folder
+
+    def __enter__(self) -> "Run":
+        """Finds or makes the folder, and takes over Ctrl-C.
+
+        Raises:
+            RunError: If another process holds the folder, or it belongs to another
+                configuration.
+        """
+        compilation.compile_seconds()  # starts the clock
+        if self.verbs.dry_run:
+            return self
+        compilation.use_cache()
+        if self.verbs.evaluate is None:
+            self._open()
+        self._signals.__enter__()
+        return self
+
+    def _open(self) -> None:
+        verbs, named = self.verbs, self.verbs.run_dir
+        if verbs.resume == "weights":
+            if named is None:
+                raise RunError("--resume weights needs --run-dir: the run to take from")
+            sha, self._weights = Checkpoints(
+                named / "checkpoints", sweep=False, say=self.console.say
+            ).leaves()
+            self._origin, named = {"run": named.name, "checkpoint": sha}, None
+        wanted = {
+            "experiment": self.experiment,
+            "config": settings.to_json(self.config),
+            "origin": self._origin,
+        }
+        self.held = folder.opened(
+            Path("runs") / self.experiment,
+            wanted,
+            named=named,
+            fresh=verbs.resume == "never",
+            may_grow=settings.extendable(type(self.config)),
+        )
+        self.folder = self.held.path
+        self._checkpoints = Checkpoints(
+            self.folder / "checkpoints", keep=verbs.keep, say=self.console.say
+        )
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        """Closes everything; ends a run that nobody finished."""
+        self._signals.__exit__()
+        self.console.stop()
+        trained = self._records is not None and self.steps > 0
+        if error is None and trained and not self._finished:
+            self.finish()
+        if self._records is not None:
+            self._records.close()
+        if self.held is not None:
+            self.held.close()
+        return isinstance(error, DryRun)
+
+    # ------------------------------------------------------------------- training
+
+    def train(
+        self,
+        learner: Learner,
+        feed: Feed,
+        *,
+        steps: int,
+        every: int,
+        steps_per_call: int = 1,
+        own_batches: bool = False,
+    ) -> Iterator[tuple[Any, Metrics]]:
+        """Trains to `steps`, from wherever the folder's newest checkpoint is.
+
+        Pauses after every `every` steps and at the end. What the caller logs in the
+        pause becomes one line of the records; the checkpoint comes after it. With
+        `--evaluate` no step is taken: the state is restored, and the lines after the
+        loop score it again.
+
+        Args:
+            learner: What improves the state.
+            feed: Batches as a function of the step.
+            steps: How many there are in all.
+            every: Steps between two pauses.
+            steps_per_call: Steps in one dispatch; see `loop.train`.
+            own_batches: Ignored; kept by populations.
+
+        Yields:
+            The state, which the next step donates to the device, and the metrics of
+            the interval.
+
+        Raises:
+            RunError: If the data or the compiled program is not what the folder began
+                with.
+            NonFiniteError: In the first step with a NaN or an infinity; its batch is
+                kept in the folder.
+            InterruptedRun: After Ctrl-C or SIGTERM; the state is saved.
+        """
+        del own_batches
+        self.steps, self._learner, self._feed = steps, learner, feed
+        if self.verbs.dry_run:
+            describe.dry_run(self, learner, feed, steps)
+            raise DryRun
+        pending = self._restore(learner, feed)
+        if self.verbs.evaluate is not None or self.step >= steps or self._stop:
+            return
+        yield from self._go(learner, feed, pending, every, steps_per_call)
+
+    def _go(
+        self,
+        learner: Learner,
+        feed: Feed,
+        pending: Metrics | None,
+        every: int,
+        steps_per_call: int,
+    ) -> Iterator[tuple[Any, Metrics]]:
+        steps, began, first = self.steps, time.monotonic(), self.step
+        self._saved_step, self._saved_at = self.step, began
+        self.console.start(self.step, steps)
+        pauses = loop.train(
+            learner,
+            self.state,
+            feed,
+            steps=steps,
+            every=every,
+            start=self.step,
+            metrics=pending,
+            steps_per_call=steps_per_call,
+            mesh=self._mesh,
+            watch=self._watch,
+        )
+        try:
+            for pause in pauses:
+                self.state, self.step = pause.state, pause.step
+                self.console.at(self.step)
+                if not pause.due:
+                    self._save(pause.metrics)
+                else:
+                    self._groups = {"train": records.numbers(pause.metrics)}
+                    yield pause.state, pause.metrics
+                    pause.state = self.state
+                    self._write_line(began, first)
+                    if self._due() or self.step == steps or self._stop:
+                        self._save({})
+                if self._signals.received is not None:
+                    self._save({})
+                    raise InterruptedRun(self._signals.received)
+                if self._stop:
+                    return
+        except loop.NonFiniteError as error:
+            self._keep_batch(error)
+            raise
+
+    def log(self, **groups: Metrics | Mapping[str, Any]) -> None:
+        """Adds metrics to the records of this pause: `run.log(validation=...)`."""
+        for group, metrics in groups.items():
+            self._groups.setdefault(group, {}).update(records.numbers(metrics))
+
+    def observe(self, value: float) -> None:
+        """Tells plateau rules in the state a value that should fall."""
+        self.state = jax.jit(observe)(self.state, jnp.float32(value))
+
+    def stop(self) -> None:
+        """Ends the training after this pause: early stopping."""
+        self._stop = True
+
+    def evaluate(self, feed: Feed) -> Metrics:
+        """The metrics of one pass over a feed."""
+        return loop.evaluate(self._learner, self.state, feed, mesh=self._mesh)
+
+    def predict(self, feed: Feed) -> Any:
+        """The predictions for one pass over a feed, as NumPy arrays without padding."""
+        return loop.predict(self._learner, self.state, feed, mesh=self._mesh)
+
+    def figure(self, name: str, figure: Any) -> None:
+        """Saves a picture in the folder, and so in the report.
+
+        Raises:
+            ValueError: If the name could leave the folder.
+        """
+        if self.held is None:
+            return
+        from jaxnets import plots  # matplotlib takes half a second to import
+
+        path = self.held.path / "figures" / (files.safe_name(name) + ".png")
+        path.parent.mkdir(exist_ok=True)
+        files.write_with(path, lambda file: plots.png(figure, file))
+
+    def finish(self, **groups: Metrics | Mapping[str, Any]) -> None:
+        """Writes the result and the report, and says both; the run is then finished.
+
+        With `--evaluate` it compares with the recorded result instead.
+
+        Args:
+            **groups: The scores: `test=run.evaluate(test)`.
+
+        Raises:
+            RunError: If a score of `--evaluate` is not the recorded one.
+        """
+        scores = {name: records.numbers(group) for name, group in groups.items()}
+        shown = [
+            f"{group} {name.replace('_', ' ')} {number(name, value)}"
+            for group, values in scores.items()
+            for name, value in values.items()
+            if isinstance(value, int | float)
+        ]
+        headline = ", ".join(shown) or f"{self.step} steps"
+        self._finished = True
+        if self.held is None:
+            self._compare(scores, headline)
+            return
+        if self._saved_step != self.step:  # the caller left the loop by `break`
+            self._stop = True
+            self._write_line(time.monotonic(), self.step)
+            self._save({})
+        result = {"step": self.step, **scores, "state_sha256": digest(self.state)}
+        path = self.held.path
+        files.write(path / "result.json", files.dump_json(result, indent=2) + "\n")
+        report.write(path, headline)
+        self.console.stop()
+        self.console.say(f"{headline}  ->  {path}")
+
+    # -------------------------------------------------------------------- details
+
+    def _restore(self, learner: Learner, feed: Feed) -> Metrics | None:
+        """Sets state and step; returns what was gathered of the current interval."""
+        state = self._initial(learner, feed)
+        target = jax.eval_shape(lambda: state)
+        path = self.folder
+        if path is None:
+            raise RunError("use Run in a `with` statement")
+        if self.held is None:
+            reader = Checkpoints(
+                path / "checkpoints", sweep=False, say=self.console.say
+            )
+            found = reader.newest(target)
+            if found is None:
+                raise RunError(f"{path} has no checkpoint to evaluate")
+            self.state, self.step = resume.on_device(found.state), found.step
+            return None
+        resume.refuse_other(
+            self.held, settings.to_json(self.config), self.steps, learner, state, feed
+        )
+        checkpoints = Checkpoints(
+            path / "checkpoints", keep=self.verbs.keep, say=self.console.say
+        )
+        self._checkpoints = checkpoints
+        found = checkpoints.newest(target, lambda r: records.check(path, r["metrics"]))
+        mark, pending = None, None
+        self.state, self.step = state, 0
+        if found is not None:
+            self.state, self.step = resume.on_device(found.state), found.step
+            mark = found.record["metrics"]
+            self._stop = found.record["ended"]
+            pending = resume.from_lists(found.record["pending"])
+            if self.step < self.steps and self.held.finished:
+                (path / "result.json").unlink()  # an extended run is unfinished again
+        self._records = records.Records(path, mark, self.step)
+        describe.greet(self, feed)
+        return pending
+
+    def _initial(self, learner: Learner, feed: Feed) -> Any:
+        key = jax.random.key(self.config.seed)
+        state = jax.jit(learner.init)(key, self.config.hyper, feed(0))
+        state = resume.on_device(state)
+        return resume.with_weights(state, self._weights) if self._weights else state
+
+    def _watch(self, step: int) -> bool:
+        self.console.at(step)
+        if step == self._saved_step:
+            return self._signals.received is not None
+        return self._signals.received is not None or self._due(step)
+
+    def _due(self, step: int | None = None) -> bool:
+        step = self.step if step is None else step
+        since = time.monotonic() - self._saved_at
+        every = self.verbs.checkpoint_every
+        return since >= self.verbs.checkpoint_seconds or bool(
+            every and step - self._saved_step >= every
+        )
+
+    def _write_line(self, began: float, first: int) -> None:
+        if self._records is None or not self._groups:
+            return
+        seconds = time.monotonic() - began
+        timing = {
+            "seconds": seconds,
+            "steps_per_second": (self.step - first) / max(seconds, 1e-9),
+            "compile_seconds": compilation.compile_seconds(),
+        }
+        self._records.add(self.step, self._groups, timing)
+        text = line(self.step, self.steps, self._groups)
+        if self._first_line:
+            text += f"  (compiled in {compilation.compile_seconds():.1f} s)"
+            self._first_line = False
+        self.console.say(text)
+        self._groups = {}
+
+    _first_line = True
+
+    def _save(self, pending: Metrics) -> None:
+        if self._checkpoints is None or self._records is None:
+            return
+        if self._saved_step == self.step and not self._stop:
+            return
+        record = {
+            "metrics": self._records.mark(),
+            "pending": resume.to_lists(pending),
+            "ended": self._stop,
+        }
+        self._checkpoints.save(self.step, self.state, record)
+        self._saved_step, self._saved_at = self.step, time.monotonic()
+
+    def _keep_batch(self, error: loop.NonFiniteError) -> None:
+        if self.held is None:
+            return
+        path = self.held.path / "nonfinite" / f"step-{error.step}.npz"
+        path.parent.mkdir(exist_ok=True)
+        arrays: Any = {n: np.asarray(a) for n, a in error.batch._asdict().items()}
+        files.write_with(path, lambda file: np.savez(file, **arrays))
+        self.console.stop()
+        self.console.say(f"{error}; its batch is kept in {path}")
+
+    def _compare(self, scores: Mapping[str, Any], headline: str) -> None:
+        path = self.folder / "result.json" if self.folder else None
+        if path is None or not path.exists():
+            self.console.say(f"{headline}  (step {self.step}, an unfinished run)")
+            return
+        recorded = settings.flat(records.load(path))
+        again = settings.flat(dict(scores))
+        changed = {n: v for n, v in again.items() if recorded.get(n) != v}
+        if changed:
+            lines = "".join(
+                f"\n  {n}: recorded {recorded.get(n)}, now {v}"
+                for n, v in changed.items()
+            )
+            raise RunError(f"{self.folder} does not give its recorded result:{lines}")
+        self.console.say(f"{headline}  (as recorded)  ->  {self.folder}")

@@ -1,0 +1,119 @@
+"""One label an image."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxnets.metrics import Mean, Metrics, mean
+from jaxnets.models import functional
+from jaxnets.tasks.base import Task
+from jaxnets.types import ImageBatch, Key, Scalar, Variables
+
+
+def classification(
+    model: nn.Module, *, rates: Sequence[str] | None = None, top: int = 5
+) -> Task:
+    """Cross-entropy on the logits of `model`, in nats, reported with accuracy.
+
+    Labels are smoothed by `hyper.label_smoothing`, in [0, 1], in the loss only
+    (Szegedy et al., "Rethinking the Inception architecture", 2015,
+    https://arxiv.org/abs/1512.00567, section 7). Logits of zero cost log(classes).
+
+    `evaluate` adds the accuracy among the `top` best guesses and, as means of shape
+    `[classes]`, the accuracy on each class; `predict` returns the logits. A label that
+    is not a class, which validated data cannot hold, makes its metrics NaN, and so do
+    logits that are NaN: nothing wrong looks like a success.
+
+    Args:
+        model: Maps images `[b, h, w, c]` to logits `[b, classes]`.
+        rates: Names of the probabilities that the model is given in training, dropout
+            say: each is read from `hyper`, and so may be swept without a new
+            compilation. By default all that the model takes.
+        top: How many guesses count in `accuracy_top5`, or whatever it is.
+    """
+    given = functional.rates(model) if rates is None else tuple(rates)
+
+    def init(key: Key, batch: ImageBatch) -> Variables:
+        return functional.init(model, key, batch.image)
+
+    def loss(
+        variables: Variables, batch: ImageBatch, key: Key, hyper: Any
+    ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
+        chosen = {name: getattr(hyper, name) for name in given}
+        logits, buffers = functional.forward(
+            model, variables, key, batch.image, **chosen
+        )
+        losses = cross_entropy(logits, batch.label, hyper.label_smoothing)
+        objective = mean(losses, batch.mask)
+        accuracy = mean(among_top(logits, batch.label, 1), batch.mask)
+        metrics = {"loss": objective, "accuracy": accuracy}
+        return objective.total / objective.weight, (buffers, metrics)
+
+    def evaluate(variables: Variables, batch: ImageBatch, key: Key) -> Metrics:
+        del key
+        logits = functional.predict(model, variables, batch.image)
+        classes = logits.shape[-1]
+        hits = among_top(logits, batch.label, 1)
+        guesses = among_top(logits, batch.label, top)
+        return {
+            "loss": mean(cross_entropy(logits, batch.label), batch.mask),
+            "accuracy": mean(hits, batch.mask),
+            f"accuracy_top{top}": mean(guesses, batch.mask),
+            "accuracy_by_class": _by_class(hits, batch, classes),
+        }
+
+    def predict(
+        variables: Variables, batch: ImageBatch, key: Key
+    ) -> Float[Array, "b classes"]:
+        del key
+        return functional.predict(model, variables, batch.image)
+
+    return Task(init, loss, evaluate, predict)
+
+
+def cross_entropy(
+    logits: Float[Array, "b classes"],
+    label: Int[Array, " b"],
+    smoothing: Scalar | float = 0.0,
+) -> Float[Array, " b"]:
+    """The cross-entropy of each row, in nats; NaN where the label is not a class.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        label: In [0, classes).
+        smoothing: Share of the probability spread evenly over all classes.
+    """
+    classes = logits.shape[-1]
+    targets = optax.smooth_labels(jax.nn.one_hot(label, classes), smoothing)
+    losses = optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    return jnp.where((label >= 0) & (label < classes), losses, jnp.nan)
+
+
+def among_top(
+    logits: Float[Array, "b classes"], label: Int[Array, " b"], top: int
+) -> Float[Array, " b"]:
+    """1 where the label is among the `top` largest logits, else 0.
+
+    Ties go to the lower class, as in `argmax`. NaN where a logit is NaN or the label is
+    not a class.
+    """
+    classes = jnp.arange(logits.shape[-1])[None, :]
+    chosen = classes == label[:, None]
+    own = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1, keepdims=True)
+    ahead = (logits > own) | ((logits == own) & (classes < label[:, None]))
+    hit = (jnp.sum(ahead, axis=-1) < top).astype(jnp.float32)
+    sound = ~jnp.any(jnp.isnan(logits), axis=-1) & jnp.any(chosen, axis=-1)
+    return jnp.where(sound, hit, jnp.nan)
+
+
+def _by_class(hits: Float[Array, " b"], batch: ImageBatch, classes: int) -> Mean:
+    member = (batch.label[:, None] == jnp.arange(classes)[None, :]) & batch.mask[
+        :, None
+    ]
+    total = jnp.sum(jnp.where(member, hits[:, None], 0.0), axis=0)
+    return Mean(total, jnp.sum(member, axis=0, dtype=jnp.int32))
