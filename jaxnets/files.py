@@ -8,6 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
+
+
+def cache_root() -> Path:
+    """The one folder outside of runs: `JAXNETS_CACHE`, or the user's cache."""
+    chosen = os.environ.get("JAXNETS_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("jaxnets"))
+
 
 def write(path: Path, content: bytes | str) -> None:
     """Replaces the file `path` in one step: after a kill it is the old one or the new.

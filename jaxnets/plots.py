@@ -3,11 +3,18 @@
 No global state, no display: every function returns a `Figure` to save or to show.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+
+from jaxnets import files
+
+# matplotlib keeps a list of fonts: with everything else that is kept.
+os.environ.setdefault("MPLCONFIGDIR", str(files.cache_root() / "matplotlib"))
+
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 

@@ -244,7 +244,8 @@ def _computed(metrics: Metrics) -> dict[str, Any]:
 
 
 def _rubbish(leaf: Any) -> Any:
-    return jnp.nan if jnp.issubdtype(leaf.dtype, jnp.floating) else 0
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return jnp.array(jnp.nan if floating else 0, leaf.dtype)
 
 
 def _shapes(tree: Any) -> Any:

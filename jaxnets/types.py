@@ -8,7 +8,7 @@ Shape letters, everywhere: `b` batch, `h w c` image, `t` time, `n` boxes or regi
 `d` features, `z` latent, `classes`, `vocabulary`, `members`.
 """
 
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
@@ -23,6 +23,7 @@ class Variables(NamedTuple):
     buffers: PyTree  # e.g. batch-norm averages; an empty dict for most models
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Any `NamedTuple` of arrays with one leading axis, and a mask of the real rows."""
 

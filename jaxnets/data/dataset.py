@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class DataError(ValueError):
     """Something is wrong with the data; the message names what and where."""
 
 
+@runtime_checkable
 class Column(Protocol):
     """One feature of every example: an array, a memory map, or files read when asked.
 
@@ -45,8 +46,8 @@ class Feature:
 
     shape: tuple[int | None, ...]
     dtype: str
-    low: float | None = None
-    high: float | None = None
+    low: float | int | None = None
+    high: float | int | None = None
     classes: tuple[str, ...] = ()
 
 

@@ -1,6 +1,6 @@
 """A learning algorithm is four pure functions over a state it owns."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import PyTree
 
@@ -8,6 +8,7 @@ from jaxnets.metrics import Metrics
 from jaxnets.types import Key
 
 
+@runtime_checkable
 class InitFn(Protocol):
     """Type of `init`."""
 
@@ -16,6 +17,7 @@ class InitFn(Protocol):
         ...
 
 
+@runtime_checkable
 class StepFn(Protocol):
     """Type of `step`."""
 
@@ -24,6 +26,7 @@ class StepFn(Protocol):
         ...
 
 
+@runtime_checkable
 class EvaluateFn(Protocol):
     """Type of `evaluate`."""
 
@@ -32,6 +35,7 @@ class EvaluateFn(Protocol):
         ...
 
 
+@runtime_checkable
 class PredictFn(Protocol):
     """Type of `predict`."""
 

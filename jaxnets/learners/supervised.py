@@ -72,7 +72,7 @@ def supervised(
             grad=grads,
             value_fn=lambda params: objective(params)[0],
         )
-        norm = Mean(optax.global_norm(grads), jnp.int32(1))
+        norm = Mean(optax.tree.norm(grads), jnp.int32(1))
         after = state._replace(
             step=state.step + 1,
             variables=Variables(optax.apply_updates(params, updates), buffers_after),

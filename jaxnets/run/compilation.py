@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import platformdirs
+
+from jaxnets import files
 
 _COMPILE = "/jax/core/compile/backend_compile_duration"
 _lock = threading.Lock()
@@ -27,10 +28,7 @@ _marks: dict[Path, Any] = {}
 def cache_folder() -> Path:
     """Where compiled programs are kept: `JAX_COMPILATION_CACHE_DIR`, or the user's."""
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    if chosen:
-        return Path(chosen)
-    root = os.environ.get("JAXNETS_CACHE") or platformdirs.user_cache_dir("jaxnets")
-    return Path(root) / "compiled"
+    return Path(chosen) if chosen else files.cache_root() / "compiled"
 
 
 def use_cache() -> None:
@@ -50,7 +48,7 @@ def use_cache() -> None:
     except OSError:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def mend(folder: Path) -> int:

@@ -224,7 +224,9 @@ def _pass(judge: Any, state: Any, feed: Feed, mesh: Mesh | None) -> Iterator[Any
     for index in range(feed.length):
         rows: Any = feed.fetch(index)
         if mesh is not None:
-            rows = on.split_rows(mesh, rows)
+            # A batch that does not split evenly is judged whole on every device.
+            even = feed.batch_size % mesh.size == 0
+            rows = on.split_rows(mesh, rows) if even else on.everywhere(mesh, rows)
         yield judge(state, columns, rows, jax.random.fold_in(key, index))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
@@ -26,7 +26,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch(mesh: Mesh, batch_size: int) -> None:
+def check_batch(mesh: Mesh | AbstractMesh, batch_size: int) -> None:
     """Raises unless the batch splits evenly.
 
     Raises:
@@ -36,7 +36,7 @@ def check_batch(mesh: Mesh, batch_size: int) -> None:
         lower = batch_size // mesh.size * mesh.size
         raise ValueError(
             f"a batch of {batch_size} does not split over {mesh.size} devices: use "
-            f"{lower or mesh.size} or {lower + mesh.size}"
+            f"{f'{lower} or ' if lower else ''}{lower + mesh.size}"
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxnets import files, plots
+from jaxnets import files
 from jaxnets.run import records, settings
 
 _STYLE = """
@@ -53,6 +53,8 @@ def write(folder: Path, headline: str) -> Path:
         f'<p class="result">{html.escape(headline)}</p>',
     ]
     if lines:
+        from jaxnets import plots  # matplotlib takes a second to import
+
         buffer = io.BytesIO()
         plots.png(plots.curves(lines), buffer)
         parts += ["<h2>Learning curves</h2>", _image(buffer.getvalue(), "curves")]

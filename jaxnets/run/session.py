@@ -14,7 +14,7 @@ import inspect
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,7 @@ from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import InterruptedRun, Interrupts
 
 
+@runtime_checkable
 class RunConfig(Protocol):
     """What a run reads from an experiment's configuration."""
 

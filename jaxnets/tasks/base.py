@@ -1,6 +1,6 @@
 """What it means to be good at something: four pure functions of variables."""
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import PyTree
 
@@ -8,6 +8,7 @@ from jaxnets.metrics import Metrics
 from jaxnets.types import Key, Scalar, Variables
 
 
+@runtime_checkable
 class InitFn(Protocol):
     """Type of `init`."""
 
@@ -16,6 +17,7 @@ class InitFn(Protocol):
         ...
 
 
+@runtime_checkable
 class LossFn(Protocol):
     """Type of `loss`."""
 
@@ -26,6 +28,7 @@ class LossFn(Protocol):
         ...
 
 
+@runtime_checkable
 class EvaluateFn(Protocol):
     """Type of `evaluate`."""
 
@@ -34,6 +37,7 @@ class EvaluateFn(Protocol):
         ...
 
 
+@runtime_checkable
 class PredictFn(Protocol):
     """Type of `predict`."""
 

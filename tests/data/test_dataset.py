@@ -1,0 +1,134 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jaxnets.data.dataset import (
+    DataError,
+    Dataset,
+    Feature,
+    Split,
+    carved,
+    channel_statistics,
+    check_rows,
+    checked,
+)
+
+LABEL = Feature((), "int32", 0, 9)
+BOX = Feature((None, 4), "float32", 0, 32)
+
+
+def dataset(labels=(0, 1, 2), **changes):
+    labels = np.asarray(labels)
+    image = np.zeros((len(labels), 2, 2, 1), np.uint8)
+    one = Split({"image": image, "label": labels})
+    features = {"image": Feature((2, 2, 1), "uint8", 0, 255), "label": LABEL}
+    fine = Split({"image": np.zeros((3, 2, 2, 1), np.uint8), "label": np.arange(3)})
+    whole = Dataset("toy", features, train=one, validation=fine, test=fine)
+    return dataclasses.replace(whole, **changes)
+
+
+def test_good_data_is_returned_as_it_is():
+    good = dataset()
+    assert checked(good, batch_size=3) is good
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0, 10, 2], "train, label: the value 10 of example 1 .* range 0 to 9"),
+        ([0, 1, -1], "the value -1 of example 2"),
+        ([0.0, 1.5, 2.0], "1.5 of example 1 is not a whole number"),
+        ([0.0, np.nan, 2.0], "nan of example 1 is not a number"),
+        ([0.0, np.inf, 2.0], "inf of example 1 is not a number"),
+        ([2**40, 1, 2], "1099511627776 of example 0"),
+        ([[0], [1], [2]], "shape"),
+    ],
+)
+def test_bad_labels_are_named(labels, words):
+    with pytest.raises(DataError, match=words):
+        checked(dataset(labels))
+
+
+def test_the_number_of_bad_examples_is_told():
+    with pytest.raises(DataError, match="2 of 4 examples"):
+        checked(dataset([0, 10, 11, 1]))
+
+
+def test_text_is_no_label():
+    with pytest.raises(DataError, match="holds <U1, expected int32"):
+        checked(dataset(["a", "b", "c"]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 33.0])
+def test_bad_boxes_are_named(value):
+    boxes = np.zeros((4, 2, 4), np.float32)
+    boxes[2, 1, 3] = value
+    with pytest.raises(DataError, match=r"example 2 at \(1, 3\)"):
+        check_rows(boxes, BOX, "toy")
+
+
+def test_rows_may_be_called_by_what_the_source_calls_them():
+    with pytest.raises(DataError, match="example 77"):
+        check_rows(np.array([0, 99]), LABEL, "toy", index=[5, 77])
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(DataError, match="toy, validation: there is no example"):
+        checked(dataset(validation=dataset([]).train))
+
+
+def test_a_batch_larger_than_the_data_is_refused():
+    with pytest.raises(DataError, match="batch of 4 does not fit into 3"):
+        checked(dataset(), batch_size=4)
+
+
+def test_columns_of_different_length_are_refused():
+    torn = Split({"image": np.zeros((2, 2, 2, 1), np.uint8), "label": np.arange(3)})
+    with pytest.raises(DataError, match="differ in length"):
+        checked(dataset(train=torn))
+
+
+def test_a_column_nobody_described_is_refused():
+    odd = Split({"label": np.arange(3)})
+    with pytest.raises(DataError, match="has columns"):
+        checked(dataset(train=odd))
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [(["a", "a", "b"], None), (["a", "b", "c"], ["x", "c", "y"])]
+)
+def test_ids_that_repeat_are_refused(train, test):
+    whole = dataset()
+    changes = {"train": dataclasses.replace(whole.train, ids=train)}
+    if test:
+        changes["test"] = dataclasses.replace(whole.test, ids=test)
+    with pytest.raises(DataError, match="there twice"):
+        checked(dataset(**changes))
+
+
+def test_carving_is_stratified_disjoint_and_fixed():
+    labels = np.repeat(np.arange(5), 40)
+    keep, hold = carved(labels, 0.1, salt="toy")
+    assert sorted([*keep, *hold]) == list(range(200))
+    np.testing.assert_array_equal(np.bincount(labels[hold]), 4)
+    np.testing.assert_array_equal(carved(labels, 0.1, salt="toy")[1], hold)
+    assert list(carved(labels, 0.1, salt="other")[1]) != list(hold)
+    assert not np.array_equal(hold % 40, np.tile(hold[:4] % 40, 5))
+
+
+def test_the_digest_tells_data_apart():
+    one = dataset()
+    assert one.digest == dataset().digest
+    assert one.digest != dataset([0, 1, 3]).digest
+    image = np.zeros((3, 2, 2, 1), np.uint8)
+    image[2, 1, 1, 0] = 1
+    other = Split({"image": image, "label": np.arange(3)})
+    assert one.digest != dataclasses.replace(one, test=other).digest
+
+
+def test_the_statistics_are_exact():
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), dtype=np.uint8)
+    mean, std = channel_statistics(images)
+    np.testing.assert_allclose(mean, images.mean((0, 1, 2)) / 255, rtol=1e-12)
+    np.testing.assert_allclose(std, images.std((0, 1, 2)) / 255, rtol=1e-12)

@@ -1,0 +1,164 @@
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnets.learners import optimizers, schedules
+from jaxnets.learners.optimizers import RULES, Extras, composed, kernels
+
+GOLDEN = json.loads(
+    (Path(__file__).parents[1] / "golden" / "optimizers.json").read_text()
+)
+SCALE = jnp.array([1.0, 2.0, 4.0])
+
+
+class Hyper(NamedTuple):
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+    plateau_factor: float = 0.5
+    newton_damping: float = 0.0
+
+
+def value(params):
+    x = params["kernel"]
+    return jnp.sum(SCALE * x**2) + jnp.sum(x**4) / 4
+
+
+def walk(optimizer, hyper, steps=10, function=value, start=None):
+    start = {"kernel": jnp.array([1.0, -2.0, 0.5])} if start is None else start
+    rule = optax.with_extra_args_support(optimizer(hyper))
+
+    def step(carry, _):
+        params, state = carry
+        grads = jax.grad(function)(params)
+        updates, state = rule.update(
+            grads, state, params, value=function(params), grad=grads, value_fn=function
+        )
+        params = optax.apply_updates(params, updates)
+        return (params, state), params
+
+    _, path = jax.lax.scan(step, (start, rule.init(start)), length=steps)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(GOLDEN))
+def test_the_rules_walk_as_torchs_do(name):
+    extras = Extras(l2=name != "adamw")
+    path = jax.jit(
+        lambda hyper: walk(composed(RULES[name], schedules.constant(), extras), hyper)
+    )(Hyper())
+    np.testing.assert_allclose(path["kernel"], GOLDEN[name], rtol=2e-5, atol=1e-5)
+
+
+def test_every_rule_but_newton_has_a_golden_walk():
+    assert set(RULES) - set(GOLDEN) == {"newton"}
+
+
+def test_newton_ends_a_quadratic_in_one_step():
+    matrix = jnp.array([[3.0, 1.0], [1.0, 2.0]])
+    target = jnp.array([1.0, -1.0])
+
+    def quadratic(params):
+        x = params["kernel"]
+        return 0.5 * x @ matrix @ x - target @ x
+
+    start = {"kernel": jnp.array([5.0, 7.0])}
+    optimizer = composed(RULES["newton"], schedules.constant())
+    path = walk(optimizer, Hyper(learning_rate=1.0), 1, quadratic, start)
+    expected = np.linalg.solve(matrix, target)
+    np.testing.assert_allclose(path["kernel"][0], expected, rtol=1e-5)
+
+
+def test_newton_with_much_damping_is_descent():
+    heavy = Hyper(learning_rate=1e4, newton_damping=1e6)
+    newton = walk(composed(RULES["newton"], schedules.constant()), heavy, 3)
+    plain = walk(composed(RULES["sgd"], schedules.constant()), Hyper(0.01), 3)
+    np.testing.assert_allclose(newton["kernel"], plain["kernel"], rtol=1e-3)
+
+
+def test_weight_decay_is_for_kernels_only():
+    params = {
+        "conv": {"kernel": 1, "bias": 1},
+        "norm": {"scale": 1, "bias": 1},
+        "embed": {"embedding": 1},
+    }
+    assert kernels(params) == {
+        "conv": {"kernel": True, "bias": False},
+        "norm": {"scale": False, "bias": False},
+        "embed": {"embedding": True},
+    }
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_the_l2_penalty_skips_biases_when_asked(skip):
+    extras = Extras(l2=True, skip_biases=skip)
+    rule = composed(RULES["sgd"], schedules.constant(), extras)(Hyper())
+    params = {"kernel": jnp.ones(1), "bias": jnp.ones(1)}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = rule.update(zeros, rule.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], -0.05 * 0.1)
+    np.testing.assert_allclose(updates["bias"], 0 if skip else -0.05 * 0.1)
+
+
+def test_the_gradient_is_clipped_to_its_norm():
+    rule = composed(RULES["sgd"], schedules.constant(), Extras(clip=True))(Hyper(1.0))
+    params = {"kernel": jnp.zeros(2)}
+    for gradient, expected in (([3.0, 4.0], [-0.6, -0.8]), ([0.3, 0.4], [-0.3, -0.4])):
+        grads = {"kernel": jnp.array(gradient)}
+        updates, _ = rule.update(grads, rule.init(params), params)
+        np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-6)
+
+
+def test_accumulated_batches_are_one_large_batch():
+    extras = Extras(accumulate=4)
+    small = composed(RULES["adam"], schedules.cosine(5), extras)(Hyper())
+    large = composed(RULES["adam"], schedules.cosine(5))(Hyper())
+    params = {"kernel": jnp.array([1.0, -2.0, 0.5])}
+    a, b = params, params
+    state_a, state_b = small.init(a), large.init(b)
+    gradients = jax.random.normal(jax.random.key(0), (3, 4, 3))
+    for group in gradients:
+        for gradient in group:
+            updates, state_a = small.update({"kernel": gradient}, state_a, a)
+            a = optax.apply_updates(a, updates)
+        updates, state_b = large.update({"kernel": group.mean(0)}, state_b, b)
+        b = optax.apply_updates(b, updates)
+    np.testing.assert_allclose(a["kernel"], b["kernel"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_every_rule_takes_traced_hyperparameters_and_extras(name):
+    extras = Extras(l2=True, clip=True, plateau=2, accumulate=2)
+    optimizer = composed(
+        RULES[name], schedules.warmed_up(schedules.cosine(8), 2), extras
+    )
+    rates = jnp.array([0.01, 0.1])
+    hypers = jax.tree.map(lambda x: jnp.full(2, x), Hyper())._replace(
+        learning_rate=rates
+    )
+    hypers = hypers._replace(newton_damping=jnp.ones(2))
+    paths = jax.jit(jax.vmap(lambda hyper: walk(optimizer, hyper, 6)))(hypers)
+    alone = walk(optimizer, Hyper(learning_rate=0.1, newton_damping=1.0), 6)
+    np.testing.assert_allclose(paths["kernel"][1], alone["kernel"], rtol=1e-5)
+    assert np.abs(paths["kernel"][0] - paths["kernel"][1]).max() > 1e-3
+
+
+def test_optax_rules_with_a_line_search_get_what_they_ask_for():
+    path = walk(lambda hyper: optax.lbfgs(), Hyper(), 12)
+    np.testing.assert_allclose(path["kernel"][-1], 0, atol=1e-4)
+
+
+def test_descent_is_what_its_formula_says():
+    shape = schedules.stepwise([1], factor=0.5)
+    path = walk(lambda hyper: optimizers.descent(hyper, shape), Hyper(0.1), 2)
+    x = np.array([1.0, -2.0, 0.5])
+    for rate in (0.1, 0.05):
+        x = x - rate * (2 * np.asarray(SCALE) * x + x**3)
+    np.testing.assert_allclose(path["kernel"][-1], x, rtol=1e-5)

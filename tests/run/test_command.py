@@ -1,0 +1,83 @@
+import re
+
+import pytest
+from toys import small
+
+from jaxnets.run.command import command
+
+
+def called(*flags):
+    seen = []
+    command(
+        lambda config, verbs: seen.append((config, verbs)), small.Config, list(flags)
+    )
+    return seen[0]
+
+
+def test_flags_reach_the_configuration_and_the_verbs():
+    config, verbs = called("--steps", "7", "--learning-rate", "0.5", "--keep", "3")
+    assert config == small.Config(steps=7, hyper=small.Hyper(learning_rate=0.5))
+    assert verbs.keep == 3
+
+
+def test_help_shows_every_flag_with_default_and_meaning(capsys):
+    with pytest.raises(SystemExit) as stop:
+        called("--help")
+    assert stop.value.code == 0
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    for flag in ("--steps", "--learning-rate", "--seed", "--evaluate", "--dry-run"):
+        assert flag in text
+    assert "(default: 60)" in text
+    assert "hidden units" in text
+    assert "write nothing" in text
+
+
+def test_a_typo_is_answered_with_a_suggestion(capsys):
+    with pytest.raises(SystemExit) as stop:
+        called("--learning-rat", "0.5")
+    assert stop.value.code == 2
+    assert "--learning-rate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [("--steps", "many"), ("--resume", "perhaps")])
+def test_a_bad_value_is_refused(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        called(*flags)
+    assert stop.value.code == 2
+    assert flags[1] in capsys.readouterr().err
+
+
+def test_evaluate_takes_the_configuration_of_the_run(here):
+    small.main(
+        small.Config(steps=4, every=4, seed=3), small.Verbs(run_dir=here / "mine")
+    )
+    config, verbs = called("--evaluate", str(here / "mine"))
+    assert config == small.Config(steps=4, every=4, seed=3)
+    assert verbs.evaluate == here / "mine"
+    with pytest.raises(
+        SystemExit, match=r"takes the run's own settings, not \['seed'\]"
+    ):
+        called("--evaluate", str(here / "mine"), "--seed", "4")
+
+
+def test_evaluating_another_experiments_run_says_so(here):
+    (here / "mine").mkdir()
+    (here / "mine" / "config.json").write_text(
+        '{"experiment": "other", "config": {"depth": 3}}'
+    )
+    with pytest.raises(SystemExit, match="another version"):
+        called("--evaluate", str(here / "mine"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a": 1}', "\x00"])
+def test_a_damaged_configuration_is_named(here, content):
+    (here / "mine").mkdir()
+    (here / "mine" / "config.json").write_text(content)
+    with pytest.raises(SystemExit, match=r"config.json"):
+        called("--evaluate", str(here / "mine"))
+
+
+def test_errors_are_one_line_and_not_a_traceback(toy):
+    _, err = toy("small", "--evaluate", "nowhere", status=1)
+    assert err.startswith("error: nowhere is no run folder")
+    assert "Traceback" not in err

@@ -1,0 +1,82 @@
+"""Four host devices give the numbers of one, in processes of their own."""
+
+import json
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+PROGRAM = textwrap.dedent("""
+    import json, sys
+    import jax, numpy as np
+    sys.path.insert(0, sys.argv[1])
+    import small
+    from jaxnets.learners.averaged import averaged
+    from jaxnets.learners.supervised import supervised
+    from jaxnets.learners import optimizers, schedules
+    from jaxnets.models.convnet import ConvNet
+    from jaxnets.models.mlp import MLP
+    from jaxnets.run import loop, mesh
+    from jaxnets.tasks.classification import classification
+
+    data = small.load(small.Config())
+    each = int(sys.argv[2])
+    # Convolutions inside a scan are slow on a CPU: one network for each.
+    model = ConvNet(filters=(4, 8), pools=(0,)) if each == 1 else MLP(widths=(16,))
+    rule = optimizers.composed(optimizers.momentum, schedules.constant())
+    learner = averaged(supervised(classification(model), rule))
+    state = jax.jit(learner.init)(jax.random.key(0), small.Hyper(), data.train(0))
+    where = mesh.data_mesh() if len(jax.devices()) > 1 else None
+    (pause,) = loop.train(learner, state, data.train, steps=20, every=20, mesh=where,
+                          steps_per_call=each)
+    score = loop.evaluate(learner, pause.state, data.validation, mesh=where)
+    leaves = jax.tree.leaves(pause.state.inner.variables)
+    if where is not None:
+        assert all(x.sharding.is_fully_replicated for x in leaves)
+        from jaxnets.run import mesh as on
+        rows = on.split_rows(where, data.train.fetch(0))
+        assert len(rows.positions.addressable_shards) == 4
+        assert rows.positions.addressable_shards[0].data.shape == (8,)
+    print(json.dumps({
+        "devices": len(jax.devices()),
+        "params": [float(np.asarray(x, np.float64).sum()) for x in leaves],
+        "largest": [float(np.abs(np.asarray(x)).max()) for x in leaves],
+        "metrics": {n: float(m.compute()) for n, m in pause.metrics.items()},
+        "loss": float(score["loss"].compute()),
+    }))
+""")
+
+
+@pytest.mark.parametrize("each", [1, 5])
+def test_four_devices_give_the_numbers_of_one(toy, tmp_path, each):
+    from conftest import TOYS
+
+    program = tmp_path / "mesh.py"
+    program.write_text(PROGRAM)
+
+    def numbers(count):
+        flags = {"JAX_NUM_CPU_DEVICES": str(count)}
+        out, _ = toy("", str(TOYS), str(each), program=program, environment=flags)
+        return json.loads(out.splitlines()[-1])
+
+    one, four = numbers(1), numbers(4)
+    assert (one["devices"], four["devices"]) == (1, 4)
+    for name in ("params", "largest"):
+        np.testing.assert_allclose(four[name], one[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(four["loss"], one["loss"], rtol=1e-6)
+    for name, value in one["metrics"].items():
+        np.testing.assert_allclose(four["metrics"][name], value, rtol=1e-6)
+
+
+def test_a_batch_that_does_not_split_is_refused_with_sizes_that_do():
+    from jaxnets.run import mesh
+
+    # Only the size is asked for; four devices would need a process of their own.
+    four = jax.sharding.AbstractMesh((4,), ("data",))
+    with pytest.raises(ValueError, match="use 28 or 32"):
+        mesh.check_batch(four, 30)
+    with pytest.raises(ValueError, match="does not split over 4 devices"):
+        mesh.check_batch(four, 3)
+    mesh.check_batch(four, 32)
+    assert mesh.data_mesh(jax.devices()[:1]).size == 1

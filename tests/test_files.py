@@ -1,0 +1,39 @@
+import os
+
+import pytest
+
+from jaxnets import files
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write(path, "one")
+    files.write(path, b"two")
+    assert path.read_text() == "two"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write(path, "one")
+
+    def fill(file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        files.write_with(path, fill)
+    assert path.read_text() == "one"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a", "a/b", "a\\b", ".hidden", "a\0", "x" * 300, "a:b"]
+)
+def test_names_cannot_leave_a_folder(name):
+    with pytest.raises(ValueError, match="no name"):
+        files.safe_name(name)
+
+
+def test_ordinary_names_are_fine():
+    assert files.safe_name("confusion matrix-2_b.v1") == "confusion matrix-2_b.v1"
