@@ -77,7 +77,10 @@ class Split:
 
     @functools.cached_property
     def digest(self) -> str:
-        """A SHA-256 of everything that the columns in memory hold, and of the ids."""
+        """A SHA-256 of everything that the columns hold, and of the ids.
+
+        A column that is not in memory says what its own `digest` is.
+        """
         sha = hashlib.sha256()
         for name in sorted(self.columns):
             column = self.columns[name]
@@ -85,6 +88,8 @@ class Split:
             if isinstance(column, np.ndarray):
                 sha.update(f"{column.dtype} {column.shape} ".encode())
                 sha.update(np.ascontiguousarray(column).data)
+            else:
+                sha.update(str(getattr(column, "digest", "")).encode())
         sha.update("\0".join(self.ids or ()).encode())
         return sha.hexdigest()
 
@@ -107,6 +112,11 @@ class _Rows:
 
     def __getitem__(self, index: Any, /) -> np.ndarray:
         return self.column[self.index[index]]
+
+    @property
+    def digest(self) -> str:
+        rows = hashlib.sha256(np.ascontiguousarray(self.index).data).hexdigest()
+        return f"{getattr(self.column, 'digest', '')} {rows}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -215,6 +215,8 @@ def _feed(
         index = positions(step)
         real = np.maximum(index, 0)
         rows = {name: column[real] for name, column in streamed.items()}
+        for column in rows.values():
+            column[index < 0] = 0
         return Fetched(index.astype(np.int32), np.int32(step), rows)
 
     def prepare(columns: Mapping[str, Any], fetched: Fetched) -> Any:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import signal
+import subprocess
 import textwrap
 import time
 
@@ -37,20 +38,21 @@ def undisturbed(toy, tmp_path, name, flags):
     return found, seconds
 
 
-def killed(toy, name, flags, kills, seconds, rng):
-    """Kills the same command so often, at random moments, then lets it end."""
+def killed(toy, tmp_path, name, flags, kills, seconds, rng):
+    """Kills the same command so often, at random moments, then lets it end.
+
+    Returns how many kills there were: fewer, where it came to its end before.
+    """
     done = 0
     while done < kills:
         process = toy.start(name, *flags)
         try:
             process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
-        except Exception:
+        except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-            process.communicate()
             done += 1
-        else:
-            # It came to its end before the kill. That counts nowhere: begin anew.
-            process.communicate()
+        process.communicate()
+        if list(tmp_path.glob("runs/*/*/result.json")):
             return done
     toy(name, *flags)
     return done
@@ -60,7 +62,7 @@ def campaign(toy, tmp_path, name, flags, kills):
     expected, seconds = undisturbed(toy, tmp_path, name, flags)
     rng, done = random.Random(f"{name} {kills}"), 0
     while done < kills:
-        done += killed(toy, name, flags, kills - done, seconds, rng)
+        done += killed(toy, tmp_path, name, flags, kills - done, seconds, rng)
         assert outcome(tmp_path, name) == expected
         if done < kills:
             (tmp_path / "runs").rename(tmp_path / f"early-{done}-{time.time()}")

@@ -1,0 +1,114 @@
+"""Looks after local data: `python -m jaxnets.data check PATH`, `... digest PATH`."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jaxnets import files
+from jaxnets.data.dataset import DataError, checked
+from jaxnets.data.folder import KINDS, kind_of
+from jaxnets.data.loading import Survey
+from jaxnets.data.reading import DIGESTS, FileError, Problem, inside, walk
+
+Where = Annotated[Path, tyro.conf.Positional]
+Kind = Literal["auto", "images", "captions", "coco", "voc", "pairs", "text"]
+_MANY = 20  # classes and shapes that are listed one by one
+
+
+def check(
+    path: Where, /, kind: Kind = "auto", *, same_shape: bool = False, masks: bool = True
+) -> int:
+    """Reads a data set as training would and lists everything that is wrong with it.
+
+    Exit code 0 says that nothing is wrong, 1 that something is.
+
+    Args:
+        path: A folder, or a .tsv or .txt file.
+        kind: What it is; `auto` goes by its looks.
+        same_shape: Report images whose shape is not that of the first.
+        masks: Check the outlines of COCO's objects, too.
+    """
+    survey = Survey()
+    chosen: str = kind
+    try:
+        chosen = kind_of(path) if kind == "auto" else kind
+        options: dict[str, Any] = {"survey": survey}
+        if chosen not in ("pairs", "text") and not same_shape:
+            options["size"] = (16, 16)  # decoded whole, kept small
+        if chosen == "coco":
+            options["masks"] = masks
+        dataset = KINDS[chosen](path, **options)
+        checked(dataset)
+    except DataError as error:
+        survey.add(str(path), str(error), "layout")
+    _say(f"{path}: {chosen}, {_counts(survey.examples)} good examples")
+    if survey.shapes:
+        shapes = Counter({f"{h} x {w}": n for (h, w), n in survey.shapes.items()})
+        _say(f"shapes, height x width: {_counts(shapes)}")
+    if survey.classes:
+        _say(f"classes: {_counts(survey.classes)}")
+    for problem in survey.problems:
+        _say(f"[{problem.kind}] {problem}")
+    kinds = Counter(problem.kind for problem in survey.problems)
+    _say(f"{len(survey.problems)} problems" + (f": {_counts(kinds)}" if kinds else ""))
+    return 1 if survey.problems else 0
+
+
+def digest(path: Where, /) -> int:
+    """Writes `SHA256SUMS` for all files of a folder; loaders then verify every file.
+
+    Replaces one that is there. `sha256sum -c SHA256SUMS` checks it, too.
+
+    Args:
+        path: The folder.
+    """
+    problems: list[Problem] = []
+    lines = []
+    for name in walk(path, path, problems):
+        if name == DIGESTS:
+            continue
+        try:
+            file = inside(path, name)
+            if not file.is_file():
+                raise FileError("is not a regular file")
+            lines.append(f"{files.sha256(file)}  {name}\n")
+        except FileError as error:
+            problems.append(Problem(name, str(error)))
+    for problem in problems:
+        _say(f"[{problem.kind}] {problem}")
+    if problems:
+        _say(f"{len(problems)} problems: {DIGESTS} was not written")
+        return 1
+    files.write(path / DIGESTS, "".join(lines))
+    _say(f"{path / DIGESTS}: {len(lines)} files")
+    return 0
+
+
+def _counts(counter: Counter[str]) -> str:
+    listed = [f"{name} {count}" for name, count in counter.most_common(_MANY)]
+    more = len(counter) - len(listed)
+    return (", ".join(listed) or "no") + (f" and {more} more" if more else "")
+
+
+def _say(line: str) -> None:
+    """One line of plain text; names may hold what would command a terminal."""
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+COMMANDS = {"check": check, "digest": digest}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one of `COMMANDS`; returns the exit code."""
+    return tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, prog="python -m jaxnets.data", args=arguments
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

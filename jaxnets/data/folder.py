@@ -1,0 +1,376 @@
+"""Data sets from local folders: labelled images, captioned images, and by their looks.
+
+Whatever is wrong with a file is a problem with a name. By default the first look at the
+data stops there, with a count; `skip_bad=True` leaves bad examples out and says how
+many. `python -m jaxnets.data check` lists them all. Nothing outside the folder is read.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from jaxnets.data.coco import coco_folder, is_coco
+from jaxnets.data.dataset import DataError, Dataset, Feature
+from jaxnets.data.images import SUFFIXES, Fit, Picture
+from jaxnets.data.loading import (
+    SPLITS,
+    Part,
+    Survey,
+    assembled,
+    image_feature,
+    pictures,
+    read_json,
+    read_rows,
+    split_of,
+)
+from jaxnets.data.reading import FileError, inside, is_text, walk
+from jaxnets.data.sentences import as_texts, sentence_pairs, text_files
+from jaxnets.data.voc import voc_folder
+
+_IMAGE_NAMES = ("image", "file_name", "filename", "file", "path", "image_name")
+_CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment")
+
+
+def image_folder(
+    root: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: Literal[1, 3] = 3,
+    fit: Fit = "crop",
+    held_out: float = 0.1,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """Labelled images from a tree `class/name.png`, or `train/class/name.png`.
+
+    Classes are numbered in the order of their names. Of the splits, `train` is needed
+    when there is any; `validation` (or `val`) and `test` are carved from it by a hash,
+    stratified, where they are missing. Below a class, folders may be nested.
+
+    Args:
+        root: Of the tree.
+        size: Height and width to bring all images to; None if they have one already.
+        channels: 3 for colour, 1 for grey.
+        fit: How to bring them there; see `images.Picture`.
+        held_out: Share of the training images for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        Columns `image`, uint8 `[n, h, w, c]`, and `label`; ids are the files' names.
+
+    Raises:
+        DataError: At any problem that may not be skipped; with their number, and the
+            names of the first five.
+    """
+    found, quiet = survey or Survey(), survey is not None
+    name = _checked_root(root).name
+    listed = _tree(root, found)
+    classes = sorted({label for rows in listed.values() for _, label in rows})
+    training = {label for _, label in listed.get("train", [])}
+    for label in sorted(set(classes) - training):
+        found.add(label, "this class is in another split but not in train", "label")
+    picture = Picture(size, channels, fit)
+    parts: dict[str, Part] = {}
+    every = [(split, *row) for split, rows in listed.items() for row in rows]
+    # All splits at once, so that without a size they must agree with each other.
+    images = pictures(root, [row[1] for row in every], picture, found)
+    rows = [every[i] for i in images.kept]
+    for split in listed:
+        index = np.array([i for i, r in enumerate(rows) if r[0] == split], np.int64)
+        labels = np.array([classes.index(rows[i][2]) for i in index], np.int32)
+        ids = [rows[i][1] for i in index]
+        pixels = images.pixels if len(listed) == 1 else images.pixels[index]
+        parts[split] = Part({"image": pixels, "label": labels}, ids, labels)
+    found.classes.update(row[2] for row in rows)
+    features = {
+        "image": image_feature(images.pixels),
+        "label": Feature((), "int32", 0, len(classes) - 1, tuple(classes)),
+    }
+    return assembled(
+        name,
+        features,
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _tree(root: Path, survey: Survey) -> dict[str, list[tuple[str, str]]]:
+    """(file, class) of each split; `train` is everything where there are no splits."""
+    folders = _subfolders(root, survey)
+    splits = {split: f for f in folders if (split := split_of(f.name)) is not None}
+    if splits:
+        for folder in folders:
+            if split_of(folder.name) is None:
+                survey.add(folder.name, "lies beside the splits", "layout")
+            elif splits[split_of(folder.name) or ""] != folder:
+                survey.add(folder.name, "is a second folder of one split", "layout")
+    else:
+        splits = {"train": root}
+    listed = {}
+    for split in sorted(splits, key=list(SPLITS).index):
+        listed[split] = rows = []
+        for folder in _subfolders(splits[split], survey):
+            files = [
+                file
+                for file in walk(root, folder, survey.problems)
+                if _is_image(file, survey)
+            ]
+            if not files:
+                survey.add(folder.relative_to(root).as_posix(), "is empty", "label")
+            rows += [(file, folder.name) for file in files]
+        if not rows:
+            survey.add(splits[split].name, "holds no class/image.png", "layout")
+    listed.setdefault("train", [])
+    return listed
+
+
+def _subfolders(folder: Path, survey: Survey) -> list[Path]:
+    visible = (p for p in folder.iterdir() if not p.name.startswith("."))
+    found = []
+    for path in sorted(visible, key=lambda p: p.name):
+        if path.is_dir() and path.is_symlink():
+            survey.add(path.name, "is a link to a folder")
+        elif path.is_dir():
+            found.append(path)
+        elif path.suffix.lower() in SUFFIXES:
+            survey.add(path.name, "lies outside any class", "layout")
+    return found
+
+
+def _is_image(name: str, survey: Survey) -> bool:
+    if name.lower().endswith(SUFFIXES):
+        return True
+    survey.add(name, f"is not called {', '.join(SUFFIXES)}")
+    return False
+
+
+class _Captioned(NamedTuple):
+    """One row of a caption file."""
+
+    where: str
+    image: Any
+    captions: Any
+    split: Any
+
+
+def captioned_folder(
+    root: Path,
+    file: str | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: Literal[1, 3] = 3,
+    fit: Fit = "crop",
+    held_out: float = 0.1,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """Images and sentences about them, listed in a CSV or JSON file.
+
+    A CSV has a header with `image` and `caption`, and perhaps `split`; an image may
+    have several rows. A JSON file is a list of objects with these keys, or one object
+    from image to its captions. Images lie beside the file or in `images/`.
+
+    Args:
+        root: The folder.
+        file: The list, relative to it; None if there is only one `.csv` or `.json`.
+        size: As in `image_folder`, like the arguments after it.
+        channels: 3 for colour, 1 for grey.
+        fit: How images are brought to the size.
+        held_out: Share of the training images for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        Columns `image` and `captions`, a tuple of strings an image; ids are the images'
+        names as the file has them.
+
+    Raises:
+        DataError: At any problem that may not be skipped.
+    """
+    found, quiet = survey or Survey(), survey is not None
+    name = _checked_root(root).name
+    chosen = file or _only(root, (".csv", ".json"))
+    captions: dict[str, list[str]] = {}
+    split_by: dict[str, str] = {}
+    try:
+        for row in _caption_rows(root, chosen, found):
+            _take_caption(row, captions, split_by, found)
+    except FileError as error:
+        found.add(chosen, str(error))
+    names = list(captions)
+    files = [_beside(root, image) for image in names]
+    images = pictures(root, files, Picture(size, channels, fit), found)
+    parts = {}
+    splits = {split_by[image] for image in names} | {"train"}
+    for split in (s for s in SPLITS if s in splits):
+        index = [j for j, i in enumerate(images.kept) if split_by[names[i]] == split]
+        ids = [names[images.kept[j]] for j in index]
+        columns = {
+            "image": images.pixels[np.array(index, np.int64)],
+            "captions": as_texts([tuple(captions[image]) for image in ids]),
+        }
+        parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
+    features = {
+        "image": image_feature(images.pixels),
+        "captions": Feature((), "object"),
+    }
+    return assembled(
+        name,
+        features,
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _caption_rows(root: Path, name: str, survey: Survey) -> list[_Captioned]:
+    if name.lower().endswith(".json"):
+        value = read_json(root, name)
+        if isinstance(value, dict):
+            return [
+                _Captioned(f"{name}, {key!r}", key, captions, None)
+                for key, captions in value.items()
+            ]
+        if not isinstance(value, list):
+            raise FileError("is neither a list nor an object")
+        return [
+            _Captioned(
+                f"{name}, row {i}",
+                _first(row, _IMAGE_NAMES),
+                _first(row, _CAPTION_NAMES),
+                row.get("split") if isinstance(row, dict) else None,
+            )
+            for i, row in enumerate(value)
+        ]
+    rows = read_rows(root, name, ",", survey)
+    where, header = next(rows, (name, []))
+    columns = [word.strip().lower() for word in header]
+    image, caption = (
+        next((columns.index(n) for n in names if n in columns), None)
+        for names in (_IMAGE_NAMES, _CAPTION_NAMES)
+    )
+    if image is None or caption is None:
+        raise FileError(f"has the header {header}, without `image` and `caption`")
+    split = columns.index("split") if "split" in columns else None
+    listed = []
+    for where, row in rows:
+        if len(row) != len(columns):
+            survey.add(where, f"has {len(row)} fields, not {len(columns)}", "text")
+            continue
+        said = None if split is None else row[split]
+        listed.append(_Captioned(where, row[image], row[caption], said))
+    return listed
+
+
+def _first(row: Any, names: Sequence[str]) -> Any:
+    if not isinstance(row, dict):
+        return None
+    return next((row[name] for name in names if name in row), None)
+
+
+def _take_caption(
+    row: _Captioned,
+    captions: dict[str, list[str]],
+    split_by: dict[str, str],
+    survey: Survey,
+) -> None:
+    texts = row.captions if isinstance(row.captions, list) else [row.captions]
+    if not is_text(row.image):
+        return survey.add(row.where, f"names no image: {row.image!r}", "text")
+    for text in texts:
+        if not is_text(text):
+            return survey.add(row.where, f"has no text as a caption: {text!r}", "text")
+    if not texts:
+        return survey.add(row.where, "has no caption", "text")
+    split = "train" if row.split is None else split_of(str(row.split))
+    if split is None:
+        return survey.add(row.where, f"has the unknown split {row.split!r}", "text")
+    if split_by.setdefault(row.image, split) != split:
+        return survey.add(row.where, f"puts {row.image} into a second split", "text")
+    captions.setdefault(row.image, []).extend(texts)
+    return None
+
+
+def _beside(root: Path, name: str) -> str:
+    """The name itself, or the one in `images/` if only that is there."""
+    try:
+        there = inside(root, name).exists()
+    except FileError:
+        return name  # reported when it is read
+    return name if there or not (root / "images" / name).exists() else f"images/{name}"
+
+
+def folder(path: Path, **options: Any) -> Dataset:
+    """The data set that a path holds, by its looks; see `kind_of`.
+
+    Args:
+        path: A folder, or a file.
+        **options: For the function of that kind.
+
+    Raises:
+        DataError: If it looks like nothing known, or anything is wrong with it.
+    """
+    return KINDS[kind_of(path)](path, **options)
+
+
+def kind_of(path: Path) -> str:
+    """What a path looks like: a key of `KINDS`.
+
+    Raises:
+        DataError: If it is missing or looks like none of them.
+    """
+    if path.is_file():
+        kinds = {".tsv": "pairs", ".txt": "text"}
+        if path.suffix.lower() in kinds:
+            return kinds[path.suffix.lower()]
+        raise DataError(f"{path} is a file; give the folder, or a .tsv or .txt file")
+    _checked_root(path)
+    if (path / "Annotations").is_dir():
+        return "voc"
+    if is_coco(path):
+        return "coco"
+    suffixes = {p.suffix.lower() for p in path.iterdir() if p.is_file()}
+    if suffixes & {".csv", ".json"}:
+        return "captions"
+    folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    if folders:
+        return "images"
+    if ".tsv" in suffixes:
+        return "pairs"
+    if ".txt" in suffixes:
+        return "text"
+    raise DataError(
+        f"{path} looks like no data set: expected class/name.png, a .csv or .json of "
+        "captions, COCO's or VOC's annotations, .txt files or a .tsv of sentence pairs"
+    )
+
+
+def _checked_root(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder")
+    return root.resolve()
+
+
+def _only(root: Path, suffixes: tuple[str, ...]) -> str:
+    names = sorted(p.name for p in root.iterdir() if p.suffix.lower() in suffixes)
+    if len(names) != 1:
+        raise DataError(f"{root}: name the file to read, of {names or 'none'}")
+    return names[0]
+
+
+KINDS: dict[str, Callable[..., Dataset]] = {
+    "images": image_folder,
+    "captions": captioned_folder,
+    "coco": coco_folder,
+    "voc": voc_folder,
+    "pairs": sentence_pairs,
+    "text": text_files,
+}

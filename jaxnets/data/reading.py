@@ -1,0 +1,244 @@
+"""Files that somebody else wrote: inside one folder, bounded, verified, counted.
+
+What is wrong is collected as `Problem`s, so that a loader can stop at them and a check
+can list them all, from the same code.
+"""
+
+import dataclasses
+import hashlib
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from jaxnets.data.dataset import DataError
+
+DIGESTS = "SHA256SUMS"
+LARGEST = 2**28  # bytes of one file of images or annotations
+_DIGEST_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+_WINDOWS = re.compile(r"[\\:\x00-\x1f]")
+
+
+class FileError(DataError):
+    """One file cannot be used; the message says why, without its name."""
+
+
+class DataWarning(UserWarning):
+    """Something was left out because the caller allowed it."""
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Problem:
+    """Something wrong in a source of data.
+
+    Attributes:
+        where: The file, and the place in it; relative to the folder.
+        what: What is wrong with it.
+        kind: "file", "shape", "label", "box", "mask", "text" or "layout".
+    """
+
+    where: str
+    what: str
+    kind: str = "file"
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.where}: {self.what}"
+
+
+def inside(root: Path, name: str) -> Path:
+    """The path of `name` under `root`, once it is sure that it stays there.
+
+    Args:
+        root: A folder.
+        name: Relative, with forward slashes.
+
+    Raises:
+        FileError: If the name is empty, absolute, too long, has `..`, a backslash, a
+            colon or a control character in it, or leads out of the folder through a
+            link, or in a circle.
+    """
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or _WINDOWS.search(name):
+        raise FileError(f"the name {name!r} may lead out of the folder")
+    try:
+        if any(len(os.fsencode(part)) > 255 for part in parts) or len(parts) > 99:
+            raise FileError("has a name that is too long")
+        path = root.joinpath(*parts)
+        there = path.resolve()
+    except (OSError, RuntimeError, UnicodeError):  # a circle of links; half a character
+        raise FileError(f"the name {name!r} leads nowhere") from None
+    if not there.is_relative_to(root.resolve()):
+        raise FileError("is a link that leads out of the folder")
+    return path
+
+
+def read(path: Path, *, limit: int = LARGEST) -> bytes:
+    """All bytes of a regular file.
+
+    Args:
+        path: As `inside` returns it.
+        limit: The largest size that is read; the file's size is compared before.
+
+    Raises:
+        FileError: If it is missing, no regular file, empty, too large or unreadable.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise FileError("is not a regular file")
+        if status.st_size > limit:
+            raise FileError(f"has {status.st_size} bytes; the limit is {limit}")
+        with path.open("rb") as file:
+            # Python allocates what is asked for: no more than there should be.
+            content = file.read(status.st_size + 1)
+    except OSError as error:
+        raise FileError(f"cannot be read: {error.strerror or error}") from None
+    if len(content) > status.st_size:
+        raise FileError("grows while it is read")
+    if not content:
+        raise FileError("is empty")
+    return content
+
+
+def read_text(path: Path, *, limit: int = LARGEST) -> str:
+    """A file as UTF-8, with or without a byte-order mark.
+
+    Raises:
+        FileError: As `read`; or naming the first byte that is not UTF-8, or a NUL.
+    """
+    content = read(path, limit=limit)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FileError(f"is not UTF-8: byte {error.start} is wrong") from None
+    if "\0" in text:
+        raise FileError(f"is not text: character {text.index(chr(0))} is NUL")
+    return text
+
+
+def is_text(value: object) -> bool:
+    """Whether this is a string with something to see in it, and that can be stored.
+
+    Strings from JSON may hold a NUL, or half a character (a lone surrogate).
+    """
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        return False
+    return not any(0xD800 <= ord(character) < 0xE000 for character in value)
+
+
+def read_digests(root: Path) -> dict[str, str] | None:
+    """The SHA-256 of each file that `SHA256SUMS` in `root` lists; None without one.
+
+    The format is that of `sha256sum`, so that the same file can be checked with it.
+
+    Raises:
+        DataError: If a line is not a digest and a name, or a name repeats.
+    """
+    path = root / DIGESTS
+    if not path.exists() and not path.is_symlink():
+        return None
+    digests: dict[str, str] = {}
+    for number, line in enumerate(_lines(inside(root, DIGESTS)), 1):
+        match = _DIGEST_LINE.fullmatch(line)
+        if not match:
+            raise DataError(f"{DIGESTS}, line {number}: is no digest and name")
+        name = match[2].removeprefix("./")
+        if name in digests:
+            raise DataError(f"{DIGESTS}, line {number}: {name!r} is there twice")
+        digests[name] = match[1].lower()
+    return digests
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in read_text(path).split("\n") if line]
+    except FileError as error:
+        raise DataError(f"{path.name}: {error}") from None
+
+
+def verify(content: bytes, name: str, digests: dict[str, str] | None) -> None:
+    """Raises if the content is not what the digests promise.
+
+    Args:
+        content: Of the file.
+        name: Relative to the folder, with forward slashes.
+        digests: From `read_digests`; None promises nothing.
+
+    Raises:
+        FileError: If the file is not listed or its digest is another.
+    """
+    if digests is None:
+        return
+    if name not in digests:
+        raise FileError(f"is not listed in {DIGESTS}")
+    if hashlib.sha256(content).hexdigest() != digests[name]:
+        raise FileError(f"is not the file that {DIGESTS} lists: its digest differs")
+
+
+def walk(root: Path, folder: Path, problems: list[Problem]) -> list[str]:
+    """The names of all files below `folder`, relative to `root`, in order.
+
+    Hidden ones (`.DS_Store`) and the two that Windows leaves behind are passed over;
+    links to folders and what leads outside are problems.
+    """
+    names: list[str] = []
+    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+        name = path.relative_to(root).as_posix()
+        if path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini"):
+            continue
+        try:
+            inside(root, name)
+        except FileError as error:
+            problems.append(Problem(name, str(error)))
+            continue
+        if not path.is_dir():
+            names.append(name)
+        elif path.is_symlink():
+            problems.append(Problem(name, "is a link to a folder"))
+        else:
+            names += walk(root, path, problems)
+    return names
+
+
+def settle(
+    source: str, problems: Sequence[Problem], *, skip_bad: bool, examples: int
+) -> None:
+    """Stops at problems, or says how many there were if they may be skipped.
+
+    Args:
+        source: Names the data set.
+        problems: All that were found.
+        skip_bad: The caller allows to leave bad examples out.
+        examples: How many good ones are left.
+
+    Raises:
+        DataError: With the count and the first five problems; also where they may be
+            skipped but nothing is left.
+    """
+    if not problems:
+        return
+    first = "".join(f"\n  {problem}" for problem in problems[:5])
+    more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
+    if not skip_bad or not examples:
+        raise DataError(
+            f"{source}: {len(problems)} problems, {examples} good examples:{first}"
+            f"{more}\n`python -m jaxnets.data check` lists all; "
+            "skip_bad=True leaves the bad ones out"
+        )
+    warnings.warn(
+        f"{source}: {len(problems)} problems, {examples} examples left:{first}{more}",
+        DataWarning,
+        stacklevel=3,
+    )
+
+
+def unique(names: Iterable[str], what: str, problems: list[Problem]) -> None:
+    """Adds a problem for every name that is there more than once."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            problems.append(Problem(name, f"this {what} is there twice", "layout"))
+        seen.add(name)

@@ -1,0 +1,189 @@
+"""Data sets of text: files to be modelled, and pairs of sentences to be translated."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets.data.dataset import DataError, Dataset, Feature
+from jaxnets.data.loading import SPLITS, Part, Survey, assembled, read_rows, split_of
+from jaxnets.data.reading import FileError, Problem, inside, read_text, walk
+from jaxnets.data.records import Texts
+
+
+def as_texts(rows: Sequence[Any]) -> Texts:
+    """A column of strings, or of tuples of strings."""
+    text = json.dumps(rows, ensure_ascii=False)
+    return Texts(
+        rows, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    )
+
+
+def text_files(
+    path: Path,
+    *,
+    held_out: float = 0.05,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """The paragraphs of a `.txt` file, or of all below a folder, as UTF-8.
+
+    A paragraph is what stands between empty lines. Folders or files called `train`,
+    `val` and `test` are the splits; else the end of the text is held out, in one piece,
+    so that no paragraph of the test is between two of training.
+
+    Args:
+        path: Of a file or a folder.
+        held_out: Share of the paragraphs for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        A column `text` of strings; ids are `file:number`.
+
+    Raises:
+        DataError: At any problem that may not be skipped.
+    """
+    found, quiet = survey or Survey(), survey is not None
+    root, names = _listed(path, ".txt", found.problems)
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for name in names:
+        try:
+            text = read_text(inside(root, name))
+        except FileError as error:
+            found.add(name, str(error))
+            continue
+        paragraphs = _paragraphs(text)
+        if not paragraphs:
+            found.add(name, "holds only white space", "text")
+        first = name.split("/")[0].removesuffix(".txt")
+        here = rows.setdefault(split_of(first) or "train", [])
+        here += [(f"{name}:{i}", text) for i, text in enumerate(paragraphs)]
+    every = rows.setdefault("train", [])
+    count = round(held_out * len(every))
+    for split in ("test", "validation"):  # from the end
+        if split not in rows and len(every) > 2:
+            cut = len(every) - max(1, count)
+            rows[split], every = every[cut:], every[:cut]
+    rows["train"] = every
+    parts = {
+        split: Part(
+            {"text": as_texts([text for _, text in rows[split]])},
+            [identity for identity, _ in rows[split]],
+            np.zeros(len(rows[split]), np.int32),
+        )
+        for split in SPLITS
+        if split in rows
+    }
+    return assembled(
+        path.resolve().name,
+        {"text": Feature((), "object")},
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _paragraphs(text: str) -> list[str]:
+    lines = text.replace("\r\n", "\n").split("\n")
+    made: list[list[str]] = [[]]
+    for line in lines:
+        if line.strip():
+            made[-1].append(line)
+        elif made[-1]:
+            made.append([])
+    return ["\n".join(paragraph) for paragraph in made if paragraph]
+
+
+def sentence_pairs(
+    path: Path,
+    *,
+    held_out: float = 0.05,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """Sentences and their translations from lines `source TAB target`.
+
+    A third column and more (attributions, say) is passed over. Which split a pair
+    belongs to is decided by a hash of its source, so that no sentence of the test is
+    also trained on with another translation; the shares are therefore approximate. In a
+    folder, files called `train`, `val` and `test` are the splits.
+
+    Args:
+        path: Of a `.tsv` (or `.txt`) file, or of a folder of `.tsv` files.
+        held_out: Share of the sentences for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        Columns `source` and `target` of strings; ids are `file:line`.
+
+    Raises:
+        DataError: At any problem that may not be skipped.
+    """
+    found, quiet = survey or Survey(), survey is not None
+    root, names = _listed(path, ".tsv", found.problems)
+    rows: dict[str, list[tuple[str, str, str]]] = {}
+    for name in names:
+        here = rows.setdefault(
+            split_of(name.split("/")[0].split(".")[0]) or "train", []
+        )
+        try:
+            for where, fields in read_rows(root, name, "\t", found):
+                if len(fields) < 2 or not fields[0].strip() or not fields[1].strip():
+                    found.add(where, "is not `source TAB target`", "text")
+                    continue
+                here.append((where, fields[0].strip(), fields[1].strip()))
+        except FileError as error:
+            found.add(name, str(error))
+    missing = [split for split in ("test", "validation") if split not in rows]
+    every, rows["train"] = rows.setdefault("train", []), []
+    for row in every:
+        rows.setdefault(_drawn(row[1], missing, held_out), []).append(row)
+    for split in missing:
+        rows.setdefault(split, [])  # empty and said so, rather than carved by position
+    parts = {
+        split: Part(
+            {
+                "source": as_texts([source for _, source, _ in rows[split]]),
+                "target": as_texts([target for _, _, target in rows[split]]),
+            },
+            [where for where, _, _ in rows[split]],
+            np.zeros(len(rows[split]), np.int32),
+        )
+        for split in SPLITS
+        if split in rows
+    }
+    return assembled(
+        path.resolve().name,
+        {"source": Feature((), "object"), "target": Feature((), "object")},
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _drawn(sentence: str, splits: Sequence[str], share: float) -> str:
+    """Which split a sentence belongs to: the same wherever and however often it is."""
+    digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
+    place = int.from_bytes(digest, "big") / 2**64
+    chosen = int(place / share) if share else len(splits)
+    return splits[chosen] if chosen < len(splits) else "train"
+
+
+def _listed(path: Path, suffix: str, problems: list[Problem]) -> tuple[Path, list[str]]:
+    if path.is_file():
+        return path.parent, [path.name]
+    if not path.is_dir():
+        raise DataError(f"{path} is neither a file nor a folder")
+    names = [name for name in walk(path, path, problems) if name.endswith(suffix)]
+    if not names:
+        raise DataError(f"{path} holds no file called *{suffix}")
+    return path, names

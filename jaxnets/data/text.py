@@ -1,0 +1,367 @@
+"""Text becomes integers and back: tokenizers, vocabularies, padding, buckets.
+
+A vocabulary belongs to a trained model like its weights: with another one, the same
+integers are other words. So it is stored beside them, as JSON, and has a digest.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxnets import files
+from jaxnets.data.dataset import Column, DataError, Dataset, Feature, Split
+from jaxnets.data.reading import FileError, read_text
+
+Level: TypeAlias = Literal["word", "character"]
+
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+_FORMAT = "jaxnets vocabulary 1"
+_WORD = re.compile(r"\w+(?:['\u2019\-]\w+)*|[^\w\s]")
+_BEFORE = frozenset(".,;:!?)]}»”%")  # no space in front of these
+_AFTER = frozenset("([{«“$£€#@")  # nor behind these
+
+
+class VocabularyError(DataError):
+    """A vocabulary is damaged, or is not the one that belongs here."""
+
+
+def words(text: str) -> list[str]:
+    """Words in lower case, and punctuation marks one by one.
+
+    `words("Don't stop, Anne-Marie!") == ["don't", "stop", ",", "anne-marie", "!"]`.
+    No special token can come out of a text: its angle brackets are marks.
+    """
+    return _WORD.findall(text.lower())
+
+
+def characters(text: str) -> list[str]:
+    """Every character, white space included."""
+    return list(text)
+
+
+def joined(tokens: Iterable[str]) -> str:
+    """Words as a sentence: `words(joined(words(text))) == words(text)`.
+
+    Spaces stand between tokens, but not in front of a full stop or behind a bracket.
+    What cannot come back is where the text had other spaces.
+    """
+    made = ""
+    for token in tokens:
+        tight = not made or token in _BEFORE or made[-1] in _AFTER
+        made += token if tight else f" {token}"
+    return made
+
+
+_TOKENIZERS: dict[Level, Callable[[str], list[str]]] = {
+    "word": words,
+    "character": characters,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """What each integer means.
+
+    Attributes:
+        tokens: By integer; the first four are `<pad> <start> <end> <unk>`.
+        level: Which tokenizer they come from.
+    """
+
+    tokens: tuple[str, ...]
+    level: Level
+
+    def __post_init__(self) -> None:
+        """Raises VocabularyError if no tokenizer could have made this."""
+        if self.level not in _TOKENIZERS:
+            raise VocabularyError(f"the level is {self.level!r}, not word or character")
+        if self.tokens[: len(SPECIAL)] != SPECIAL:
+            raise VocabularyError(f"a vocabulary begins with {SPECIAL}")
+        if len(set(self.tokens)) < len(self.tokens):
+            twice = Counter(self.tokens).most_common(1)[0][0]
+            raise VocabularyError(f"the token {twice!r} is there twice")
+        split = _TOKENIZERS[self.level]
+        for token in self.tokens[len(SPECIAL) :]:
+            if not isinstance(token, str) or split(token) != [token]:
+                raise VocabularyError(f"{token!r} is no {self.level}")
+
+    def __len__(self) -> int:
+        """How many integers mean something."""
+        return len(self.tokens)
+
+    @functools.cached_property
+    def _number(self) -> dict[str, int]:
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A SHA-256 of the level and all tokens."""
+        text = json.dumps([self.level, self.tokens], ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def encode(self, text: str, *, ends: bool = True) -> list[int]:
+        """The integers of a text; `<unk>` for what is not in the vocabulary.
+
+        Args:
+            text: Any.
+            ends: Put `<start>` in front and `<end>` behind.
+        """
+        split = _TOKENIZERS[self.level]
+        inner = [self._number.get(token, UNKNOWN) for token in split(text)]
+        return [START, *inner, END] if ends else inner
+
+    def decode(self, numbers: Iterable[Any]) -> str:
+        """The text up to the first `<end>`, without padding and start.
+
+        Of characters it is exactly what was encoded, if all were known.
+
+        Raises:
+            VocabularyError: If an integer is out of range.
+        """
+        tokens = []
+        for number in numbers:
+            place = int(number)
+            if not 0 <= place < len(self) or place != number:
+                raise VocabularyError(f"{number} is not in [0, {len(self)})")
+            if place == END:
+                break
+            if place not in (PAD, START):
+                tokens.append(self.tokens[place])
+        return joined(tokens) if self.level == "word" else "".join(tokens)
+
+    def require(self, digest: str) -> None:
+        """Raises if this is not the vocabulary with that digest.
+
+        Raises:
+            VocabularyError: With both digests.
+        """
+        if self.digest != digest:
+            raise VocabularyError(
+                f"this vocabulary of {len(self)} {self.level}s ({self.digest[:12]}) is "
+                f"not the one that the model was trained with ({digest[:12]})"
+            )
+
+    def save(self, path: Path) -> None:
+        """Writes it as JSON, in one step."""
+        content = {
+            "format": _FORMAT,
+            "level": self.level,
+            "digest": self.digest,
+            "tokens": list(self.tokens),
+        }
+        files.write(path, files.dump_json(content, indent=0))
+
+    @staticmethod
+    def load(path: Path) -> "Vocabulary":
+        """Reads what `save` wrote; runs nothing.
+
+        Raises:
+            VocabularyError: If the file cannot be read, is not exactly of the format,
+                or its digest is not that of its tokens.
+        """
+        try:
+            value = json.loads(read_text(path, limit=2**26))
+        except (FileError, ValueError, RecursionError) as error:
+            raise VocabularyError(f"{path.name}: {str(error)[:200]}") from None
+        keys = {"format", "level", "digest", "tokens"}
+        if not isinstance(value, dict) or set(value) != keys:
+            raise VocabularyError(
+                f"{path.name}: is no vocabulary: needs exactly {sorted(keys)}"
+            )
+        tokens = value["tokens"]
+        if value["format"] != _FORMAT:
+            raise VocabularyError(f"{path.name}: has the format {value['format']!r}")
+        if value["level"] not in list(_TOKENIZERS):
+            raise VocabularyError(f"{path.name}: has the level {value['level']!r}")
+        if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
+            raise VocabularyError(f"{path.name}: its tokens are no list of strings")
+        try:
+            made = Vocabulary(tuple(tokens), value["level"])
+        except VocabularyError as error:
+            raise VocabularyError(f"{path.name}: {error}") from None
+        if made.digest != value["digest"]:
+            raise VocabularyError(f"{path.name}: was changed: its digest differs")
+        return made
+
+
+def vocabulary(
+    texts: Iterable[str],
+    *,
+    level: Level = "word",
+    minimum: int = 1,
+    largest: int | None = None,
+) -> Vocabulary:
+    """The vocabulary of these texts, which must be those of training alone.
+
+    The most frequent come first, equally frequent ones in the order of their
+    characters: the order of the texts does not matter.
+
+    Args:
+        texts: Of the training split.
+        level: Words or characters.
+        minimum: A token that is there less often becomes `<unk>`.
+        largest: Most tokens, the four special ones included.
+
+    Raises:
+        VocabularyError: If nothing is left.
+    """
+    split = _TOKENIZERS[level]
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(split(text))
+    ranked = sorted(counts, key=lambda token: (-counts[token], token))
+    kept = [token for token in ranked if counts[token] >= minimum]
+    if largest is not None:
+        kept = kept[: max(0, largest - len(SPECIAL))]
+    if not kept:
+        raise VocabularyError(
+            f"no {level} is there {minimum} times or more: there would be no vocabulary"
+        )
+    return Vocabulary((*SPECIAL, *kept), level)
+
+
+def padded(
+    rows: Sequence[Sequence[int]], length: int, *, truncate: bool = False
+) -> Int[np.ndarray, "n t"]:
+    """Rows of one length, filled up with `<pad>`.
+
+    Args:
+        rows: Integers.
+        length: Of every row of the result.
+        truncate: Cut longer rows, and let an `<end>` that was cut off stay last.
+
+    Raises:
+        DataError: If a row is longer and may not be cut; naming it and the longest.
+    """
+    made = np.full((len(rows), length), PAD, np.int32)
+    for i, row in enumerate(rows):
+        if len(row) > length and not truncate:
+            longest = max(len(r) for r in rows)
+            raise DataError(
+                f"row {i} has {len(row)} tokens, more than {length} (the longest has "
+                f"{longest}): choose a greater length, or truncate"
+            )
+        made[i, : len(row)] = row[:length]
+        if len(row) > length and row[-1] == END:
+            made[i, -1] = END
+    return made
+
+
+def tokenized(
+    dataset: Dataset,
+    column: str,
+    vocabulary: Vocabulary,
+    *,
+    length: int | None = None,
+    truncate: bool = False,
+    ends: bool = True,
+) -> Dataset:
+    """The data set with a column of strings turned into integers.
+
+    A string becomes a row `[length]`; a tuple of k strings (captions) `[k, length]`,
+    where k is the largest number and missing ones are all `<pad>`.
+
+    Args:
+        dataset: With that column.
+        column: Name of the column; it keeps it.
+        vocabulary: Of the training split; it becomes the classes of the feature.
+        length: Tokens of every row; by default what the longest needs.
+        truncate: Cut what is longer.
+        ends: With `<start>` and `<end>`.
+
+    Raises:
+        DataError: If there is no such column, or a text is too long.
+    """
+    if column not in dataset.features:
+        raise DataError(
+            f"{dataset.name} has no column {column!r}, only {list(dataset.features)}"
+        )
+    coded: dict[str, list[list[list[int]]]] = {}
+    single = True
+    for name, split in dataset.splits.items():
+        rows = split.columns[column][np.arange(len(split))]
+        single = single and all(isinstance(row, str) for row in rows)
+        coded[name] = [
+            [vocabulary.encode(t, ends=ends) for t in _several(row)] for row in rows
+        ]
+    every = [row for rows in coded.values() for row in rows]
+    count = max((len(row) for row in every), default=1)
+    longest = max((len(text) for row in every for text in row), default=1)
+    size = length or longest
+    splits: dict[str, Split] = {}
+    for name, split in dataset.splits.items():
+        filled = [t for row in coded[name] for t in [*row, *[[]] * (count - len(row))]]
+        try:
+            flat = padded(filled, size, truncate=truncate)
+        except DataError as error:
+            raise DataError(f"{dataset.name}, {name}, {column}: {error}") from None
+        shaped = flat if single else flat.reshape(-1, count, size)
+        columns: dict[str, Column] = {**split.columns, column: shaped}
+        splits[name] = Split(columns, split.ids)
+    shape = (size,) if single else (count, size)
+    feature = Feature(shape, "int32", 0, len(vocabulary) - 1, vocabulary.tokens)
+    return dataclasses.replace(
+        dataset, features={**dataset.features, column: feature}, **splits
+    )
+
+
+def _several(row: Any) -> Sequence[str]:
+    return (row,) if isinstance(row, str) else row
+
+
+def texts_of(split: Split, column: str) -> list[str]:
+    """All strings of a column, of tuples one after the other: for `vocabulary`."""
+    rows = split.columns[column][np.arange(len(split))]
+    return [text for row in rows for text in _several(row)]
+
+
+def boundaries(lengths: Sequence[int] | np.ndarray, buckets: int) -> tuple[int, ...]:
+    """The upper length of each bucket, so that they hold about equally many.
+
+    Args:
+        lengths: Of all texts.
+        buckets: How many; fewer come back where lengths repeat.
+
+    Raises:
+        DataError: If there is no text or no bucket.
+    """
+    ordered = np.sort(np.asarray(lengths))
+    if not len(ordered) or buckets < 1:
+        raise DataError(f"cannot put {len(ordered)} texts into {buckets} buckets")
+    places = -(-np.arange(1, buckets + 1) * len(ordered) // buckets) - 1
+    return tuple(int(n) for n in np.unique(ordered[places]))
+
+
+def bucketed(
+    lengths: Sequence[int] | np.ndarray, upper: Sequence[int]
+) -> list[Int[np.ndarray, " n"]]:
+    """The positions of the texts of each bucket, in their own order.
+
+    Every text is in the first bucket that it fits into: `Split.take` of each, padded to
+    its upper length, makes a feed of its own.
+
+    Args:
+        lengths: Of all texts.
+        upper: The longest of each bucket, ascending, as `boundaries` gives them.
+
+    Raises:
+        DataError: If the buckets do not ascend or a text fits into none.
+    """
+    sizes, edges = np.asarray(lengths), np.asarray(upper)
+    if not len(edges) or (np.diff(edges) <= 0).any():
+        raise DataError(f"the buckets {tuple(upper)} do not ascend")
+    chosen = np.searchsorted(edges, sizes)
+    if len(sizes) and chosen.max() == len(edges):
+        raise DataError(
+            f"a text of {sizes.max()} tokens fits into none of {tuple(upper)}"
+        )
+    return [np.flatnonzero(chosen == i) for i in range(len(edges))]

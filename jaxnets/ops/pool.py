@@ -1,0 +1,91 @@
+"""Pooling over windows of an image, with torch's explicit padding and ceiling mode."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Image = Float[Array, "b h w c"]
+Pooled = Float[Array, "b ho wo c"]
+
+
+def max_pool(
+    x: Image, window: int, *, stride: int, padding: int = 0, ceil: bool = False
+) -> Pooled:
+    """The largest value in each square window; padding never wins.
+
+    Args:
+        x: Images, channels last.
+        window: Side of the window, in pixels.
+        stride: Pixels between windows.
+        padding: Pixels around the image.
+        ceil: Whether a last window that hangs over the edge counts too, as in Caffe and
+            in the networks that were born there; by default it is left out.
+
+    Raises:
+        ValueError: If no window fits into the image.
+    """
+    ends = _ends(x, window, stride, padding, ceil=ceil)
+    return _reduce(x, -jnp.inf, jax.lax.max, window, stride, ends)
+
+
+def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
+    """The mean of each square window; padding counts as zeros.
+
+    Raises:
+        ValueError: If no window fits into the image.
+    """
+    ends = _ends(x, window, stride, padding, ceil=False)
+    return _reduce(x, 0.0, jax.lax.add, window, stride, ends) / window**2
+
+
+def adaptive_avg_pool(x: Image, size: int) -> Float[Array, "b size size c"]:
+    """The means over a grid of `size` x `size` cells that covers the image.
+
+    As in torch, cell i of n covers the pixels floor(i h / n) to ceil((i + 1) h / n):
+    they overlap when n does not divide h, and repeat pixels when n is larger.
+    """
+    if x.shape[1:3] == (size, size):
+        return x
+    rows, columns = (jnp.asarray(_cells(side, size), x.dtype) for side in x.shape[1:3])
+    exact = jax.lax.Precision.HIGHEST
+    return jnp.einsum("ih,bhwc,jw->bijc", rows, x, columns, precision=exact)
+
+
+def _cells(side: int, size: int) -> np.ndarray:
+    cell, pixel = np.arange(size)[:, None], np.arange(side)[None, :]
+    inside = (pixel >= cell * side // size) & (pixel < -(-(cell + 1) * side // size))
+    return inside / inside.sum(axis=1, keepdims=True)
+
+
+def _reduce(
+    x: Image,
+    start: float,
+    combine: Callable[..., Array],
+    window: int,
+    stride: int,
+    ends: list[tuple[int, int]],
+) -> Pooled:
+    window_shape, strides = (1, window, window, 1), (1, stride, stride, 1)
+    padding = ((0, 0), *ends, (0, 0))
+    return jax.lax.reduce_window(x, start, combine, window_shape, strides, padding)
+
+
+def _ends(
+    x: Image, window: int, stride: int, padding: int, *, ceil: bool
+) -> list[tuple[int, int]]:
+    """Padding before and after, vertical and horizontal."""
+    if min(x.shape[1:3]) + 2 * padding < window:
+        raise ValueError(
+            f"a pool over {window}x{window} pixels does not fit into maps of "
+            f"{x.shape[1]}x{x.shape[2]}: use larger images or a stem that shrinks less"
+        )
+    ends = []
+    for side in x.shape[1:3]:
+        extra = -(side + 2 * padding - window) % stride if ceil else 0
+        # A window must start on the image or on the padding before it.
+        start = side + 2 * padding + extra - window
+        ends.append((padding, padding + (extra if start < side + padding else 0)))
+    return ends

@@ -1,0 +1,149 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import damage
+import pytest
+from test_folder import captioned, coco, png, put, tree, voc
+
+from jaxnets.data.__main__ import COMMANDS, main
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    return code, capsys.readouterr().out
+
+
+def captions(root):
+    captioned(root, [f"{i}.png,x" for i in range(12)])
+
+
+def pairs(root):
+    put(root, "a.tsv", "\n".join(f"{i}\tx" for i in range(99)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "examples"),
+    [
+        ("images", tree, 20),
+        ("captions", captions, 12),
+        ("coco", coco, 10),
+        ("voc", voc, 10),
+        ("text", lambda root: put(root, "a.txt", "\n\n".join("abcdefgh")), 8),
+        ("pairs", pairs, 99),
+    ],
+)
+def test_a_sound_set_of_each_kind_passes(capsys, tmp_path, kind, make, examples):
+    root = tmp_path / "set"
+    make(root)
+    code, out = run(capsys, "check", root)
+    assert out.splitlines()[-1] == "0 problems"
+    assert code == 0
+    first = out.splitlines()[0]
+    assert first.startswith(f"{root}: {kind}, ")
+    counts = first.removeprefix(f"{root}").replace(",", " ").split()
+    assert sum(int(word) for word in counts if word.isdigit()) == examples
+    assert run(capsys, "check", root, "--kind", kind)[0] == 0
+
+
+def test_every_bad_file_is_listed_with_its_kind_and_counted(capsys, tmp_path):
+    made = tree(tmp_path, count=12)
+    bad = [f"cat/{i:03}.png" for i in range(9)]
+    for name in bad:
+        put(tmp_path, name, png(made[name])[:-5])
+    put(tmp_path, "dog/notes.txt", "x")
+    (tmp_path / "eel").mkdir()
+    put(tmp_path, "dog/large.png", png(damage.picture(3, 9, 9)))
+    code, out = run(capsys, "check", tmp_path)
+    assert code == 1
+    for name in bad:
+        assert f"[file] {name}: is cut off" in out
+    assert "[file] dog/notes.txt: is not called" in out
+    assert "[label] eel: is empty" in out
+    assert "shapes, height x width: 6 x 7 15, 9 x 9 1" in out
+    assert "classes: dog 13, cat 3" in out
+    assert out.splitlines()[-1] == "11 problems: file 10, label 1"
+    assert len(out.splitlines()) == 3 + 11 + 1
+
+    code, out = run(capsys, "check", tmp_path, "--same-shape")
+    assert "[shape] dog/large.png: has 9 x 9 pixels" in out
+    assert out.splitlines()[-1] == "12 problems: file 10, label 1, shape 1"
+
+
+def test_all_bad_annotations_are_listed(capsys, tmp_path):
+    value = coco(tmp_path)
+    for i in (0, 4, 8, 9):
+        row = next(r for r in value["annotations"] if r["image_id"] == i)
+        row["bbox"] = [5, 5, -2, 3]
+    value["annotations"][-1]["category_id"] = 8
+    put(tmp_path, "annotations/instances_train2017.json", json.dumps(value))
+    code, out = run(capsys, "check", tmp_path)
+    assert code == 1
+    assert out.count("is empty or turned over") == 3
+    assert "category 8; allowed are [3, 7]" in out
+    assert out.splitlines()[-1] == "4 problems: box 4"
+
+
+def test_a_name_cannot_command_the_terminal(capsys, tmp_path):
+    tree(tmp_path)
+    put(tmp_path, "cat/\x1b[2Jboo\n\u202egnp.png", b"x")
+    code, out = run(capsys, "check", tmp_path)
+    assert code == 1
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert r"\x1b[2Jboo\n\u202egnp.png" in out
+
+
+def test_what_looks_like_nothing_or_is_missing_is_one_problem(capsys, tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        code, out = run(capsys, "check", path)
+        assert code == 1
+        assert out.splitlines()[-1] == "1 problems: layout 1"
+
+
+def test_digests_are_written_and_then_every_change_is_seen(capsys, tmp_path):
+    tree(tmp_path)
+    code, out = run(capsys, "digest", tmp_path)
+    assert code == 0
+    assert out.endswith("20 files\n")
+    done = subprocess.run(
+        ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0
+    assert run(capsys, "check", tmp_path)[0] == 0
+    put(tmp_path, "cat/003.png", png(damage.picture(77, 6, 7)))  # sound, but another
+    put(tmp_path, "cat/new.png", png(damage.picture(78, 6, 7)))
+    code, out = run(capsys, "check", tmp_path)
+    assert code == 1
+    assert "cat/003.png: is not the file that SHA256SUMS lists" in out
+    assert "cat/new.png: is not listed in SHA256SUMS" in out
+    assert run(capsys, "digest", tmp_path)[0] == 0
+    assert run(capsys, "check", tmp_path)[0] == 0
+    put(tmp_path, "SHA256SUMS", "what\n")
+    code, out = run(capsys, "check", tmp_path)
+    assert code == 1
+    assert "SHA256SUMS, line 1: is no digest and name" in out
+
+
+def test_as_a_program(tmp_path):
+    tree(tmp_path / "set")
+    put(tmp_path, "set/cat/bad.png", b"")
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxnets.data", "check", "set"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path.cwd()),
+        },
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines()[-2:] == [
+        "[file] cat/bad.png: is empty",
+        "1 problems: file 1",
+    ]
+    assert set(COMMANDS) >= {"check", "digest"}

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import small
+
+from jaxnets.learners import optimizers, schedules
+from jaxnets.learners.averaged import averaged
+from jaxnets.learners.population import population
+from jaxnets.learners.supervised import supervised
+from jaxnets.models.convnet import ConvNet
+from jaxnets.tasks.classification import classification
+from jaxnets.testing import check_learner
+
+KEY = jax.random.key(0)
+
+
+def near(left, right, **tolerance):
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return small.load(small.Config())
+
+
+@pytest.fixture(scope="module")
+def plain():
+    rule = optimizers.composed(optimizers.momentum, schedules.constant())
+    return supervised(classification(ConvNet(filters=(4,), pools=(0,))), rule)
+
+
+def walked(learner, data, hyper, steps=7):
+    state, path = jax.jit(learner.init)(KEY, hyper, data.train(0)), []
+    step = jax.jit(learner.step)
+    for index in range(steps):
+        state, _ = step(state, data.train(index))
+        path.append(state)
+    return path
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.7, 0.999])
+def test_the_average_is_the_weighted_mean_of_the_iterates(plain, data, decay):
+    path = walked(averaged(plain), data, small.Hyper(average_decay=decay))
+    weights = np.array([decay ** (6 - s) for s in range(7)])  # 0**0 is 1
+    weights /= weights.sum()
+    iterates = [state.inner.variables for state in path]
+    expected = jax.tree.map(
+        lambda *leaves: sum(
+            w * np.asarray(x) for w, x in zip(weights, leaves, strict=True)
+        ),
+        *iterates,
+    )
+    for ours, theirs in zip(
+        jax.tree.leaves(path[-1].average), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-6)
+
+
+def test_training_is_not_touched_and_evaluation_is(plain, data):
+    hyper = small.Hyper(average_decay=0.9)
+    ours = walked(averaged(plain), data, hyper)[-1]
+    theirs = walked(plain, data, hyper)[-1]
+    near(ours.inner.variables, theirs.variables, rtol=1e-5, atol=1e-7)
+    batch = data.validation(0)
+    score = averaged(plain).evaluate(ours, batch, KEY)["loss"].compute()
+    expected = plain.evaluate(theirs._replace(variables=ours.average), batch, KEY)
+    np.testing.assert_allclose(score, expected["loss"].compute(), rtol=1e-6)
+    assert score != plain.evaluate(theirs, batch, KEY)["loss"].compute()
+    rows = averaged(plain).predict(ours, batch, KEY)
+    assert rows.shape == (len(batch.mask), 10)
+
+
+def test_before_the_first_step_the_initial_variables_are_judged(plain, data):
+    learner = averaged(plain)
+    state = learner.init(KEY, small.Hyper(), data.train(0))
+    ours = learner.evaluate(state, data.validation(0), KEY)["loss"].compute()
+    theirs = plain.evaluate(state.inner, data.validation(0), KEY)["loss"].compute()
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("wrap", [lambda learner: learner, averaged])
+def test_learners_keep_the_contract(plain, data, wrap):
+    hyper = small.Hyper(learning_rate=0.05, average_decay=0.5)
+    check_learner(wrap(plain), hyper, data.train(0))
+
+
+def test_members_with_batches_of_their_own(plain, data):
+    pair = population(plain, own_batches=True)
+    batches = jax.tree.map(lambda *x: jnp.stack(x), data.train(0), data.train(1))
+    hypers = jax.tree.map(lambda x: jnp.full(2, x), small.Hyper())
+    keys = jax.random.split(KEY, 2)
+    first = jax.jit(pair.init)(keys, hypers, batches)
+    state, metrics = jax.jit(pair.step)(first, batches)
+    alone = jax.jit(plain.init)(keys[1], small.Hyper(), data.train(1))
+    lone, expected = jax.jit(plain.step)(alone, data.train(1))
+    loss = metrics["loss"].compute()[1]
+    np.testing.assert_allclose(loss, expected["loss"].compute(), rtol=1e-5)
+    member = jax.tree.map(lambda x: x[1], state.variables)
+    near(member, lone.variables, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,133 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.models import blocks
+from jaxnets.ops import norm
+from tests.golden.networks.fill import fill, uniform
+
+REFERENCES = Path(__file__).parents[1] / "golden/networks/references.npz"
+
+
+@pytest.fixture(scope="module")
+def torch():
+    file = np.load(REFERENCES, allow_pickle=False)
+    return {k.removeprefix("layer/"): file[k] for k in file.files if "layer/" in k}
+
+
+@pytest.fixture(scope="module")
+def image():
+    return jnp.asarray(uniform("layers", (3, 8, 7, 9)).transpose(0, 2, 3, 1))
+
+
+@pytest.fixture(scope="module")
+def affine():
+    return jnp.asarray(fill("weight", (8,))), jnp.asarray(fill("bias", (8,)))
+
+
+def close(ours, reference):
+    np.testing.assert_allclose(ours, reference, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"), [("group", 4), ("layer", 1), ("instance", 8)]
+)
+def test_group_norms_are_torch_s(torch, image, affine, name, groups):
+    close(norm.group_norm(image, *affine, groups=groups), torch[name])
+
+
+def test_batch_norm_is_torch_s(torch, image, affine):
+    mean, var = norm.batch_statistics(image)
+    close(norm.batch_norm(image, *affine, mean, var), torch["batch"])
+
+
+def test_local_response_norm_is_torch_s(torch, image):
+    close(norm.local_response_norm(image), torch["response"])
+
+
+def test_local_response_norm_by_hand():
+    x = jnp.asarray([[1.0, 2.0, 3.0, 4.0]])
+    ours = norm.local_response_norm(x, size=3, k=1.0, alpha=0.5, beta=1.0)
+    sums = np.array([1 + 4, 1 + 4 + 9, 4 + 9 + 16, 9 + 16])
+    close(ours, np.asarray(x) / (1 + 0.5 * sums))
+
+
+@pytest.mark.parametrize(
+    ("module", "axes"),
+    [
+        (blocks.BatchNorm(), (0, 1, 2)),
+        (blocks.LayerNorm(), (1, 2, 3)),
+        (blocks.InstanceNorm(), (1, 2)),
+    ],
+)
+def test_means_vanish_over_the_axes(module, axes):
+    x = jax.random.normal(jax.random.key(0), (4, 5, 6, 8)) * 3 + 7
+    variables = module.init(jax.random.key(0), x, train=False)
+    y, _ = module.apply(variables, x, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(jnp.mean(y, axes), 0, atol=1e-5)
+    np.testing.assert_allclose(jnp.var(y, axes), 1, atol=1e-4)
+    others = tuple(axis for axis in range(4) if axis not in axes)
+    assert float(jnp.max(jnp.abs(jnp.mean(y, others)))) > 0.1  # and only over those
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"), [(64, 32), (16, 8), (12, 6), (3, 1), (1, 1), (66, 22)]
+)
+def test_group_norm_finds_the_groups(channels, groups):
+    assert blocks.group_count(channels, 32) == groups
+
+
+def test_group_norm_uses_them(image, affine):
+    params = dict(zip(("scale", "bias"), affine, strict=True))
+    y = blocks.GroupNorm().apply({"params": params}, image)
+    close(y, norm.group_norm(image, *affine, groups=4))
+
+
+def test_groups_must_divide():
+    with pytest.raises(ValueError, match="8 channels do not divide into 3 groups"):
+        norm.group_norm(jnp.ones((2, 8)), jnp.ones(8), jnp.zeros(8), groups=3)
+
+
+def test_instance_norm_refuses_single_pixels():
+    with pytest.raises(ValueError, match="one pixel"):
+        blocks.InstanceNorm().init(jax.random.key(0), jnp.ones((2, 1, 1, 4)))
+
+
+def test_batch_norm_refuses_a_single_value():
+    module, x = blocks.BatchNorm(), jnp.ones((1, 1, 1, 4))
+    variables = module.init(jax.random.key(0), x, train=False)
+    with pytest.raises(ValueError, match="two values a channel"):
+        module.apply(variables, x, train=True, mutable=["batch_stats"])
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (4, 5, 5, 3)])
+def test_the_analytic_gradient_is_the_automatic_one(shape):
+    keys = jax.random.split(jax.random.key(1), 4)
+    with jax.enable_x64(True):
+        x = jax.random.normal(keys[0], shape, jnp.float64) * 2 + 1
+        scale, bias = jax.random.normal(keys[1], (2, 3), jnp.float64)
+        incoming = jax.random.normal(keys[2], shape, jnp.float64)
+
+        def forward(x, scale, bias):
+            return norm.batch_norm(x, scale, bias, *norm.batch_statistics(x))
+
+        @jax.jit
+        def both(x, scale, bias, incoming):
+            automatic = jax.vjp(forward, x, scale, bias)[1](incoming)
+            return norm.batch_norm_gradient(x, scale, incoming), automatic
+
+        for hand, automatic in zip(*both(x, scale, bias, incoming), strict=True):
+            np.testing.assert_allclose(hand, automatic, rtol=1e-10, atol=1e-12)
+
+
+def test_statistics_of_bfloat16_are_float32():
+    x = (jax.random.normal(jax.random.key(0), (512, 4)) + 100).astype(jnp.bfloat16)
+    mean, var = norm.batch_statistics(x)
+    exact = np.asarray(x, np.float64)
+    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(var, exact.var(0), rtol=1e-3)
+    y = norm.group_norm(x, jnp.ones(4), jnp.zeros(4), groups=1)
+    assert y.dtype == jnp.bfloat16

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.ops import pool
+from tests.golden.networks.fill import uniform
+
+REFERENCES = Path(__file__).parents[1] / "golden/networks/references.npz"
+
+
+@pytest.fixture(scope="module")
+def torch():
+    file = np.load(REFERENCES, allow_pickle=False)
+    return {k.removeprefix("layer/"): file[k] for k in file.files if "layer/" in k}
+
+
+@pytest.fixture(scope="module")
+def image():
+    return jnp.asarray(uniform("layers", (3, 8, 7, 9)).transpose(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("max", lambda x: pool.max_pool(x, 3, stride=2)),
+        ("max_ceil", lambda x: pool.max_pool(x, 3, stride=2, ceil=True)),
+        ("max_padded", lambda x: pool.max_pool(x, 3, stride=2, padding=1)),
+        (
+            "max_ceil_padded",
+            lambda x: pool.max_pool(x, 2, stride=2, padding=1, ceil=True),
+        ),
+        ("average", lambda x: pool.avg_pool(x, 3, stride=2, padding=1)),
+        ("adaptive3", lambda x: pool.adaptive_avg_pool(x, 3)),
+        ("adaptive11", lambda x: pool.adaptive_avg_pool(x, 11)),
+    ],
+)
+def test_pools_are_torch_s(torch, image, name, ours):
+    np.testing.assert_allclose(ours(image), torch[name], rtol=1e-5, atol=1e-6)
+
+
+def test_ceiling_adds_the_window_that_hangs_over():
+    x = jnp.arange(6.0).reshape(1, 6, 1, 1) * jnp.ones((1, 1, 6, 1))
+    assert pool.max_pool(x, 3, stride=2).shape == (1, 2, 2, 1)
+    ceiling = pool.max_pool(x, 3, stride=2, ceil=True)
+    np.testing.assert_array_equal(ceiling[0, :, 0, 0], [2, 4, 5])
+
+
+def test_padding_never_wins_a_maximum():
+    x = -jnp.ones((1, 4, 4, 1))
+    assert float(jnp.max(pool.max_pool(x, 3, stride=2, padding=1))) == -1
+
+
+def test_the_gradient_of_a_maximum_goes_to_the_winner():
+    x = jnp.asarray([[1.0, 5.0], [3.0, 2.0]]).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: pool.max_pool(x, 2, stride=2).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1], [0, 0]])
+
+
+def test_adaptive_pooling_to_the_own_size_is_nothing(image):
+    square = image[:, :7, :7]
+    assert pool.adaptive_avg_pool(square, 7) is square
+
+
+def test_a_pool_that_does_not_fit_says_so():
+    with pytest.raises(ValueError, match="3x3 pixels does not fit into maps of 2x2"):
+        pool.max_pool(jnp.ones((1, 2, 2, 1)), 3, stride=2)

@@ -1,0 +1,190 @@
+"""Each broken promise is found by the contract that makes it: mutants."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxnets.learners.supervised import supervised
+from jaxnets.metrics import Mean
+from jaxnets.tasks.classification import classification
+from jaxnets.testing import check_learner, check_model, check_task
+from jaxnets.types import ImageBatch
+
+
+class Hyper(NamedTuple):
+    learning_rate: float = 1e-2
+    label_smoothing: float = 0.0
+
+
+class Tiny(nn.Module):
+    @nn.compact
+    def __call__(self, image, *, train):
+        del train
+        x = nn.Dense(16, name="hidden")(image.reshape(image.shape[0], -1))
+        return nn.Dense(10, name="output")(nn.relu(x))
+
+
+IMAGE = jax.random.normal(jax.random.key(0), (8, 4, 4, 1))
+BATCH = ImageBatch(IMAGE, jnp.arange(8, dtype=jnp.int32), jnp.ones(8, bool))
+TASK = classification(Tiny())
+GOOD = supervised(TASK, lambda hyper: optax.adam(hyper.learning_rate))
+
+
+def init(change):
+    return GOOD._replace(init=lambda k, h, b: change(GOOD.init(k, h, b), h))
+
+
+def step(change):
+    return GOOD._replace(step=lambda s, b: change(*GOOD.step(s, b)))
+
+
+def noisy(state, metrics):
+    noise = np.random.default_rng().normal() * 1e-3
+    return jax.tree.map(
+        lambda x: x + noise if x.dtype == jnp.float32 else x, state
+    ), metrics
+
+
+def leaking(learner):
+    """A step whose members see each other's number through a Python counter."""
+    count = iter(range(10**6))
+
+    def init(key, hyper, batch):
+        state = learner.init(key, hyper, batch)
+        shift = next(count) * 0.1
+        params = jax.tree.map(lambda x: x + shift, state.variables.params)
+        return state._replace(variables=state.variables._replace(params=params))
+
+    return learner._replace(init=init)
+
+
+def sharing(learner):
+    """Keeps the caller's arrays, which a donated step then deletes."""
+
+    def init(key, hyper, batch):
+        kept = jax.tree.map(jnp.asarray, hyper)
+        return learner.init(key, hyper, batch)._replace(hyper=kept)
+
+    return learner._replace(init=init)
+
+
+def detached(variables, batch, key, hyper):
+    return TASK.loss(jax.lax.stop_gradient(variables), batch, key, hyper)
+
+
+MUTANTS = {
+    "not an array": init(lambda s, h: s._replace(step=3)),
+    "shares memory": sharing(GOOD),
+    "shapes": step(lambda s, m: (s._replace(step=s.step.astype(jnp.float32)), m)),
+    "not pure": step(noisy),
+    "not learned": supervised(
+        TASK._replace(loss=detached), lambda h: optax.adam(h.learning_rate)
+    ),
+    "its lone run": leaking(GOOD),
+    "metric is not finite": step(
+        lambda s, m: (s, {**m, "extra": Mean(jnp.float32(jnp.nan), jnp.int32(1))})
+    ),
+}
+
+
+def test_a_good_learner_passes():
+    check_learner(GOOD, Hyper(), BATCH)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_broken_learners_are_found(name):
+    with pytest.raises(AssertionError, match=name):
+        check_learner(MUTANTS[name], Hyper(), BATCH)
+
+
+def test_a_rule_that_branches_on_the_rate_is_found():
+    def rule(hyper):
+        peak = hyper.learning_rate
+        return optax.adam(optax.warmup_cosine_decay_schedule(0.0, peak, 2, 9))
+
+    with pytest.raises((AssertionError, jax.errors.TracerBoolConversionError)):
+        check_learner(supervised(TASK, rule), Hyper(), BATCH)
+
+
+def evaluated(change):
+    return TASK._replace(evaluate=lambda v, b, k: change(TASK.evaluate(v, b, k), v, b))
+
+
+def unmasked(metrics, variables, batch):
+    logits = TASK.predict(variables, batch, jax.random.key(0))
+    hits = (jnp.argmax(logits, -1) == batch.label).astype(jnp.float32)
+    return {**metrics, "accuracy": Mean(hits.sum(), jnp.int32(len(hits)))}
+
+
+TASKS = {
+    "padding": evaluated(unmasked),
+    "parts do not merge": evaluated(
+        lambda m, v, b: {**m, "loss": m["loss"]._replace(weight=jnp.int32(1))}
+    ),
+    "does not add up": evaluated(lambda m, v, b: {"loss": jnp.float32(1)}),
+    "not a scalar": TASK._replace(
+        loss=lambda v, b, k, h: (jnp.ones(1), TASK.loss(v, b, k, h)[1])
+    ),
+    "is not the loss": TASK._replace(
+        loss=lambda v, b, k, h: (2 * TASK.loss(v, b, k, h)[0], TASK.loss(v, b, k, h)[1])
+    ),
+    "one row an example": TASK._replace(
+        predict=lambda v, b, k: TASK.predict(v, b, k)[:3]
+    ),
+}
+
+
+def test_a_good_task_passes():
+    check_task(TASK, Hyper(), BATCH)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_broken_tasks_are_found(name):
+    with pytest.raises((AssertionError, TypeError), match=f"{name}|scalar"):
+        check_task(TASKS[name], Hyper(), BATCH)
+
+
+class RowsMix(Tiny):
+    @nn.compact
+    def __call__(self, image, *, train):
+        del train
+        return nn.Dense(3)(
+            (image - image.mean(0, keepdims=True)).reshape(image.shape[0], -1)
+        )
+
+
+class Infinite(Tiny):
+    @nn.compact
+    def __call__(self, image, *, train):
+        del train
+        return jnp.log(nn.Dense(3)(image.reshape(image.shape[0], -1)) * 0.0)
+
+
+class Constant(Tiny):
+    @nn.compact
+    def __call__(self, image, *, train):
+        del train
+        kernel = self.param("kernel", nn.initializers.ones, (16, 3))
+        return image.reshape(image.shape[0], -1) @ kernel
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (RowsMix(), "a row depends on the others"),
+        (Infinite(), "prediction is not finite"),
+        (Constant(), "initialisation does not depend on the key"),
+    ],
+)
+def test_broken_models_are_found(model, words):
+    with pytest.raises(AssertionError, match=words):
+        check_model(model, IMAGE)
+
+
+def test_a_good_model_passes():
+    check_model(Tiny(), IMAGE)

@@ -1,0 +1,72 @@
+"""Every experiment and study runs: found by glob, so that none is forgotten."""
+
+import dataclasses
+import importlib
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxnets.run.session import Verbs
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted(
+    path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem[0] != "_"
+)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
+    return tmp_path
+
+
+def module(name):
+    return importlib.import_module(f"experiments.{name}")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_runs_and_gives_its_number_again(name, here, capsys):
+    experiment = module(name)
+    config = dataclasses.replace(experiment.Config(), **SHORT[name])
+    experiment.main(config, Verbs(run_dir=here / "run"))
+    result = json.loads((here / "run" / "result.json").read_text())
+    assert result["step"] > 0
+    experiment.main(config, Verbs(evaluate=here / "run"))
+    assert "as recorded" in capsys.readouterr().out
+
+
+SHORT = {"classify": {"epochs": 1, "reports": 2}}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_short_and_has_the_public_names_only(name):
+    path = ROOT / "experiments" / f"{name}.py"
+    assert len(path.read_text().splitlines()) < 120
+    experiment = module(name)
+    own = {
+        n
+        for n, value in vars(experiment).items()
+        if n[0] != "_" and inspect.getmodule(value) is experiment
+    }
+    assert own <= {"Config", "Hyper", "load", "build", "main"}
+    assert experiment.__doc__
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "mlp"},
+        {"optimizer": "momentum", "schedule": "step"},
+        {"optimizer": "nesterov", "schedule": "plateau", "accumulate": 2},
+        {"optimizer": "sgd", "batch_size": 0, "schedule": "constant"},
+        {"optimizer": "adam", "augment": False, "skip_biases": False},
+    ],
+)
+def test_the_choices_of_classify_compose(change, here):
+    experiment = module("classify")
+    config = dataclasses.replace(experiment.Config(), epochs=1, reports=1, **change)
+    experiment.main(config, Verbs(run_dir=here / "run"))
+    assert (here / "run" / "result.json").exists()

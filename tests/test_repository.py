@@ -1,0 +1,92 @@
+"""What the project promises about itself."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    program = (
+        "import sys, time\n"
+        "before = set(sys.modules)\n"
+        "import jaxnets\n"
+        "print(*(set(sys.modules) - before))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["jaxnets"]
+
+
+def test_the_command_line_does_not_wait_for_what_it_may_not_need():
+    program = "import sys, jaxnets.run.session; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    slow = {"matplotlib", "orbax", "sklearn", "tensorboardX", "tensorflow_datasets"}
+    assert not loaded & slow
+
+
+FORBIDDEN = {
+    "jaxnets/ops/conv.py": "import os",
+    "jaxnets/tasks/classification.py": "import jaxnets.files",
+    "jaxnets/models/lenet.py": "import jaxnets.data.digits",
+    "jaxnets/data/digits.py": "import jaxnets.run.session",
+    "jaxnets/learners/base.py": "import matplotlib",
+    "jaxnets/run/loop.py": "import tensorflow_datasets",
+    "jaxnets/models/mlp.py": "import jaxnets.models.lenet",
+}
+
+
+@pytest.mark.parametrize("path", [None, *FORBIDDEN])
+def test_the_import_contracts_hold_and_can_break(path, tmp_path):
+    lint = Path(sys.executable).parent / "lint-imports"
+    for name in ("jaxnets", "experiments"):
+        skipped = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=skipped)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    if path:
+        target = tmp_path / path
+        target.write_text(f"{target.read_text()}\n{FORBIDDEN[path]}\n")
+    done = subprocess.run(
+        [lint, "--no-cache"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (path is None), done.stdout
+
+
+def test_functional_is_the_only_seam_to_flax_collections():
+    for path in (ROOT / "jaxnets").rglob("*.py"):
+        if path.name == "functional.py":
+            continue
+        found = re.findall(
+            r"mutable=|\.apply\(|capture_intermediates", path.read_text()
+        )
+        assert not found, path
+
+
+def test_no_file_opens_a_pickle():
+    risky = (
+        r"\bimport pickle|\btorch\.load|allow_pickle=True|\beval\(|\bexec\(|yaml\.load"
+    )
+    for name in ("jaxnets", "experiments", "benchmarks"):
+        for path in (ROOT / name).rglob("*.py"):
+            assert not re.search(risky, path.read_text()), path
+
+
+def test_every_package_is_in_the_readmes_tree():
+    text = (ROOT / "README.md").read_text()
+    for path in (ROOT / "jaxnets").iterdir():
+        if path.is_dir() and (path / "__init__.py").exists():
+            assert f"{path.name}/" in text, path.name
