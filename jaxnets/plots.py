@@ -3,6 +3,7 @@
 No global state, no display: every function returns a `Figure` to save or to show.
 """
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -108,7 +109,7 @@ def confusion(
 
 
 def mistakes(
-    images: np.ndarray,
+    images: Any,
     labels: np.ndarray,
     logits: np.ndarray,
     classes: Sequence[str],
@@ -118,7 +119,7 @@ def mistakes(
     """The wrong answers that the network was surest of, surest first.
 
     Args:
-        images: `[n, h, w, c]`, bytes or in [0, 1].
+        images: `[n, h, w, c]`, bytes or in [0, 1]; only the rows shown are asked for.
         labels: True classes, `[n]`.
         logits: `[n, classes]`.
         classes: Their names.
@@ -196,3 +197,34 @@ def _quiet(axes: Any) -> None:
     axes.tick_params(labelsize=8, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def comparison(
+    groups: Mapping[str, Sequence[float]], *, label: str, title: str = ""
+) -> Figure:
+    """Every single result as a dot, and the mean of each group as a line.
+
+    Args:
+        groups: Name to results.
+        label: What is measured.
+        title: Above.
+    """
+    figure = Figure(
+        figsize=(max(3.5, 1.1 * len(groups) + 2), 3.2), layout="constrained"
+    )
+    axes = figure.add_subplot()
+    for index, (values, colour) in enumerate(
+        zip(groups.values(), itertools.cycle(COLOURS), strict=False)
+    ):
+        spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
+        axes.plot(index + np.asarray(spread), values, "o", color=colour, alpha=0.75)
+        middle = float(np.mean(values))
+        axes.hlines(middle, index - 0.25, index + 0.25, color=colour, linewidth=2)
+        axes.annotate(f"{middle:.4g}", (index + 0.28, middle), va="center", fontsize=9)
+    axes.set_xlim(-0.6, len(groups) - 0.2)
+    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_ylabel(label)
+    _quiet(axes)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure

@@ -62,7 +62,7 @@ def test_an_experiment_is_short_and_has_the_public_names_only(name):
         {"optimizer": "momentum", "schedule": "step"},
         {"optimizer": "nesterov", "schedule": "plateau", "accumulate": 2},
         {"optimizer": "sgd", "batch_size": 0, "schedule": "constant"},
-        {"optimizer": "adam", "augment": False, "skip_biases": False},
+        {"optimizer": "adam", "augment": "none", "skip_biases": False},
     ],
 )
 def test_the_choices_of_classify_compose(change, here):

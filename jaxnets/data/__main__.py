@@ -1,4 +1,4 @@
-"""Looks after local data: `python -m jaxnets.data check PATH`, `... digest PATH`."""
+"""Looks after data: `python -m jaxnets.data` with `check`, `digest` or `prepare`."""
 
 import sys
 from collections import Counter
@@ -87,6 +87,29 @@ def digest(path: Where, /) -> int:
     return 0
 
 
+def prepare(
+    name: Annotated[str, tyro.conf.Positional],
+    /,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+) -> int:
+    """Downloads a TFDS set, or takes its files from a folder, and lays it out.
+
+    Args:
+        name: As TFDS knows it: `cifar10`.
+        data_dir: Where to; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
+        manual_dir: Where files are that were downloaded by hand.
+    """
+    from jaxnets.data import tfds
+
+    try:
+        _say(str(tfds.prepare(name, data_dir, manual_dir)))
+    except DataError as error:
+        _say(f"error: {error}")
+        return 1
+    return 0
+
+
 def _counts(counter: Counter[str]) -> str:
     listed = [f"{name} {count}" for name, count in counter.most_common(_MANY)]
     more = len(counter) - len(listed)
@@ -100,7 +123,7 @@ def _say(line: str) -> None:
     sys.stdout.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
-COMMANDS = {"check": check, "digest": digest}
+COMMANDS = {"check": check, "digest": digest, "prepare": prepare}
 
 
 def main(arguments: list[str] | None = None) -> int:

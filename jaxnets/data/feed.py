@@ -60,6 +60,11 @@ class Feed:
         """Batch `step`, on the device: for notebooks, tests and a look at the data."""
         return jax.jit(self.prepare)(self.columns, self.fetch(step))
 
+    @property
+    def prepared(self) -> Any:
+        """The shapes and types of a batch; nothing is computed."""
+        return jax.eval_shape(self.prepare, dict(self.columns), self.fetch(0))
+
     def __iter__(self) -> Iterator[Any]:
         """One pass."""
         return (self(step) for step in range(self.length))
@@ -143,6 +148,12 @@ class Feeds(NamedTuple):
     train: Feed
     validation: Feed
     test: Feed
+
+    @property
+    def side(self) -> int:
+        """Pixels of the shorter side of the images."""
+        height, width, _ = self.train.prepared.image.shape[1:]
+        return min(height, width)
 
 
 def image_feeds(

@@ -4,7 +4,7 @@ A shape times `hyper.learning_rate` is a schedule. The peak stays outside becaus
 traced, and Optax's own schedules branch in Python on theirs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import optax
 
@@ -45,3 +45,13 @@ def warmed_up(shape: Shape, steps: int) -> Shape:
         return shape
     rise = optax.linear_schedule(1 / steps, 1.0, max(steps - 1, 1))
     return optax.join_schedules([rise, shape], [steps])
+
+
+# For command lines: name to a function of the number of steps. The plateau rule keeps
+# the shape constant; it lowers the rate by what it observes.
+SHAPES: dict[str, Callable[[int], Shape]] = {
+    "constant": lambda steps: constant(),
+    "cosine": cosine,
+    "step": lambda steps: stepwise([steps // 2, steps * 3 // 4]),
+    "plateau": lambda steps: constant(),
+}

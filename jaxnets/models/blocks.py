@@ -26,7 +26,7 @@ from jaxnets.types import Scalar
 Activation: TypeAlias = Callable[[Array], Array]
 Initializer: TypeAlias = Callable[..., Array]
 Norm: TypeAlias = Callable[..., nn.Module]
-Rate: TypeAlias = Scalar | float
+Rate: TypeAlias = Scalar | float | int
 
 # He, Zhang, Ren & Sun, "Delving deep into rectifiers", 2015,
 # https://arxiv.org/abs/1502.01852, equation 10: variance 2 / fan_in, where fan_in is
@@ -262,10 +262,13 @@ class GroupNorm(nn.Module):
     ) -> Float[Array, "b ... c"]:
         """Returns the normalised `x`. `train` changes nothing here."""
         del train
-        channels = x.shape[-1]
-        most = max(1, min(self.groups, channels // 2))
-        groups = next(g for g in range(most, 0, -1) if channels % g == 0)
-        return _group_norm(self, x, groups)
+        return _group_norm(self, x, group_count(x.shape[-1], self.groups))
+
+
+def group_count(channels: int, most: int) -> int:
+    """The largest number of equal groups of two channels or more, at most `most`."""
+    largest = max(1, min(most, channels // 2))
+    return next(groups for groups in range(largest, 0, -1) if channels % groups == 0)
 
 
 class LayerNorm(nn.Module):

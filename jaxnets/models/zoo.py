@@ -24,6 +24,7 @@ from jaxnets.models import (
 ZOO: dict[str, Callable[[int], nn.Module]] = {
     "mlp": mlp.mlp,
     "convnet": convnet.convnet,
+    "small_convnet": convnet.small_convnet,
     "lenet5": lenet.lenet5,
     "alexnet": alexnet.alexnet,
     "alexnet_2012": alexnet.alexnet_2012,
@@ -82,3 +83,18 @@ ZOO: dict[str, Callable[[int], nn.Module]] = {
     "resnext101_32x8d": resnext.resnext101_32x8d,
     "resnext101_64x4d": resnext.resnext101_64x4d,
 }
+
+
+def suited(model: nn.Module, size: int) -> nn.Module:
+    """`model` for images of `size` x `size` pixels, where it has a choice.
+
+    The stem shrinks the image less, so that 28 pixels or more are left; the grid that
+    VGG's dense layers see is no finer than the maps that come.
+    """
+    changes: dict[str, int] = {}
+    if isinstance(stem := getattr(model, "stem", None), int):
+        most = 2 ** max(0, (size // 28).bit_length() - 1)
+        changes["stem"] = min(stem, most)
+    if isinstance(model, vgg.VGG):
+        changes["grid"] = min(model.grid, max(1, size // 32))
+    return model.clone(**changes)

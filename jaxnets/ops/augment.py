@@ -419,3 +419,12 @@ def mixup(classes: int, alpha: Number = 0.2) -> Transform:
 def _check_share(value: Number, name: str) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be in [0, 1], not {value}")
+
+
+# For command lines: name to a function of the images' side in pixels.
+CHOICES: dict[str, Callable[[int], tuple[Transform, ...]]] = {
+    "none": lambda side: (),
+    "affine": lambda side: (affine(degrees=10, scale=(0.9, 1.1), shift=0.09 * side),),
+    "crops": lambda side: (padded_crop(side // 8),),
+    "flips": lambda side: (padded_crop(side // 8), horizontal_flip()),
+}

@@ -52,7 +52,7 @@ def dry_run(run: Any, learner: Learner, feed: Feed, steps: int) -> None:
     say(f"{run.experiment}: dry run, nothing is written")
     for name, value in settings.flat(settings.to_json(run.config)).items():
         say(f"  {name}: {value}")
-    batch = jax.eval_shape(feed.prepare, dict(feed.columns), feed.fetch(0))
+    batch = feed.prepared
     for name, leaf in zip(batch._fields, batch, strict=True):
         say(f"  batch.{name}: {_shape(leaf)}")
     key = jax.random.key(run.config.seed)

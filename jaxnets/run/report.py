@@ -32,19 +32,19 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: .8rem; }
 """
 
 
-def write(folder: Path, headline: str) -> Path:
+def write(folder: Path, headline: str, result: Mapping[str, Any]) -> Path:
     """Writes `report.html` from what the run folder holds.
 
     Args:
         folder: A run folder.
         headline: The result in a line.
+        result: The scores, and what else is the outcome.
 
     Returns:
         Where it is.
     """
     described = _json(folder / "config.json")
     around = _json(folder / "environment.json")
-    result = _json(folder / "result.json")
     lines = records.read(folder)
     name = str(described.get("experiment", "run"))
     parts = [
@@ -63,7 +63,7 @@ def write(folder: Path, headline: str) -> Path:
         parts += [f"<h2>{html.escape(title.capitalize())}</h2>"]
         parts += [_image(path.read_bytes(), title)]
     if result:
-        parts += ["<h2>Result</h2>", _table(settings.flat(result))]
+        parts += ["<h2>Result</h2>", _table(settings.flat(dict(result)))]
     if lines:
         parts += ["<h2>Metrics</h2>", _lines(lines)]
     parts += ["<h2>Configuration</h2>", _table(settings.flat(described))]

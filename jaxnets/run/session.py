@@ -339,8 +339,9 @@ class Run:
             self._save({})
         result = {"step": self.step, **scores, "state_sha256": digest(self.state)}
         path = self.held.path
+        report.write(path, headline, result)
+        # Last: a run that has a result has everything.
         files.write(path / "result.json", files.dump_json(result, indent=2) + "\n")
-        report.write(path, headline)
         self.console.stop()
         self.console.say(f"{headline}  ->  {path}")
 

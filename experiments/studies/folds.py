@@ -1,0 +1,47 @@
+"""How good is the default run of `classify`, whatever part of digits is the test?
+
+    uv run experiments/studies/folds.py
+
+Trains once on each of the five fixed folds: every one of the 1,797 images is tested
+once. Writes `runs/folds/folds.png`; a fold that is there already is not trained again.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from experiments import classify
+from jaxnets import plots
+from jaxnets.data.digits import FOLDS
+from jaxnets.run.session import Verbs
+
+FOLDER = Path("runs/folds")
+
+
+def main(config: classify.Config) -> list[float]:
+    """Returns the test accuracy of every fold."""
+    accuracies = []
+    for fold in range(FOLDS):
+        path = FOLDER / f"fold-{fold}"
+        if not (path / "result.json").exists():
+            one = dataclasses.replace(config, data=f"digits/{fold}")
+            classify.main(one, Verbs(run_dir=path))
+        result = json.loads((path / "result.json").read_text())
+        accuracies.append(result["test"]["accuracy"])
+    shown = ", ".join(f"{a:.2%}" for a in accuracies)
+    mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)
+    print(f"test accuracy {mean:.2%} +- {deviation:.2%} over {FOLDS} folds: {shown}")
+    percent = [100 * a for a in accuracies]
+    title = "Digits: five folds, each tested once"
+    figure = plots.comparison(
+        {config.model: percent}, label="test accuracy, %", title=title
+    )
+    plots.png(figure, FOLDER / "folds.png")
+    return accuracies
+
+
+if __name__ == "__main__":
+    main(tyro.cli(classify.Config, description=__doc__))

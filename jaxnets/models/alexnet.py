@@ -1,0 +1,125 @@
+"""AlexNet, in the two forms that go by its name.
+
+- `alexnet`, one tower: Krizhevsky, "One weird trick for parallelizing convolutional
+  neural networks", 2014, https://arxiv.org/abs/1404.5997, as torch has it.
+- `alexnet_2012`, two towers: Krizhevsky, Sutskever & Hinton, "ImageNet classification
+  with deep convolutional neural networks", 2012,
+  https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutional-neural-networks,
+  figure 2. The towers are groups of channels; local response norm follows `conv1` and
+  `conv2`.
+
+Departures: Kaiming's initialisation instead of normal weights of deviation 0.01; images
+of 224 pixels are padded by 2, with which the paper's 55x55 maps come out. Other sizes
+are averaged to the 6x6 grid that `fc6` expects.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxnets.models.blocks import (
+    Activation,
+    Dropout,
+    Norm,
+    Rate,
+    Unit,
+    flatten,
+    float32_or_wider,
+    kaiming,
+)
+from jaxnets.ops.norm import local_response_norm
+from jaxnets.ops.pool import adaptive_avg_pool, max_pool
+
+
+class AlexNet(nn.Module):
+    """Five convolutions and three dense layers.
+
+    Attributes:
+        classes: How many logits to return.
+        filters: Channels of each convolution.
+        groups: Groups of each convolution.
+        local_response: Whether `conv1` and `conv2` end in local response norm.
+        stem: How much `conv1` and the pool after it shrink the image: 8 (11x11 with
+            stride 4, pool) for images near 224 pixels; 4, 2 (5x5 with stride 2 or 1,
+            pool), 1 (5x5, no pool) for smaller ones.
+        grid: Side of the grid that `fc6` sees.
+        norm: Makes the norms after the convolutions, or None.
+        activation: Of every layer but the last.
+        dtype: Of the computation.
+    """
+
+    classes: int = 1000
+    filters: Sequence[int] = (64, 192, 384, 256, 256)
+    groups: Sequence[int] = (1, 1, 1, 1, 1)
+    local_response: bool = False
+    stem: int = 8
+    grid: int = 6
+    norm: Norm | None = None
+    activation: Activation = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "b h w c"], *, train: bool, dropout: Rate = 0
+    ) -> Float[Array, "b classes"]:
+        """Returns the logits of each image.
+
+        Args:
+            image: 63x63 pixels or more, or a smaller `stem`.
+            train: Whether batch norm uses the batch, and features are dropped.
+            dropout: Probability that an input of `fc6` or `fc7` is dropped, in [0, 1);
+                the paper's is 0.5.
+
+        Raises:
+            ValueError: If `stem` is not 1, 2, 4 or 8, or the pools leave nothing.
+        """
+        if self.stem not in (1, 2, 4, 8):
+            raise ValueError(f"AlexNet's stem is 1, 2, 4 or 8, not {self.stem}")
+        kernels = (11 if self.stem == 8 else 5, 5, 3, 3, 3)
+        strides = (max(1, self.stem // 2), 1, 1, 1, 1)
+        pools = {1: self.stem > 1, 2: True, 5: True}
+        x = image
+        plan = zip(self.filters, kernels, strides, self.groups, strict=True)
+        for layer, (features, kernel, stride, groups) in enumerate(plan, start=1):
+            unit = Unit(
+                features,
+                kernel,
+                stride=stride,
+                padding=min(2, kernel // 2),
+                groups=groups,
+                norm=self.norm,
+                activation=self.activation,
+                dtype=self.dtype,
+                name=f"conv{layer}",
+            )
+            x = unit(x, train=train)
+            if self.local_response and layer <= 2:
+                x = local_response_norm(x)
+            if pools.get(layer):
+                x = max_pool(x, 3, stride=2)
+        x = flatten(adaptive_avg_pool(x, self.grid))
+        for name in ("fc6", "fc7"):
+            x = Dropout(name=f"drop{name[-1]}")(x, dropout, train=train)
+            dense = nn.Dense(4096, dtype=self.dtype, kernel_init=kaiming, name=name)
+            x = self.activation(dense(x))
+        return nn.Dense(self.classes, dtype=float32_or_wider(self.dtype), name="fc8")(x)
+
+
+def alexnet(classes: int = 1000, **options: Any) -> AlexNet:
+    """AlexNet in one tower: 61,100,840 parameters for 1000 classes.
+
+    `options` are attributes of `AlexNet`.
+    """
+    return AlexNet(classes, **options)
+
+
+def alexnet_2012(classes: int = 1000, **options: Any) -> AlexNet:
+    """AlexNet in two towers: 60,965,224 parameters for 1000 classes.
+
+    `options` are attributes of `AlexNet`.
+    """
+    filters, groups = (96, 256, 384, 384, 256), (1, 2, 1, 2, 2)
+    return AlexNet(classes, filters, groups, **{"local_response": True, **options})

@@ -1,0 +1,371 @@
+"""Weights in and out of a network, as torch names and lays them out.
+
+A torch `state_dict` that was saved as safetensors, or as NumPy's npz, loads into the
+matching network, and a network is written back as one. Networks that torchvision has go
+by torchvision's names; the others by their own, joined by dots, with torch's words for
+the leaves (`weight`, `running_mean`).
+
+Nothing is ever unpickled: a `.pth` file, which may run any code when it is opened, is
+refused. Names and shapes are compared before any number is read, so that a lying header
+cannot make this process allocate more than the network itself.
+"""
+
+import math
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import PyTree
+
+from jaxnets import files
+from jaxnets.models.alexnet import AlexNet
+from jaxnets.models.densenet import DenseNet
+from jaxnets.models.googlenet import GoogLeNet
+from jaxnets.models.residual import ResidualNetwork
+from jaxnets.models.squeezenet import SqueezeNet
+from jaxnets.models.vgg import VGG
+from jaxnets.types import Variables
+
+Path_ = tuple[str, ...]
+Reader = Callable[[str], np.ndarray]
+
+_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "embedding": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+# The layers that have a row for each class.
+_HEADS = ("output", "fc8", "conv10", "mlpconv3_3", "aux1/fc2", "aux2/fc2")
+_CONVERT = """{name} is a pickle, which can run any code when it is opened. Convert it \
+once, where torch is installed:
+    import torch, safetensors.torch
+    safetensors.torch.save_file(torch.load({old!r}, weights_only=True), {new!r})"""
+
+
+class WeightsError(ValueError):
+    """The file does not hold this network's weights; the message says where not."""
+
+
+def load(
+    model: nn.Module, variables: Variables, path: str | Path, *, new_head: bool = False
+) -> Variables:
+    """The variables of `model` with the numbers of a file of torch's names.
+
+    Args:
+        model: The network.
+        variables: As `functional.init` drew them: they say which shapes there are.
+        path: A `.safetensors` or `.npz` file.
+        new_head: Whether the layers with a row for each class keep what `variables`
+            holds, whatever the file has for them: another number of classes, say.
+
+    Raises:
+        WeightsError: If a name of either side is missing on the other, a shape differs,
+            the numbers are no floats, or the file is of another kind, or damaged.
+        FileNotFoundError: If there is no such file.
+    """
+    path = Path(path)
+    if path.suffix not in (".safetensors", ".npz"):
+        new = str(path.with_suffix(".safetensors"))
+        if path.suffix in (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"):
+            raise WeightsError(_CONVERT.format(name=path.name, old=str(path), new=new))
+        raise WeightsError(f"{path.name} is neither .safetensors nor .npz")
+    try:
+        if path.suffix == ".npz":
+            shapes = _npz_shapes(path)
+            with np.load(path, allow_pickle=False) as file:
+                return _fill(model, variables, shapes, file.__getitem__, new_head)
+        with safetensors.safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(x.get_shape()) for name, x in slices.items()}
+            return _fill(model, variables, shapes, file.get_tensor, new_head)
+    except (safetensors.SafetensorError, zipfile.BadZipFile, EOFError) as error:
+        raise WeightsError(f"{path.name} is damaged: {error}") from error
+
+
+def save(model: nn.Module, variables: Variables, path: str | Path) -> None:
+    """Writes the variables so that `load`, and torch, read the same numbers.
+
+    In torch: `network.load_state_dict(safetensors.torch.load_file(path))`.
+
+    Raises:
+        WeightsError: If `path` ends neither in `.safetensors` nor in `.npz`.
+    """
+    path, arrays = Path(path), to_torch(model, variables)
+    if path.suffix == ".safetensors":
+        files.write(path, safetensors.numpy.save(arrays))
+    elif path.suffix == ".npz":
+        files.write_with(path, lambda file: np.savez(file, **arrays))  # pyright: ignore[reportArgumentType]
+    else:
+        raise WeightsError(f"{path.name} is neither .safetensors nor .npz")
+
+
+def from_torch(
+    model: nn.Module,
+    variables: Variables,
+    state_dict: Mapping[str, np.ndarray],
+    *,
+    new_head: bool = False,
+) -> Variables:
+    """As `load`, from arrays in memory."""
+    shapes = {name: tuple(array.shape) for name, array in state_dict.items()}
+    return _fill(model, variables, shapes, state_dict.__getitem__, new_head)
+
+
+def to_torch(model: nn.Module, variables: Variables) -> dict[str, np.ndarray]:
+    """The variables under torch's names, in torch's layout."""
+    return {
+        slot.name: np.ascontiguousarray(_transposed(slot.path, np.asarray(slot.leaf)))
+        for slot in _slots(model, variables)
+    }
+
+
+def torch_shapes(model: nn.Module, variables: Variables) -> dict[str, tuple[int, ...]]:
+    """What `to_torch` would return, shapes only: `variables` may be shapes as well."""
+    return {slot.name: _torch_shape(slot) for slot in _slots(model, variables)}
+
+
+def head_mask(params: PyTree) -> PyTree:
+    """True for the parameters of layers with a row for each class, else False.
+
+    For an optimizer that trains the head faster than the backbone.
+    """
+    return unflatten_dict({path: _is_head(path) for path in flatten_dict(params)})
+
+
+class _Slot(NamedTuple):
+    """One array of a network."""
+
+    collection: str
+    path: Path_
+    leaf: Any
+    name: str  # torch's
+
+
+def _slots(model: nn.Module, variables: Variables) -> list[_Slot]:
+    layer_name = _naming(model)
+    slots = []
+    for collection, tree in {"params": variables.params, **variables.buffers}.items():
+        for path, leaf in flatten_dict(tree).items():
+            layer = layer_name("/".join(path[:-1]))
+            name = f"{layer}.{_LEAVES.get(path[-1], path[-1])}"
+            slots.append(_Slot(collection, path, leaf, name))
+    return slots
+
+
+def _fill(
+    model: nn.Module,
+    variables: Variables,
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Reader,
+    new_head: bool,  # noqa: FBT001
+) -> Variables:
+    slots = _slots(model, variables)
+    source = _canonical(model, shapes)
+    kept = {slot.name for slot in slots if new_head and _is_head(slot.path)}
+    wanted = {slot.name: _torch_shape(slot) for slot in slots if slot.name not in kept}
+    found = {name: tuple(shapes[old]) for name, old in source.items()}
+    both = wanted.keys() & found.keys()
+    _refuse(
+        model,
+        missing=[f"{name} {wanted[name]}" for name in wanted if name not in found],
+        unused=[
+            f"{name} {found[name]}" for name in found if name not in {*wanted, *kept}
+        ],
+        misshapen=[
+            f"{name} is {found[name]}, not {wanted[name]}"
+            for name in wanted
+            if name in both and found[name] != wanted[name]
+        ],
+    )
+    trees: dict[str, dict[Path_, Any]] = {}
+    for slot in slots:
+        leaf = slot.leaf
+        if slot.name not in kept:
+            array = read(source[slot.name])
+            if not jnp.issubdtype(array.dtype, jnp.floating):
+                raise WeightsError(f"{slot.name} holds {array.dtype}, not floats")
+            leaf = jnp.asarray(_transposed(slot.path, array, back=True), leaf.dtype)
+        trees.setdefault(slot.collection, {})[slot.path] = leaf
+    whole = {name: unflatten_dict(tree) for name, tree in trees.items()}
+    return Variables(whole.pop("params", {}), whole)
+
+
+def _refuse(model: nn.Module, **complaints: list[str]) -> None:
+    lines = [
+        f"  {what}, {len(names)}: {', '.join(names[:8])}{', ...' * (len(names) > 8)}"
+        for what, names in complaints.items()
+        if names
+    ]
+    if lines:
+        name = type(model).__name__
+        hint = "another number of classes needs a new head, which one must ask for"
+        raise WeightsError(
+            "\n".join([f"not the weights of this {name}:", *lines, hint])
+        )
+
+
+def _is_head(path: Path_) -> bool:
+    layer = "/".join(path)
+    return any(layer.startswith(f"{head}/") for head in _HEADS)
+
+
+def _torch_shape(slot: _Slot) -> tuple[int, ...]:
+    shape = tuple(slot.leaf.shape)
+    if slot.path[-1] != "kernel":
+        return shape
+    return (*shape[:-3:-1], *shape[:-2])  # out, in, and the rest as it is
+
+
+def _transposed(path: Path_, array: np.ndarray, *, back: bool = False) -> np.ndarray:
+    """HWIO to OIHW and IO to OI, or back; everything else as it is."""
+    if path[-1] != "kernel":
+        return array
+    axes = range(array.ndim)
+    to_torch = (*axes[:-3:-1], *axes[:-2])
+    return array.transpose(np.argsort(to_torch) if back else to_torch)
+
+
+def _canonical(model: nn.Module, names: Mapping[str, Any]) -> dict[str, str]:
+    """This network's name for an array, to the file's.
+
+    Raises:
+        WeightsError: If two of the file's names mean the same array.
+    """
+    rules = _ALIASES.get(type(model), [])
+    parallel = all(name.startswith("module.") for name in names)  # torch's DataParallel
+    canonical: dict[str, str] = {}
+    for old in names:
+        if old.endswith("num_batches_tracked"):
+            continue  # torch counts steps there, and uses them only if told to
+        name = old.removeprefix("module.") if parallel else old
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        if name in canonical:
+            raise WeightsError(f"{old} and {canonical[name]} both mean {name}")
+        canonical[name] = old
+    return canonical
+
+
+def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as stream:
+                try:
+                    version = np.lib.format.read_magic(stream)
+                    reader = getattr(
+                        np.lib.format, f"read_array_header_{version[0]}_{version[1]}"
+                    )
+                    shape, _, dtype = reader(stream)
+                except (ValueError, AttributeError) as error:
+                    raise WeightsError(f"{entry.filename}: {error}") from error
+                size = stream.tell() + math.prod(shape) * dtype.itemsize
+                if dtype.hasobject or size != entry.file_size:
+                    raise WeightsError(f"{entry.filename} is no plain array of {shape}")
+            shapes[entry.filename.removesuffix(".npy")] = tuple(shape)
+    return shapes
+
+
+# Torch's names: regular expressions over "block/layer", and what replaces each.
+Rules = list[tuple[str, str | Callable[[re.Match[str]], str]]]
+
+_RESIDUAL: Rules = [
+    (r"^conv(\d+)_(\d+)/", lambda m: f"layer{int(m[1]) - 1}.{int(m[2]) - 1}."),
+    (r"shortcut(/conv)?$", "downsample.0"),
+    (r"shortcut/norm$", "downsample.1"),
+    (r"conv(\d)/conv$", r"conv\1"),
+    (r"conv(\d)/norm$", r"bn\1"),
+    (r"norm(\d?)$", r"bn\1"),
+    (r"^output$", "fc"),
+]
+_DENSE: Rules = [
+    (r"^denseblock(\d+)_layer(\d+)/", r"denseblock\1.denselayer\2."),
+    (r"^(conv|norm|dense|trans)", r"features.\1"),
+    (r"^output$", "classifier"),
+]
+_GOOGLENET: Rules = [
+    (r"^conv2/", "conv3."),
+    (r"^conv2_reduce/", "conv2."),
+    (r"/conv1x1/", ".branch1."),
+    (r"/reduce3x3/", ".branch2.0."),
+    (r"/conv3x3/", ".branch2.1."),
+    (r"/reduce5x5/", ".branch3.0."),
+    (r"/conv5x5/", ".branch3.1."),
+    (r"/pool_proj/", ".branch4.1."),
+    (r"norm$", "bn"),
+    (r"^output$", "fc"),
+]
+# The same for names in files: other common ones to torchvision's.
+_ALIASES: dict[type[nn.Module], list[tuple[str, str]]] = {
+    ResidualNetwork: [(r"^linear\.", "fc."), (r"\.shortcut\.", ".downsample.")],
+    DenseNet: [(r"(denselayer\d+\.(?:norm|conv))\.", r"\1")],
+}
+
+
+def _naming(model: nn.Module) -> Callable[[str], str]:
+    match model:
+        case ResidualNetwork():
+            rules = _RESIDUAL
+        case DenseNet():
+            rules = _DENSE
+        case GoogLeNet():
+            rules = _GOOGLENET
+        case VGG():
+            rules = _vgg(model)
+        case AlexNet():
+            rules = _numbered({1: 0, 2: 3, 3: 6, 4: 8, 5: 10}, {6: 1, 7: 4, 8: 6})
+        case SqueezeNet():
+            rules = _squeezenet(model)
+        case _:
+            rules = []
+
+    def name(layer: str) -> str:
+        for pattern, replacement in rules:
+            layer = re.sub(pattern, replacement, layer)
+        return layer.replace("/", ".")
+
+    return name
+
+
+def _vgg(model: VGG) -> Rules:
+    convolutions: dict[str, int] = {}
+    index = 0
+    for block, depth in enumerate(model.depths, start=1):
+        for layer in range(1, depth + 1):
+            convolutions[f"{block}_{layer}"] = index
+            index += 2 if model.norm is None else 3
+        index += 1  # the pool
+    return _numbered(convolutions, {6: 0, 7: 3, 8: 6})
+
+
+def _squeezenet(model: SqueezeNet) -> Rules:
+    rules, index = _numbered({1: 0}, {}), 3
+    for fire in range(2, 2 + len(model.squeezes)):
+        rules.append((f"^fire{fire}/", f"features.{index}."))
+        index += 2 if fire in model.pools else 1
+    branches = (r"\.(squeeze|expand\dx\d).*/conv$", r".\1")
+    return [
+        *rules,
+        (r"squeeze1x1", "squeeze"),
+        branches,
+        (r"^conv10/conv$", "classifier.1"),
+    ]
+
+
+def _numbered(convolutions: Mapping[Any, int], dense: Mapping[int, int]) -> Rules:
+    """Layers that torch counts, activations, pools and dropout included."""
+    rules: Rules = []
+    for name, index in convolutions.items():
+        rules.append((f"^conv{name}/conv$", f"features.{index}"))
+        rules.append((f"^conv{name}/norm$", f"features.{index + 1}"))
+    return rules + [(f"^fc{name}$", f"classifier.{at}") for name, at in dense.items()]

@@ -1,0 +1,41 @@
+"""Parameters of every variant, against what was published."""
+
+import pytest
+
+from jaxnets.models import googlenet, resnet
+from jaxnets.models.alexnet import alexnet
+from jaxnets.models.zoo import ZOO
+from tests.golden.networks.cases import PUBLISHED
+from tests.golden.networks.parity import parameters, published
+
+# To trace their thousand layers takes many seconds.
+DEEP = ["resnet1202", "preact_resnet1001", "densenet_bc_190_40", "densenet_bc_250_24"]
+
+
+def test_every_member_is_counted():
+    assert set(PUBLISHED) == set(ZOO)
+
+
+@pytest.mark.parametrize("name", sorted(set(ZOO) - set(DEEP)))
+def test_parameters(name):
+    assert published(name) == PUBLISHED[name]
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", DEEP)
+def test_parameters_of_deep_networks(name):
+    assert published(name) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        (googlenet.googlenet(auxiliary=True), 13_004_888),
+        (googlenet.googlenet_2014(auxiliary=True), 13_378_280),
+        (resnet.cifar_resnet(10, 3, projection=True), 272_474),
+        (resnet.cifar_resnet(10, 9, projection=True), 855_770),
+        (alexnet(10), 57_044_810),
+    ],
+)
+def test_parameters_of_other_forms(model, count):
+    assert parameters(model, 64, 3) == count
