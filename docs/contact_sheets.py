@@ -33,7 +33,7 @@ def main() -> None:
     ):
         path = folder / f"{name}.png"
         sheet.save(path, optimize=True)
-        print(f"{path}: {sheet.width}x{sheet.height}, {path.stat().st_size:,} bytes")  # noqa: T201
+        print(f"{path}: {sheet.width}x{sheet.height}, {path.stat().st_size:,} bytes")
 
 
 def font(size: float, name: str = "DejaVuSans") -> ImageFont.FreeTypeFont:

@@ -118,6 +118,9 @@ def mistakes(
 ) -> Figure:
     """The wrong answers that the network was surest of, surest first.
 
+    Where there are fewer than `count`, the right answers that it was least sure of
+    follow.
+
     Args:
         images: `[n, h, w, c]`, bytes or in [0, 1]; only the rows shown are asked for.
         labels: True classes, `[n]`.
@@ -127,18 +130,19 @@ def mistakes(
     """
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     probability = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-    guess = probability.argmax(axis=1)
-    wrong = np.flatnonzero(guess != labels)
-    surest = wrong[np.argsort(-probability[wrong, guess[wrong]], kind="stable")][:count]
+    guess, sure = probability.argmax(axis=1), probability.max(axis=1)
+    wrong = guess != labels
+    # Wrong before right; then the surest of the wrong, the least sure of the right.
+    shown = np.lexsort((np.where(wrong, -sure, sure), ~wrong))[:count]
     captions = [
-        f"{classes[int(guess[i])]}, {probability[i, guess[i]]:.0%}\n"
-        f"is {classes[int(labels[i])]}"
-        for i in surest
+        f"{classes[int(guess[i])]}, {sure[i]:.0%}\n"
+        + (f"but is {classes[int(labels[i])]}" if wrong[i] else "right")
+        for i in shown
     ]
-    title = f"{len(wrong)} of {len(labels):,} wrong"
-    if len(wrong) > len(surest):
-        title += f"; the {len(surest)} surest"
-    return grid(images[surest], captions, title=title)
+    title = f"{wrong.sum()} of {len(labels):,} wrong, the surest first"
+    if not wrong[shown].all():
+        title += "; then right ones, the least sure first"
+    return grid(images[shown], captions, title=title)
 
 
 def grid(

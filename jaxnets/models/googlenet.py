@@ -222,7 +222,8 @@ def _rescaled(image: Array) -> Array:
 def googlenet(classes: int = 1000, **options: Any) -> GoogLeNet:
     """GoogLeNet as torch has it: 6,624,904 parameters for 1000 classes.
 
-    `options` are attributes of `GoogLeNet`: `auxiliary=True` makes it 13,004,888.
+    `options` are attributes of `GoogLeNet`: `auxiliary=True` makes it 13,004,888, and
+    torch's published weights are for `auxiliary=True, rescale=True`.
     """
     return GoogLeNet(classes, **options)
 

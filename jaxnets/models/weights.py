@@ -34,7 +34,7 @@ from jaxnets.models.squeezenet import SqueezeNet
 from jaxnets.models.vgg import VGG
 from jaxnets.types import Variables
 
-Path_ = tuple[str, ...]
+Address = tuple[str, ...]
 Reader = Callable[[str], np.ndarray]
 
 _LEAVES = {
@@ -146,7 +146,7 @@ class _Slot(NamedTuple):
     """One array of a network."""
 
     collection: str
-    path: Path_
+    path: Address
     leaf: Any
     name: str  # torch's
 
@@ -187,7 +187,7 @@ def _fill(
             if name in both and found[name] != wanted[name]
         ],
     )
-    trees: dict[str, dict[Path_, Any]] = {}
+    trees: dict[str, dict[Address, Any]] = {}
     for slot in slots:
         leaf = slot.leaf
         if slot.name not in kept:
@@ -208,13 +208,13 @@ def _refuse(model: nn.Module, **complaints: list[str]) -> None:
     ]
     if lines:
         name = type(model).__name__
-        hint = "another number of classes needs a new head, which one must ask for"
+        hint = "another number of classes needs a new head: ask for it (new_head)"
         raise WeightsError(
             "\n".join([f"not the weights of this {name}:", *lines, hint])
         )
 
 
-def _is_head(path: Path_) -> bool:
+def _is_head(path: Address) -> bool:
     layer = "/".join(path)
     return any(layer.startswith(f"{head}/") for head in _HEADS)
 
@@ -226,7 +226,7 @@ def _torch_shape(slot: _Slot) -> tuple[int, ...]:
     return (*shape[:-3:-1], *shape[:-2])  # out, in, and the rest as it is
 
 
-def _transposed(path: Path_, array: np.ndarray, *, back: bool = False) -> np.ndarray:
+def _transposed(path: Address, array: np.ndarray, *, back: bool = False) -> np.ndarray:
     """HWIO to OIHW and IO to OI, or back; everything else as it is."""
     if path[-1] != "kernel":
         return array

@@ -1,6 +1,7 @@
 """Every network that a command line can name. Each is a function of the classes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 
@@ -91,7 +92,7 @@ def suited(model: nn.Module, size: int) -> nn.Module:
     The stem shrinks the image less, so that 28 pixels or more are left; the grid that
     VGG's dense layers see is no finer than the maps that come.
     """
-    changes: dict[str, int] = {}
+    changes: dict[str, Any] = {}
     if isinstance(stem := getattr(model, "stem", None), int):
         most = 2 ** max(0, (size // 28).bit_length() - 1)
         changes["stem"] = min(stem, most)

@@ -165,9 +165,6 @@ class Run:
             may_grow=settings.extendable(type(self.config)),
         )
         self.folder = self.held.path
-        self._checkpoints = Checkpoints(
-            self.folder / "checkpoints", keep=verbs.keep, say=self.console.say
-        )
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         """Closes everything; ends a run that nobody finished."""
@@ -192,7 +189,6 @@ class Run:
         steps: int,
         every: int,
         steps_per_call: int = 1,
-        own_batches: bool = False,
     ) -> Iterator[tuple[Any, Metrics]]:
         """Trains to `steps`, from wherever the folder's newest checkpoint is.
 
@@ -207,7 +203,6 @@ class Run:
             steps: How many there are in all.
             every: Steps between two pauses.
             steps_per_call: Steps in one dispatch; see `loop.train`.
-            own_batches: Ignored; kept by populations.
 
         Yields:
             The state, which the next step donates to the device, and the metrics of
@@ -220,7 +215,6 @@ class Run:
                 kept in the folder.
             InterruptedRun: After Ctrl-C or SIGTERM; the state is saved.
         """
-        del own_batches
         self.steps, self._learner, self._feed = steps, learner, feed
         if self.verbs.dry_run:
             describe.dry_run(self, learner, feed, steps)
@@ -366,11 +360,12 @@ class Run:
         resume.refuse_other(
             self.held, settings.to_json(self.config), self.steps, learner, state, feed
         )
-        checkpoints = Checkpoints(
+        self._checkpoints = Checkpoints(
             path / "checkpoints", keep=self.verbs.keep, say=self.console.say
         )
-        self._checkpoints = checkpoints
-        found = checkpoints.newest(target, lambda r: records.check(path, r["metrics"]))
+        found = self._checkpoints.newest(
+            target, lambda r: records.check(path, r["metrics"])
+        )
         mark, pending = None, None
         self.state, self.step = state, 0
         if found is not None:

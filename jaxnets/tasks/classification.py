@@ -87,7 +87,11 @@ def cross_entropy(
         logits: Unnormalised log-probabilities.
         label: In [0, classes).
         smoothing: Share of the probability spread evenly over all classes.
+
+    Raises:
+        ValueError: If there is not one label a row, which would broadcast silently.
     """
+    _check_labels(logits, label)
     classes = logits.shape[-1]
     targets = optax.smooth_labels(jax.nn.one_hot(label, classes), smoothing)
     losses = optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
@@ -101,7 +105,11 @@ def among_top(
 
     Ties go to the lower class, as in `argmax`. NaN where a logit is NaN or the label is
     not a class.
+
+    Raises:
+        ValueError: If there is not one label a row.
     """
+    _check_labels(logits, label)
     classes = jnp.arange(logits.shape[-1])[None, :]
     chosen = classes == label[:, None]
     own = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1, keepdims=True)
@@ -109,6 +117,14 @@ def among_top(
     hit = (jnp.sum(ahead, axis=-1) < top).astype(jnp.float32)
     sound = ~jnp.any(jnp.isnan(logits), axis=-1) & jnp.any(chosen, axis=-1)
     return jnp.where(sound, hit, jnp.nan)
+
+
+def _check_labels(logits: Array, label: Array) -> None:
+    if logits.ndim != 2 or label.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits of shape {logits.shape} and labels of shape {label.shape} do not "
+            "belong together: [b, classes] and [b] are needed"
+        )
 
 
 def _by_class(hits: Float[Array, " b"], batch: ImageBatch, classes: int) -> Mean:

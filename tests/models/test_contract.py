@@ -36,16 +36,16 @@ def drawn(family):
     return filled(FAMILIES[family], size_of(family), 3)
 
 
-def shapes(model, *image, train=False):
+@functools.cache
+def compiled(family):
+    """The function from variables and images to logits."""
+    return jit(lambda v, x: functional.predict(FAMILIES[family], v, x))
+
+
+def shapes(model, *image):
     """Output shape of `model`, without computing it."""
-
-    def run(key, image):
-        variables = functional.init(model, key, image)
-        if train:
-            return functional.forward(model, variables, key, image)[0]
-        return functional.predict(model, variables, image)
-
-    return jax.eval_shape(run, KEY, jax.ShapeDtypeStruct(image, jnp.float32))
+    run = lambda x: model.init_with_output(KEY, x, train=False)[0]
+    return jax.eval_shape(run, jax.ShapeDtypeStruct(image, jnp.float32))
 
 
 def check_gradients(model, variables, image, unused=()):
@@ -111,8 +111,7 @@ def test_every_parameter_gets_a_gradient(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rows_do_not_mind_each_other_in_evaluation(family):
-    model, batch = FAMILIES[family], images(3, size_of(family))
-    predict = jit(lambda v, x: functional.predict(model, v, x))
+    predict, batch = compiled(family), images(3, size_of(family))
     logits = predict(drawn(family), batch)
     assert logits.shape == (3, 10)
     assert logits.dtype == jnp.float32
@@ -123,9 +122,8 @@ def test_rows_do_not_mind_each_other_in_evaluation(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_bfloat16_computes_with_float32_parameters(family):
-    full, batch = FAMILIES[family], images(3, size_of(family))
-    half = full.clone(dtype=jnp.bfloat16)
-    exact = jit(lambda v, x: functional.predict(full, v, x))(drawn(family), batch)
+    half, batch = FAMILIES[family].clone(dtype=jnp.bfloat16), images(3, size_of(family))
+    exact = compiled(family)(drawn(family), batch)
     rough = jit(lambda v, x: functional.predict(half, v, x))(drawn(family), batch)
     assert rough.dtype == jnp.float32
     scale = float(jnp.max(jnp.abs(exact)))
@@ -143,10 +141,14 @@ def test_every_norm_fits(family, norm):
         size = 40
     if family == "vgg":
         size = 64
-    assert shapes(model, 2, size, size, 3, train=True).shape == (2, 10)
-    params, buffers = jax.eval_shape(
-        lambda: functional.init(model, KEY, jnp.ones((2, size, size, 3)))
-    )
+
+    def train(image):
+        variables = functional.init(model, KEY, image)
+        return functional.forward(model, variables, KEY, image)[0], variables
+
+    image = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+    logits, (params, buffers) = jax.eval_shape(train, image)
+    assert logits.shape == (2, 10)
     names = [
         jax.tree_util.keystr(p) for p, _ in jax.tree_util.tree_leaves_with_path(params)
     ]
@@ -260,6 +262,17 @@ def test_the_zoo_takes_images_of_that_size(size):
     assert suited(same, 224) == same
     assert suited(same, 32).stem == 1
     assert suited(ZOO["vgg11"](10), 32).grid == 1
+
+
+def test_googlenet_rescales_colours_as_torch_s_weights_expect():
+    model, variables = FAMILIES["googlenet"], drawn("googlenet")
+    image = images(2, 16)
+    factor = jnp.asarray([0.229, 0.224, 0.225])[None, None, None, :] / 0.5
+    offset = (jnp.asarray([0.485, 0.456, 0.406])[None, None, None, :] - 0.5) / 0.5
+    rescaling = model.clone(rescale=True)
+    ours = jit(lambda v, x: functional.predict(rescaling, v, x))(variables, image)
+    expected = compiled("googlenet")(variables, image * factor + offset)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_variants_take_the_attributes_of_their_network():

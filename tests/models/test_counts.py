@@ -8,8 +8,21 @@ from jaxnets.models.zoo import ZOO
 from tests.golden.networks.cases import PUBLISHED
 from tests.golden.networks.parity import parameters, published
 
-# To trace their thousand layers takes many seconds.
-DEEP = ["resnet1202", "preact_resnet1001", "densenet_bc_190_40", "densenet_bc_250_24"]
+# To trace their hundreds of layers takes seconds.
+DEEP = [
+    "resnet1202",
+    "preact_resnet152",
+    "preact_resnet164",
+    "preact_resnet200",
+    "preact_resnet1001",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "densenet_100_12",
+    "densenet_bc_100_12",
+    "densenet_bc_190_40",
+    "densenet_bc_250_24",
+]
 
 
 def test_every_member_is_counted():

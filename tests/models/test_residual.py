@@ -20,16 +20,16 @@ def images(count, size=8):
     return jnp.asarray(uniform("residual", (count, size, size, 3)))
 
 
-@pytest.mark.parametrize("preactivated", [False, True])
+@pytest.mark.parametrize(
+    "preactivated", [False, pytest.param(True, marks=pytest.mark.campaign)]
+)
 def test_a_scan_over_blocks_gives_the_same_numbers(preactivated):
     block = wrn(10, 10, 1).block if preactivated else BasicBlock
     loop = ResidualNetwork(
-        10, block, (3, 3), preactivated=preactivated, scan=True, **TINY
+        10, block, (1, 3), preactivated=preactivated, scan=True, **TINY
     )
     plain, image = loop.clone(scan=False), images(4)
     variables = filled(loop, 8, 3)
-    fresh = [functional.init(model, KEY, image) for model in (loop, plain)]
-    jax.tree.map(np.testing.assert_array_equal, *fresh)
 
     fast = {"xla_backend_optimization_level": 0}  # to compile, that is
 

@@ -138,3 +138,20 @@ def test_the_gradient_is_probability_minus_target():
     logits = task.predict(variables, batch, jax.random.key(0))
     error = (jax.nn.softmax(logits) - jax.nn.one_hot(batch.label, 10)) / 5
     np.testing.assert_allclose(grads["output"]["bias"], error.sum(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 1), (4,)])
+def test_labels_never_broadcast(shape):
+    # Without jaxtyping's hook, too: the check is in the function itself.
+    program = (
+        "import jax.numpy as jnp\n"
+        "from jaxnets.tasks.classification import cross_entropy\n"
+        f"cross_entropy(jnp.zeros((3, 5)), jnp.zeros({shape}, int))"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert "do not belong together" in done.stderr

@@ -140,4 +140,5 @@ PUBLISHED = {
     "resnext101_64x4d": 83_455_272,
     "mlp": 535_818,
     "convnet": 241_898,
+    "small_convnet": 76_146,
 }

@@ -48,14 +48,16 @@ def logits(name):
     model, (size, channels) = ZOO[name](CLASSES), CASES[name]
     variables = filled(model, size, channels)
     image = jnp.asarray(images(name, IMAGES, size, channels))
-    return jax.jit(lambda v, x: functional.predict(model, v, x))(variables, image)
+    predict = lambda v, x: functional.predict(model, v, x)
+    fast = {"xla_backend_optimization_level": 0}  # to compile, which takes longest
+    return jax.jit(predict, compiler_options=fast)(variables, image)
 
 
 def published(name):
     """Parameters here, for the classes and channels of the published number."""
     function = ZOO[name]
     classes = inspect.signature(function).parameters["classes"].default
-    channels = 1 if name in ("lenet5", "mlp", "convnet") else 3
+    channels = 1 if name in ("lenet5", "mlp", "convnet", "small_convnet") else 3
     size = 28 if name == "mlp" else 32 if name == "lenet5" else 64
     return parameters(function(classes), size, channels)
 
