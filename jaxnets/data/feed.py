@@ -184,12 +184,11 @@ def image_feeds(
         ordered(part, ImageBatch, batch_size=_evaluation(part), transform=fixed)
         for part in (dataset.validation, dataset.test)
     )
+    if len(train.columns) < len(dataset.train.columns):  # some are read from the disk
+        from jaxnets.data.prefetch import prefetched  # which imports this module
+
+        train, validation, test = map(prefetched, (train, validation, test))
     return Feeds(dataset, train, validation, test)
-
-
-def _evaluation(split: Split) -> int:
-    """256 rows at a time, or as many eights as a small split fills."""
-    return min(256, -(-len(split) // 8) * 8)
 
 
 def _evaluation(split: Split) -> int:

@@ -147,7 +147,7 @@ def composed(
         whole = optax.chain(*parts) if len(parts) > 1 else parts[0]
         if extras.accumulate == 1:
             return whole
-        several = optax.MultiSteps(whole, extras.accumulate)
+        several: Any = optax.MultiSteps(whole, extras.accumulate)
         return optax.GradientTransformationExtraArgs(several.init, several.update)
 
     return optimizer

@@ -1,13 +1,16 @@
 """May this folder go on with what it is given now, and with which state?"""
 
 import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets import files
 from jaxnets.data.feed import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.metrics import Mean, Metrics
@@ -62,6 +65,32 @@ def refuse_other(
         )
     if before["steps"] != now["steps"]:
         held.update(began={**before, "steps": steps}, config=config)
+
+
+def refuse_other_keeps(
+    path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Refuses a checkpoint that was made with another vocabulary, or the like.
+
+    Args:
+        path: The run folder.
+        saved: What the checkpoint holds.
+        now: What the run was given.
+
+    Raises:
+        RunError: Naming what differs, and where first.
+    """
+    before = json.loads(files.dump_json(dict(saved)))
+    given = json.loads(files.dump_json(dict(now)))
+    for name in sorted(before.keys() | given.keys()):
+        if before.get(name) != given.get(name):
+            changed = settings.differences(before.get(name), given.get(name))
+            first, how = next(iter(changed.items()))
+            short = how if len(how) < 300 else how[:300] + "..."
+            raise RunError(
+                f"the checkpoint in {path} was made with another {name}: "
+                f"{first + ': ' if first else ''}{short}"
+            )
 
 
 def with_weights(state: Any, weights: Mapping[str, np.ndarray]) -> Any:

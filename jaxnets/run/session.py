@@ -189,6 +189,7 @@ class Run:
         steps: int,
         every: int,
         steps_per_call: int = 1,
+        keeps: Mapping[str, Any] | None = None,
     ) -> Iterator[tuple[Any, Metrics]]:
         """Trains to `steps`, from wherever the folder's newest checkpoint is.
 
@@ -203,6 +204,9 @@ class Run:
             steps: How many there are in all.
             every: Steps between two pauses.
             steps_per_call: Steps in one dispatch; see `loop.train`.
+            keeps: What the state means nothing without, a vocabulary say, as plain
+                data by name. It is part of every checkpoint, and another one is
+                refused.
 
         Yields:
             The state, which the next step donates to the device, and the metrics of
@@ -219,6 +223,7 @@ class Run:
         if self.verbs.dry_run:
             describe.dry_run(self, learner, feed, steps)
             raise DryRun
+        self._keeps = dict(keeps or {})
         pending = self._restore(learner, feed)
         if self.verbs.evaluate is not None or self.step >= steps or self._stop:
             return
@@ -355,6 +360,7 @@ class Run:
             found = reader.newest(target)
             if found is None:
                 raise RunError(f"{path} has no checkpoint to evaluate")
+            resume.refuse_other_keeps(path, found.record["keeps"], self._keeps)
             self.state, self.step = resume.on_device(found.state), found.step
             return None
         resume.refuse_other(
@@ -369,6 +375,7 @@ class Run:
         mark, pending = None, None
         self.state, self.step = state, 0
         if found is not None:
+            resume.refuse_other_keeps(path, found.record["keeps"], self._keeps)
             self.state, self.step = resume.on_device(found.state), found.step
             mark = found.record["metrics"]
             self._stop = found.record["ended"]
@@ -427,6 +434,7 @@ class Run:
             "metrics": self._records.mark(),
             "pending": resume.to_lists(pending),
             "ended": self._stop,
+            "keeps": self._keeps,
         }
         self._checkpoints.save(self.step, self.state, record)
         self._saved_step, self._saved_at = self.step, time.monotonic()

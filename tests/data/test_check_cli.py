@@ -103,6 +103,13 @@ def test_what_looks_like_nothing_or_is_missing_is_one_problem(capsys, tmp_path):
         assert out.splitlines()[-1] == "1 problems: layout 1"
 
 
+def test_what_only_the_whole_set_shows_is_a_problem_too(capsys, tmp_path):
+    tree(tmp_path, count=2)  # nothing is left to validate on
+    code, out = run(capsys, "check", tmp_path)
+    assert code == 1
+    assert "there is no example in it" in out
+
+
 def test_digests_are_written_and_then_every_change_is_seen(capsys, tmp_path):
     tree(tmp_path)
     code, out = run(capsys, "digest", tmp_path)

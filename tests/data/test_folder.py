@@ -205,6 +205,27 @@ def test_animations_several_pages_32_bits_and_lab_are_refused():
         decode(buffer.getvalue())
 
 
+def test_the_checksum_of_every_part_of_a_png_is_verified():
+    # Not compressed, so that a decoder which skips the checksum would not notice.
+    good = png(damage.picture(0), compress_level=0)
+    at = good.index(b"IDAT") + 200
+    with pytest.raises(FileError, match=r"wrong checksum in the PNG's part b'IDAT'"):
+        decode(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+
+
+def test_what_a_decoder_only_warns_of_is_an_error_also_in_threads(
+    tmp_path, monkeypatch
+):
+    tree(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)  # they have 42
+    survey = Survey()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image_folder(tmp_path, survey=survey)
+    assert len(survey.problems) == 20
+    assert "(DecompressionBombWarning)" in survey.problems[0].what
+
+
 def test_a_switch_that_lets_truncated_images_through_is_noticed(monkeypatch):
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     with pytest.raises(FileError, match="LOAD_TRUNCATED_IMAGES"):

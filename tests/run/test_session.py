@@ -435,3 +435,27 @@ def test_nothing_is_written_outside_the_run_folder_and_the_cache(toy, tmp_path, 
     outside = {p for p in more if folder not in p.parents}
     assert outside == {tmp_path / "runs", tmp_path / "runs" / "small", folder}
     assert list((cache / "compiled").iterdir())
+
+
+def test_a_vocabulary_is_part_of_the_checkpoint_and_another_is_refused(here):
+    data = small.load(CONFIG)
+
+    def run(words, **verbs):
+        verbs = Verbs(run_dir=here / "mine") if not verbs else Verbs(**verbs)
+        with Run(CONFIG, verbs) as run:
+            learner = small.build(CONFIG, data)
+            keeps = {"vocabulary": words}
+            for _ in run.train(learner, data.train, steps=8, every=4, keeps=keeps):
+                pass
+            run.finish(test=run.evaluate(data.test))
+
+    run(["<pad>", "cat", "dog"])
+    record = json.loads(
+        (here / "mine" / "checkpoints" / "8" / "record.json").read_text()
+    )
+    assert record["record"]["keeps"] == {"vocabulary": ["<pad>", "cat", "dog"]}
+    (here / "mine" / "result.json").unlink()
+    for verbs in ({}, {"evaluate": here / "mine"}):
+        with pytest.raises(RunError, match=r"another vocabulary: .*'dog', 'cat'"):
+            run(["<pad>", "dog", "cat"], **verbs)
+    run(["<pad>", "cat", "dog"])
