@@ -122,9 +122,8 @@ def main() -> None:
             speeds[name].append(steps * BATCH / (time.perf_counter() - begin))
     closed(threaded)
     base = np.median(speeds["consumed by LeNet-5"])
-    print(
-        f"{'examples a second':28}{'median':>10}{'least':>10}{'most':>10}{'/ LeNet-5':>11}"
-    )
+    heads = "".join(f"{head:>10}" for head in ("median", "least", "most"))
+    print(f"{'examples a second':28}{heads}  / LeNet-5")
     for name, found in speeds.items():
         middle = np.median(found)
         spread = f"{middle:10,.0f}{min(found):10,.0f}{max(found):10,.0f}"
