@@ -229,8 +229,7 @@ def affine(
     glyphs: `affine(degrees=10, scale=(0.9, 1.1), shift=1)` for 8x8 digits.
 
     Args:
-        degrees: Largest angle either way; positive turns counter-clockwise as one looks
-            at the picture.
+        degrees: Largest angle either way.
         scale: Smallest and largest magnification, even in the logarithm.
         shift: Largest shift either way in pixels, of both axes or of (y, x).
         shear: Largest slant either way, in degrees below 90.

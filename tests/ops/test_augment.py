@@ -383,7 +383,7 @@ def test_quarter_turns_are_numpys():
         np.testing.assert_allclose(EXTENTS(new.masks), new.boxes, atol=1e-5)
 
 
-def test_rotation_turns_counter_clockwise_within_its_limit():
+def test_rotation_goes_both_ways_up_to_its_limit():
     # One bright pixel right of the centre: where it goes tells the angle.
     image = jnp.zeros((200, 33, 33, 1)).at[:, 15:18, 28:31].set(1.0)
     batch = ImageBatch(image, jnp.zeros(200, jnp.int32), jnp.ones(200, bool))
