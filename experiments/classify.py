@@ -22,6 +22,7 @@ from jaxnets.learners.base import Learner
 from jaxnets.learners.optimizers import RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.learners.supervised import supervised
+from jaxnets.models import functional
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.augment import CHOICES
 from jaxnets.run.command import command
@@ -37,8 +38,8 @@ class Hyper(NamedTuple):
     momentum: float = 0.9  # of momentum and nesterov
     weight_decay: float = 0.02  # decoupled in adamw; L2 in the other rules
     label_smoothing: float = 0.05  # share of the target spread over all classes
-    dropout: float = 0.1  # of the networks that drop units
-    drop_path: float = 0.1  # of the networks that drop whole paths
+    dropout: float = 0.1  # of the networks that drop units; 0 leaves it out
+    drop_path: float = 0.0  # of the networks that drop whole paths; 0 leaves it out
     average_decay: float = 0.98  # of the averaged parameters, which are the ones scored
     clip_norm: float = 10.0  # of the whole gradient
     plateau_factor: float = 0.1  # of the learning rate, when validation stops improving
@@ -92,7 +93,8 @@ def build(config: Config, data: Feeds) -> Learner:
     )
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
     model = suited(ZOO[config.model](len(data.dataset.classes)), data.side)
-    return averaged(supervised(classification(model), optimizer))
+    rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
+    return averaged(supervised(classification(model, rates=rates), optimizer))
 
 
 def main(config: Config, verbs: Verbs = Verbs()) -> None:

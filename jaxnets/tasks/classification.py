@@ -11,8 +11,13 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
+from jaxnets.models.blocks import Logits
 from jaxnets.tasks.base import Task
 from jaxnets.types import ImageBatch, Key, Scalar, Variables
+
+# Szegedy et al., "Going deeper with convolutions", 2014,
+# https://arxiv.org/abs/1409.4842, section 5: the discount of the auxiliary losses.
+AUXILIARY = 0.3
 
 
 def classification(
@@ -29,8 +34,12 @@ def classification(
     is not a class, which validated data cannot hold, makes its metrics NaN, and so do
     logits that are NaN: nothing wrong looks like a success.
 
+    Auxiliary classifiers, of networks that have them, add `AUXILIARY` times their own
+    cross-entropy to the loss.
+
     Args:
-        model: Maps images `[b, h, w, c]` to logits `[b, classes]`.
+        model: Maps images `[b, h, w, c]` to logits `[b, classes]`, or in training to
+            `Logits`.
         rates: Names of the probabilities that the model is given in training, dropout
             say: each is read from `hyper`, and so may be swept without a new
             compilation. By default all that the model takes.
@@ -45,10 +54,14 @@ def classification(
         variables: Variables, batch: ImageBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
         chosen = {name: getattr(hyper, name) for name in given}
-        logits, buffers = functional.forward(
+        output, buffers = functional.forward(
             model, variables, key, batch.image, **chosen
         )
+        logits, *others = output if isinstance(output, Logits) else (output,)
         losses = cross_entropy(logits, batch.label, hyper.label_smoothing)
+        for auxiliary in jax.tree.leaves(others):
+            extra = cross_entropy(auxiliary, batch.label, hyper.label_smoothing)
+            losses = losses + AUXILIARY * extra
         objective = mean(losses, batch.mask)
         accuracy = mean(among_top(logits, batch.label, 1), batch.mask)
         metrics = {"loss": objective, "accuracy": accuracy}

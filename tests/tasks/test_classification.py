@@ -8,6 +8,7 @@ import pytest
 from scipy.special import log_softmax
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
+from jaxnets.models.blocks import Logits
 from jaxnets.models.mlp import MLP
 from jaxnets.tasks.classification import among_top, classification, cross_entropy
 from jaxnets.testing import check_task
@@ -155,3 +156,35 @@ def test_labels_never_broadcast(shape):
         [sys.executable, "-c", program], capture_output=True, text=True
     )
     assert "do not belong together" in done.stderr
+
+
+class Heads(nn.Module):
+    """Three classifiers, as GoogLeNet has them in training."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = image.reshape(image.shape[0], -1)
+        main = nn.Dense(10, name="main")(x)
+        one, two = nn.Dense(10, name="one")(x), nn.Dense(10, name="two")(x)
+        return Logits(main, (one, two)) if train else main
+
+
+def test_auxiliary_classifiers_weigh_three_tenths_each():
+    task, image = (
+        classification(Heads()),
+        jax.random.normal(jax.random.key(0), (6, 2, 2, 1)),
+    )
+    batch = ImageBatch(image, jnp.arange(6, dtype=jnp.int32), jnp.ones(6, bool))
+    variables = task.init(jax.random.key(1), batch)
+    loss, (_, metrics) = task.loss(variables, batch, jax.random.key(2), hyper())
+
+    def alone(name):
+        x, dense = image.reshape(6, -1), variables.params[name]
+        logits = x @ dense["kernel"] + dense["bias"][None]
+        return cross_entropy(logits, batch.label).mean()
+
+    expected = alone("main") + 0.3 * alone("one") + 0.3 * alone("two")
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"].compute(), expected, rtol=1e-6)
+    scored = task.evaluate(variables, batch, jax.random.key(2))["loss"].compute()
+    np.testing.assert_allclose(scored, alone("main"), rtol=1e-6)
