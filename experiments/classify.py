@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from jaxnets import plots
-from jaxnets.data.feed import Feeds, image_feeds
+from jaxnets.data.feeds import Feeds, image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged

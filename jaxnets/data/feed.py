@@ -12,7 +12,7 @@ numbers, and augments.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,9 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree, UInt8
 
-from jaxnets.data.dataset import DataError, Dataset, Split, checked
-from jaxnets.ops.augment import Transform, chain, normalize
-from jaxnets.types import ImageBatch
+from jaxnets.data.dataset import DataError, Split
+from jaxnets.ops.augment import Transform
 
 
 class Fetched(NamedTuple):
@@ -141,61 +140,6 @@ def ordered(
     return _feed(split, batch_type, batch_size, positions, transform, 0, "ordered")
 
 
-class Feeds(NamedTuple):
-    """The feeds of a data set's three splits."""
-
-    dataset: Dataset
-    train: Feed
-    validation: Feed
-    test: Feed
-
-    @property
-    def side(self) -> int:
-        """Pixels of the shorter side of the images."""
-        height, width, _ = self.train.prepared.image.shape[1:]
-        return min(height, width)
-
-
-def image_feeds(
-    dataset: Dataset,
-    *,
-    batch_size: int,
-    seed: int,
-    augmentation: Sequence[Transform] = (),
-) -> Feeds:
-    """Checked, normalised images: shuffled to train on, in order to evaluate.
-
-    Args:
-        dataset: With columns `image`, in bytes, and `label`.
-        batch_size: Of training; evaluation takes 256 at a time, or fewer.
-        seed: Of order and augmentation.
-        augmentation: What to do to a training batch, before it is normalised.
-
-    Raises:
-        DataError: If anything is wrong with the data; see `checked`.
-    """
-    checked(dataset, batch_size=batch_size)
-    fixed = normalize(dataset.mean, dataset.std)
-    change = chain(*augmentation, fixed)
-    train = shuffled(
-        dataset.train, ImageBatch, batch_size=batch_size, seed=seed, transform=change
-    )
-    validation, test = (
-        ordered(part, ImageBatch, batch_size=_evaluation(part), transform=fixed)
-        for part in (dataset.validation, dataset.test)
-    )
-    if len(train.columns) < len(dataset.train.columns):  # some are read from the disk
-        from jaxnets.data.prefetch import prefetched  # which imports this module
-
-        train, validation, test = map(prefetched, (train, validation, test))
-    return Feeds(dataset, train, validation, test)
-
-
-def _evaluation(split: Split) -> int:
-    """256 rows at a time, or as many eights as a small split fills."""
-    return min(256, -(-len(split) // 8) * 8)
-
-
 @functools.lru_cache(maxsize=4)
 def order(seed: int, epoch: int, examples: int) -> np.ndarray:
     """The order of one epoch, a permutation of `range(examples)`.
@@ -218,6 +162,9 @@ def _feed(
     seed: int,
     kind: str,
 ) -> Feed:
+    for name, column in split.columns.items():
+        if getattr(column, "dtype", np.dtype(np.uint8)).kind in "OUS":
+            raise DataError(f"column {name} holds text: turn it into numbers first")
     resident = {n: c for n, c in split.columns.items() if isinstance(c, np.ndarray)}
     streamed = {n: c for n, c in split.columns.items() if n not in resident}
 

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.blocks import Logits
+from jaxnets.ops.augment import SoftImageBatch
 from jaxnets.tasks.base import Task
 from jaxnets.types import ImageBatch, Key, Scalar, Variables
 
@@ -34,6 +35,7 @@ def classification(
     is not a class, which validated data cannot hold, makes its metrics NaN, and so do
     logits that are NaN: nothing wrong looks like a success.
 
+    A batch with a field `target`, as `mixup` makes it, is trained on that distribution.
     Auxiliary classifiers, of networks that have them, add `AUXILIARY` times their own
     cross-entropy to the loss.
 
@@ -51,16 +53,17 @@ def classification(
         return functional.init(model, key, batch.image)
 
     def loss(
-        variables: Variables, batch: ImageBatch, key: Key, hyper: Any
+        variables: Variables, batch: ImageBatch | SoftImageBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
         chosen = {name: getattr(hyper, name) for name in given}
         output, buffers = functional.forward(
             model, variables, key, batch.image, **chosen
         )
         logits, *others = output if isinstance(output, Logits) else (output,)
-        losses = cross_entropy(logits, batch.label, hyper.label_smoothing)
+        target = getattr(batch, "target", batch.label)
+        losses = cross_entropy(logits, target, hyper.label_smoothing)
         for auxiliary in jax.tree.leaves(others):
-            extra = cross_entropy(auxiliary, batch.label, hyper.label_smoothing)
+            extra = cross_entropy(auxiliary, target, hyper.label_smoothing)
             losses = losses + AUXILIARY * extra
         objective = mean(losses, batch.mask)
         accuracy = mean(among_top(logits, batch.label, 1), batch.mask)
@@ -91,24 +94,29 @@ def classification(
 
 def cross_entropy(
     logits: Float[Array, "b classes"],
-    label: Int[Array, " b"],
+    target: Int[Array, " b"] | Float[Array, "b classes"],
     smoothing: Scalar | float = 0.0,
 ) -> Float[Array, " b"]:
     """The cross-entropy of each row, in nats; NaN where the label is not a class.
 
     Args:
         logits: Unnormalised log-probabilities.
-        label: In [0, classes).
+        target: Labels in [0, classes), or distributions over the classes.
         smoothing: Share of the probability spread evenly over all classes.
 
     Raises:
-        ValueError: If there is not one label a row, which would broadcast silently.
+        ValueError: If there is not one target a row, which would broadcast silently.
     """
-    _check_labels(logits, label)
-    classes = logits.shape[-1]
-    targets = optax.smooth_labels(jax.nn.one_hot(label, classes), smoothing)
-    losses = optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
-    return jnp.where((label >= 0) & (label < classes), losses, jnp.nan)
+    logits, classes = logits.astype(jnp.float32), logits.shape[-1]
+    if jnp.issubdtype(target.dtype, jnp.floating):
+        _check_rows(logits, target, (logits.shape[0], classes))
+        return optax.softmax_cross_entropy(
+            logits, optax.smooth_labels(target, smoothing)
+        )
+    _check_rows(logits, target, logits.shape[:1])
+    chosen = jax.nn.one_hot(target, classes)
+    losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(chosen, smoothing))
+    return jnp.where((target >= 0) & (target < classes), losses, jnp.nan)
 
 
 def among_top(
@@ -122,7 +130,7 @@ def among_top(
     Raises:
         ValueError: If there is not one label a row.
     """
-    _check_labels(logits, label)
+    _check_rows(logits, label, logits.shape[:1])
     classes = jnp.arange(logits.shape[-1])[None, :]
     chosen = classes == label[:, None]
     own = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1, keepdims=True)
@@ -132,11 +140,12 @@ def among_top(
     return jnp.where(sound, hit, jnp.nan)
 
 
-def _check_labels(logits: Array, label: Array) -> None:
-    if logits.ndim != 2 or label.shape != logits.shape[:1]:
+def _check_rows(logits: Array, target: Array, shape: tuple[int, ...]) -> None:
+    if logits.ndim != 2 or target.shape != shape:
         raise ValueError(
-            f"logits of shape {logits.shape} and labels of shape {label.shape} do not "
-            "belong together: [b, classes] and [b] are needed"
+            f"logits of shape {logits.shape} and targets of shape {target.shape} do "
+            "not belong together: [b, classes] and one label or distribution a row are "
+            "needed"
         )
 
 

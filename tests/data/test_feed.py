@@ -5,7 +5,8 @@ import pytest
 
 from jaxnets.data.dataset import DataError, Split
 from jaxnets.data.digits import digits
-from jaxnets.data.feed import image_feeds, order, ordered, shuffled
+from jaxnets.data.feed import order, ordered, shuffled
+from jaxnets.data.feeds import image_feeds
 from jaxnets.ops.augment import padded_crop
 from jaxnets.types import ImageBatch
 
@@ -140,3 +141,9 @@ def test_a_feed_is_traced_into_a_step():
     stacked = jax.tree.map(lambda *x: np.stack(x), *rows)
     total, _ = jax.lax.scan(step, jnp.int32(0), stacked)
     assert total == 2 * sum(range(N))
+
+
+def test_text_does_not_reach_the_device():
+    words = Split({"caption": np.array(["a", "b"])})
+    with pytest.raises(DataError, match="column caption holds text"):
+        ordered(words, dict, batch_size=1)

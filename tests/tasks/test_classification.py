@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from jaxnets.models.blocks import Logits
 from jaxnets.models.mlp import MLP
+from jaxnets.ops.augment import SoftImageBatch
 from jaxnets.tasks.classification import among_top, classification, cross_entropy
 from jaxnets.testing import check_task
 from jaxnets.types import ImageBatch, Variables
@@ -188,3 +189,18 @@ def test_auxiliary_classifiers_weigh_three_tenths_each():
     np.testing.assert_allclose(metrics["loss"].compute(), expected, rtol=1e-6)
     scored = task.evaluate(variables, batch, jax.random.key(2))["loss"].compute()
     np.testing.assert_allclose(scored, alone("main"), rtol=1e-6)
+
+
+def test_a_mixed_batch_is_trained_on_its_distribution():
+    task, rng = classification(MLP(widths=())), np.random.default_rng(0)
+    image = jax.random.normal(jax.random.key(0), (6, 2, 2, 1))
+    target = jnp.asarray(rng.dirichlet(np.ones(10), 6), jnp.float32)
+    label = jnp.argmax(target, -1).astype(jnp.int32)
+    batch = SoftImageBatch(image, label, target, jnp.ones(6, bool))
+    variables = task.init(jax.random.key(1), batch)
+    loss, _ = task.loss(variables, batch, jax.random.key(2), hyper())
+    logits = task.predict(variables, batch, jax.random.key(0))
+    expected = -(np.asarray(target) * log_softmax(np.asarray(logits), axis=1)).sum(1)
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-5)
+    with pytest.raises(Exception, match=r"belong together|Type-check"):
+        cross_entropy(logits, target[:, :3])

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.data.digits import digits
-from jaxnets.data.feed import image_feeds
+from jaxnets.data.feeds import image_feeds
 from jaxnets.learners.base import Learner
 from jaxnets.metrics import mean
 from jaxnets.models import functional

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Annotated, NamedTuple
 
 from jaxnets.data.digits import digits
-from jaxnets.data.feed import image_feeds
+from jaxnets.data.feeds import image_feeds
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.supervised import supervised
