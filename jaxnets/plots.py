@@ -139,9 +139,10 @@ def mistakes(
         + (f"but is {classes[int(labels[i])]}" if wrong[i] else "right")
         for i in shown
     ]
-    title = f"{wrong.sum()} of {len(labels):,} wrong, the surest first"
+    title = f"{wrong.sum()} of {len(labels):,} wrong"
+    title += ", the surest first" if wrong.any() else ""
     if not wrong[shown].all():
-        title += "; then right ones, the least sure first"
+        title += "; right ones, the least sure first"
     return grid(images[shown], captions, title=title)
 
 
