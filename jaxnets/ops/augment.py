@@ -424,6 +424,7 @@ def _check_share(value: Number, name: str) -> None:
 CHOICES: dict[str, Callable[[int], tuple[Transform, ...]]] = {
     "none": lambda side: (),
     "affine": lambda side: (affine(degrees=10, scale=(0.9, 1.1), shift=0.09 * side),),
+    "mirrors": lambda side: (horizontal_flip(),),
     "crops": lambda side: (padded_crop(side // 8),),
     "flips": lambda side: (padded_crop(side // 8), horizontal_flip()),
 }

@@ -49,7 +49,7 @@ def classification(
     """
     given = functional.rates(model) if rates is None else tuple(rates)
 
-    def init(key: Key, batch: ImageBatch) -> Variables:
+    def init(key: Key, batch: ImageBatch | SoftImageBatch) -> Variables:
         return functional.init(model, key, batch.image)
 
     def loss(

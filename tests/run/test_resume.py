@@ -69,8 +69,7 @@ def campaign(toy, tmp_path, name, flags, kills):
     return done
 
 
-SMALL = ("--steps", "600", "--every", "50", "--checkpoint-every", "7")
-DUEL = ("--steps", "600", "--every", "50", "--checkpoint-every", "7")
+SMALL = DUEL = ("--steps", "200", "--every", "40", "--checkpoint-every", "7")
 SCANNED = (*SMALL, "--steps-per-call", "5")
 
 
@@ -83,11 +82,10 @@ def test_kills_at_random_moments_change_no_bit(toy, tmp_path, name, flags):
 @pytest.mark.parametrize(
     ("name", "flags"), [("small", SMALL), ("duel", DUEL), ("small", SCANNED)]
 )
-def test_15_kills_at_random_moments(toy, tmp_path, name, flags):
-    assert campaign(toy, tmp_path, name, flags, 15) == 15
+def test_15_kills_over_three_experiments(toy, tmp_path, name, flags):
+    assert campaign(toy, tmp_path, name, flags, KILLS) == KILLS
 
 
-CHECKPOINTS = "jaxnets.run.checkpoints"
 # Where a crash hurts most: (module, function, before or after, at which call).
 POINTS = {
     "before config.json": ("jaxnets.run.folder", "_begun", "before", 1),
