@@ -70,3 +70,17 @@ def test_the_choices_of_classify_compose(change, here):
     config = dataclasses.replace(experiment.Config(), epochs=1, reports=1, **change)
     experiment.main(config, Verbs(run_dir=here / "run"))
     assert (here / "run" / "result.json").exists()
+
+
+def test_the_help_names_choices_and_their_defaults(capsys):
+    from jaxnets.run.command import command
+
+    experiment = module("classify")
+    with pytest.raises(SystemExit):
+        command(experiment.main, experiment.Config, ["--help"])
+    text = capsys.readouterr().out
+    assert "(default: convnet)" in text
+    assert "resnet20" in text
+    with pytest.raises(SystemExit) as stop:
+        command(experiment.main, experiment.Config, ["--model", "resnet21"])
+    assert stop.value.code == 2

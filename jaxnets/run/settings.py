@@ -26,7 +26,11 @@ def one_of(names: Iterable[str]) -> Any:
 
     As in `model: Annotated[str, one_of(ZOO)] = "convnet"`.
     """
-    return tyro.conf.arg(constructor=tyro.extras.literal_type_from_choices(list(names)))
+    return tyro.conf.arg(
+        constructor=tyro.extras.literal_type_from_choices(list(names)),
+        # tyro shows the default of a constructor as the list of its words.
+        help_behavior_hint=lambda shown: "(default: " + shown.strip("[]'") + ")",
+    )
 
 
 def to_json(config: Any) -> Any:
