@@ -19,8 +19,8 @@ def greet(run: Any, feed: Feed) -> None:
         feed: What it trains on.
     """
     path = run.held.path
-    now = environment.environment(run.source)
-    _, patch = environment.commit_of(run.source)
+    found, patch = environment.commit_of(run.source)
+    now = environment.environment(found, patch)
     if patch:
         files.write(path / "changes.patch", patch)
     sessions = _sessions(path)
@@ -29,7 +29,7 @@ def greet(run: Any, feed: Feed) -> None:
     text = files.dump_json({"sessions": [*sessions, now]}, indent=2)
     files.write(path / "environment.json", text + "\n")
     count, platform = len(jax.devices()), jax.devices()[0].platform
-    commit = (now["commit"] or "none")[:8] + (" with changes" if patch else "")
+    commit = (found or "none")[:8] + (" with changes" if patch else "")
     begin = f"resumed at step {run.step}" if run.step else "new"
     run.console.say(
         f"{run.experiment}: seed {run.config.seed}, {count} {platform} "

@@ -24,11 +24,10 @@ _PACKAGES = (
 _PATCH_LIMIT = 2**20  # characters of an uncommitted change that are kept
 
 
-def environment(source: Path) -> dict[str, Any]:
-    """Versions, devices, flags, and the commit of the folder that `source` is in."""
+def environment(commit: str | None, patch: str) -> dict[str, Any]:
+    """Versions, devices and flags, beside what `commit_of` found."""
     devices = jax.devices()
     prefixes = ("JAX_", "XLA_", "JAXNETS_", "LIBTPU_", "CUDA_VISIBLE", "OMP_NUM")
-    commit, patch = commit_of(source)
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
