@@ -3,32 +3,30 @@
     uv run experiments/classify.py
     uv run experiments/classify.py --model resnet20 --data cifar10 --epochs 30
 
-The default, a small convolutional network on scikit-learn's digits (1,797 scans of 8x8
-pixels, no download), takes less than a minute on two CPU cores.
+The default, a small ConvNet on scikit-learn's digits, takes a minute on two CPU cores.
+A network brings its paper's recipe as defaults: `--model resnet20 --help` shows it.
 """
 
 import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
-
-from jaxnets import plots
+from jaxnets import files, plots
 from jaxnets.data.feeds import Feeds, image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
-from jaxnets.learners.optimizers import RULES
-from jaxnets.learners.schedules import SHAPES
+from jaxnets.learners.ensemble import ensemble, mean_probabilities
 from jaxnets.learners.supervised import supervised
-from jaxnets.models import functional
+from jaxnets.models import functional, recipes, weights
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.augment import CHOICES
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
-from jaxnets.tasks.classification import classification
+from jaxnets.tasks.classification import classification, scores
+from jaxnets.tasks.pretrained import pretrained
 
 
 class Hyper(NamedTuple):
@@ -38,12 +36,15 @@ class Hyper(NamedTuple):
     momentum: float = 0.9  # of momentum and nesterov
     weight_decay: float = 0.02  # decoupled in adamw; L2 in the other rules
     label_smoothing: float = 0.05  # share of the target spread over all classes
-    dropout: float = 0.1  # of the networks that drop units; 0 leaves it out
-    drop_path: float = 0.0  # of the networks that drop whole paths; 0 leaves it out
-    average_decay: float = 0.98  # of the averaged parameters, which are the ones scored
+    dropout: float = 0.1  # of units; 0 leaves it out, and so for every rate below
+    auxiliary_dropout: float = 0.0  # of units of GoogLeNet's auxiliary classifiers
+    drop_path: float = 0.0  # of whole paths: stochastic depth, FractalNet's joins
+    global_path: float = 0.0  # of FractalNet's images that follow a single column
+    average_decay: float = 0.98  # of the averaged parameters, which are those scored
     clip_norm: float = 10.0  # of the whole gradient
     plateau_factor: float = 0.1  # of the learning rate, when validation stops improving
     newton_damping: float = 1.0  # added to the diagonal of the Hessian
+    backbone_rate: float = 1.0  # learning rate of all but a new head, relative to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +54,12 @@ class Config:
     model: Annotated[str, one_of(ZOO)] = "convnet"  # the network
     data: str = "digits"  # digits, glyphs, a folder ./class/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
+    pretrained: Path | None = None  # begin from these weights, .safetensors or .npz
+    new_head: bool = False  # draw the last layer anew: other classes than the file's
+    members: int = 1  # networks trained side by side; their mean prediction is scored
     augment: Annotated[str, one_of(CHOICES)] = "affine"  # what moves in training
-    optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
-    schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
+    optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"  # the update rule
+    schedule: Annotated[str, one_of(schedules.SHAPES)] = "cosine"  # of learning_rate
     warmup: int = 20  # steps over which the learning rate rises
     skip_biases: bool = True  # keep weight decay off biases and norms
     accumulate: int = 1  # batches whose gradients are averaged before an update
@@ -65,50 +69,47 @@ class Config:
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of order and augmentation
     hyper: Hyper = Hyper()
+    preset = recipes.prepared  # the defaults are the recipe of the network's paper
 
 
 def load(config: Config) -> Feeds:
     """The data set, looked through for anything wrong, as batches."""
     data = labelled_images(config.data, data_dir=config.data_dir)
-    side = min(data.train.columns["image"][:1].shape[1:3])
+    size, moves = config.batch_size or len(data.train), CHOICES[config.augment]
     return image_feeds(
-        data,
-        batch_size=config.batch_size or len(data.train),
-        seed=config.data_seed,
-        augmentation=CHOICES[config.augment](side),
+        data, batch_size=size, seed=config.data_seed, augmentation=moves(data.side)
     )
 
 
 def build(config: Config, data: Feeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    updates = config.epochs * data.train.length // config.accumulate
-    shape = SHAPES[config.schedule](updates - config.warmup)
-    shape = schedules.warmed_up(shape, config.warmup)
-    extras = optimizers.Extras(
-        l2=config.optimizer != "adamw",
-        skip_biases=config.skip_biases,
-        clip=True,
-        accumulate=config.accumulate,
-        plateau=5 if config.schedule == "plateau" else None,
-    )
-    optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
-    model = suited(ZOO[config.model](len(data.dataset.classes)), data.side)
+    model = suited(ZOO[config.model](len(data.dataset.classes)), data.dataset.side)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
-    return averaged(supervised(classification(model, rates=rates), optimizer))
+    task = classification(model, rates=rates)
+    if path := config.pretrained:
+        task = pretrained(task, model, data.train, path, new_head=config.new_head)
+    optimizer = optimizers.settled(config, data.train.length, weights.head_mask)
+    learner = supervised(task, optimizer)
+    learner = averaged(learner) if config.hyper.average_decay else learner
+    if config.members == 1:
+        return learner
+    return ensemble(learner, config.members, combine=mean_probabilities, score=scores)
 
 
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     data = load(config)
     steps = config.epochs * data.train.length
-    every = max(steps // config.reports, 1)
+    every, file = max(steps // config.reports, 1), config.pretrained
+    keeps = {"pretrained": files.sha256(file)} if file else {}
     with Run(config, verbs) as run:
-        for _ in run.train(build(config, data), data.train, steps=steps, every=every):
+        learner = build(config, data)
+        for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             score = run.evaluate(data.validation)
             run.log(validation=score)
             run.observe(score["loss"].compute())
         rows, classes = data.dataset.test.columns, data.dataset.classes
-        labels, logits = np.asarray(rows["label"]), run.predict(data.test)
+        labels, logits = rows["label"][:], run.predict(data.test)
         run.figure("confusion", plots.confusion(labels, logits.argmax(1), classes))
         run.figure("mistakes", plots.mistakes(rows["image"], labels, logits, classes))
         run.finish(test=run.evaluate(data.test))

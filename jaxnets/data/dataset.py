@@ -154,6 +154,11 @@ class Dataset:
         return self.features["label"].classes
 
     @property
+    def side(self) -> int:
+        """Pixels of the shorter side of the images."""
+        return min(self.train.columns["image"][:1].shape[1:3])
+
+    @property
     def digest(self) -> str:
         """A SHA-256 over the three splits: another one is another data set."""
         parts = (f"{name} {split.digest}" for name, split in self.splits.items())

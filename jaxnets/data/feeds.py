@@ -18,12 +18,6 @@ class Feeds(NamedTuple):
     validation: Feed
     test: Feed
 
-    @property
-    def side(self) -> int:
-        """Pixels of the shorter side of the images."""
-        height, width, _ = self.train.prepared.image.shape[1:]
-        return min(height, width)
-
 
 def image_feeds(
     dataset: Dataset,

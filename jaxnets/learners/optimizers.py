@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from jaxnets.learners.plateau import scale_on_plateau
-from jaxnets.learners.schedules import Shape
+from jaxnets.learners.schedules import SHAPES, Shape, warmed_up
 from jaxnets.types import Scalar
 
 Rule = Callable[[Any, Shape], optax.GradientTransformation]
@@ -112,6 +112,8 @@ class Extras(NamedTuple):
         accumulate: Average the gradients of so many batches before each update.
         plateau: Lower the rate by `hyper.plateau_factor` after this many stale
             evaluations; see `plateau.observe`. None: never.
+        head: From the parameters to True for those of a new head, else False: the
+            others learn `hyper.backbone_rate` times as fast. None: all alike.
     """
 
     l2: bool = False
@@ -119,6 +121,7 @@ class Extras(NamedTuple):
     clip: bool = False
     accumulate: int = 1
     plateau: int | None = None
+    head: Callable[[PyTree], PyTree] | None = None
 
 
 def composed(
@@ -128,8 +131,8 @@ def composed(
 
     In this order: clip the gradient (Pascanu, Mikolov & Bengio, 2012,
     https://arxiv.org/abs/1211.5063, algorithm 1), add the L2 penalty's gradient, apply
-    the rule, scale on a plateau. Accumulation is around all of it, and one
-    update counts as one step of the shape.
+    the rule, scale on a plateau, slow the backbone. Accumulation is around all of it,
+    and one update counts as one step of the shape.
     """
 
     def optimizer(hyper: Any) -> optax.GradientTransformation:
@@ -144,6 +147,8 @@ def composed(
             parts.append(
                 scale_on_plateau(hyper.plateau_factor, patience=extras.plateau)
             )
+        if extras.head is not None:
+            parts.append(_slower(hyper.backbone_rate, extras.head))
         whole = optax.chain(*parts) if len(parts) > 1 else parts[0]
         if extras.accumulate == 1:
             return whole
@@ -151,6 +156,42 @@ def composed(
         return optax.GradientTransformationExtraArgs(several.init, several.update)
 
     return optimizer
+
+
+def settled(
+    config: Any, epoch: int, head: Callable[[PyTree], PyTree] | None = None
+) -> Callable[[Any], optax.GradientTransformation]:
+    """The optimizer that an experiment's configuration describes.
+
+    The fields read are `optimizer`, `schedule`, `warmup`, `epochs`, `accumulate`,
+    `skip_biases`, `hyper.clip_norm`, where 0 leaves the clip out, and, with a `head`,
+    `hyper.backbone_rate`, where 1 leaves all parameters alike.
+
+    Args:
+        config: A `Config` with these fields.
+        epoch: Batches in one.
+        head: See `Extras`.
+    """
+    updates = config.epochs * epoch // config.accumulate
+    shape = SHAPES[config.schedule](updates - config.warmup)
+    extras = Extras(
+        l2=config.optimizer != "adamw",
+        skip_biases=config.skip_biases,
+        clip=config.hyper.clip_norm > 0,
+        accumulate=config.accumulate,
+        plateau=5 if config.schedule == "plateau" else None,
+        head=None if config.hyper.backbone_rate == 1 else head,
+    )
+    return composed(RULES[config.optimizer], warmed_up(shape, config.warmup), extras)
+
+
+def _slower(
+    factor: Scalar | float, head: Callable[[PyTree], PyTree]
+) -> optax.GradientTransformation:
+    def others(params: PyTree) -> PyTree:
+        return jax.tree.map(lambda own: not own, head(params))
+
+    return optax.masked(optax.scale(factor), others)
 
 
 def kernels(params: PyTree) -> PyTree:

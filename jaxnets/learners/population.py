@@ -1,11 +1,17 @@
 """Many runs of one learner, side by side on one device."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 
 from jaxnets.learners.base import Learner
 
 
-def population(learner: Learner, *, own_batches: bool = False) -> Learner:
+def population(
+    learner: Learner, *, own_batches: bool = False, unrolled: bool = False
+) -> Learner:
     """Trains one member a key and a row of hyperparameters, as one program.
 
     Every leaf of the state, of the metrics and of the predictions gains a leading axis,
@@ -16,11 +22,38 @@ def population(learner: Learner, *, own_batches: bool = False) -> Learner:
         learner: What every member runs.
         own_batches: Whether batches have a leading axis `members` as well; by default
             all members see the same ones.
+        unrolled: Whether the program holds one member after the other, instead of one
+            operation for all of them (`vmap`). It takes that many times as long to
+            compile, and is what convolutions want on a CPU, where the members' kernels
+            together become a grouped convolution.
     """
+    mapped = _unrolled if unrolled else jax.vmap
     batch = 0 if own_batches else None
     return Learner(
-        init=jax.vmap(learner.init, in_axes=(0, 0, batch)),
-        step=jax.vmap(learner.step, in_axes=(0, batch)),
-        evaluate=jax.vmap(learner.evaluate, in_axes=(0, batch, None)),
-        predict=jax.vmap(learner.predict, in_axes=(0, batch, None)),
+        init=mapped(learner.init, in_axes=(0, 0, batch)),
+        step=mapped(learner.step, in_axes=(0, batch)),
+        evaluate=mapped(learner.evaluate, in_axes=(0, batch, None)),
+        predict=mapped(learner.predict, in_axes=(0, batch, None)),
     )
+
+
+def _unrolled(
+    function: Callable[..., Any], in_axes: tuple[int | None, ...]
+) -> Callable[..., Any]:
+    """What `jax.vmap` computes, member by member."""
+
+    def mapped(*arguments: Any) -> Any:
+        axes = list(zip(arguments, in_axes, strict=True))
+        first = next(argument for argument, axis in axes if axis is not None)
+        members = len(jax.tree.leaves(first)[0])
+        rows = [
+            function(*(a if axis is None else _member(a, i) for a, axis in axes))
+            for i in range(members)
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+
+    return mapped
+
+
+def _member(tree: Any, index: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[index], tree)

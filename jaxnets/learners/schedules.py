@@ -47,11 +47,42 @@ def warmed_up(shape: Shape, steps: int) -> Shape:
     return optax.join_schedules([rise, shape], [steps])
 
 
+def linear(steps: int, *, final: float = 0.0) -> Shape:
+    """A line from 1 to `final`, which it keeps after `steps`."""
+    return optax.linear_schedule(1.0, final, max(steps, 1))
+
+
+def exponential(steps: int, *, final: float, every: int = 1) -> Shape:
+    """Falls by the same factor each `every` steps, to `final` after `steps`."""
+    factor = final ** (every / max(steps, 1))
+    return optax.exponential_decay(1.0, every, factor, staircase=True)
+
+
+def parted(steps: int, shares: Sequence[float], *, factor: float = 0.1) -> Shape:
+    """`stepwise` at these shares of `steps`; those that come too early are one."""
+    boundaries = [max(1, round(steps * share)) for share in shares]
+    falls = {at: factor ** boundaries.count(at) for at in boundaries}
+    return optax.piecewise_constant_schedule(1.0, falls)
+
+
 # For command lines: name to a function of the number of steps. The plateau rule keeps
 # the shape constant; it lowers the rate by what it observes.
 SHAPES: dict[str, Callable[[int], Shape]] = {
     "constant": lambda steps: constant(),
-    "cosine": cosine,
-    "step": lambda steps: stepwise([steps // 2, steps * 3 // 4]),
     "plateau": lambda steps: constant(),
+    "cosine": cosine,
+    "linear": linear,
+    "step": lambda steps: parted(steps, (1 / 2, 3 / 4)),  # ResNet, DenseNet on CIFAR
+    "thirds": lambda steps: parted(
+        steps, (1 / 3, 2 / 3)
+    ),  # their usual 30 and 60 of 90
+    "fifths": lambda steps: parted(steps, (0.3, 0.6, 0.8), factor=0.2),  # Wide ResNet
+    "halving": lambda steps: parted(
+        steps, (1 / 2, 3 / 4, 7 / 8, 15 / 16)
+    ),  # FractalNet
+    "exponential": lambda steps: exponential(steps, final=1 / 50),  # LeNet-5
+    # GoogLeNet: 4 % every 8 epochs, of 250.
+    "fading": lambda steps: exponential(
+        steps, final=0.96 ** (250 / 8), every=max(1, steps * 8 // 250)
+    ),
 }

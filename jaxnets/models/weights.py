@@ -13,7 +13,7 @@ cannot make this process allocate more than the network itself.
 import math
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,8 +44,10 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
-# The layers that have a row for each class.
-_HEADS = ("output", "fc8", "conv10", "mlpconv3_3", "aux1/fc2", "aux2/fc2")
+# The layer that has a row for each class: the first of these that a network has. The
+# auxiliary classifiers' have one as well.
+_HEADS = ("output", "fc8", "conv10", "mlpconv3_3")
+_AUXILIARY_HEADS = ("aux1/fc2", "aux2/fc2")
 _CONVERT = """{name} is a pickle, which can run any code when it is opened. Convert it \
 once, where torch is installed:
     import torch, safetensors.torch
@@ -63,15 +65,15 @@ def load(
 
     Args:
         model: The network.
-        variables: As `functional.init` drew them: they say which shapes there are.
+        variables: As `functional.init` drew them, or their shapes.
         path: A `.safetensors` or `.npz` file.
         new_head: Whether the layers with a row for each class keep what `variables`
             holds, whatever the file has for them: another number of classes, say.
 
     Raises:
         WeightsError: If a name of either side is missing on the other, a shape differs,
-            the numbers are no floats, or the file is of another kind, or damaged.
-        FileNotFoundError: If there is no such file.
+            the numbers are no floats, or the file is missing, of another kind, or
+            damaged.
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
@@ -79,6 +81,8 @@ def load(
         if path.suffix in (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"):
             raise WeightsError(_CONVERT.format(name=path.name, old=str(path), new=new))
         raise WeightsError(f"{path.name} is neither .safetensors nor .npz")
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
     try:
         if path.suffix == ".npz":
             shapes = _npz_shapes(path)
@@ -139,7 +143,9 @@ def head_mask(params: PyTree) -> PyTree:
 
     For an optimizer that trains the head faster than the backbone.
     """
-    return unflatten_dict({path: _is_head(path) for path in flatten_dict(params)})
+    paths = flatten_dict(params)
+    heads = _heads(paths)
+    return unflatten_dict({path: _is_head(path, heads) for path in paths})
 
 
 class _Slot(NamedTuple):
@@ -171,7 +177,8 @@ def _fill(
 ) -> Variables:
     slots = _slots(model, variables)
     source = _canonical(model, shapes)
-    kept = {slot.name for slot in slots if new_head and _is_head(slot.path)}
+    heads = _heads(slot.path for slot in slots) if new_head else ()
+    kept = {slot.name for slot in slots if _is_head(slot.path, heads)}
     wanted = {slot.name: _torch_shape(slot) for slot in slots if slot.name not in kept}
     found = {name: tuple(shapes[old]) for name, old in source.items()}
     both = wanted.keys() & found.keys()
@@ -214,9 +221,14 @@ def _refuse(model: nn.Module, **complaints: list[str]) -> None:
         )
 
 
-def _is_head(path: Address) -> bool:
+def _heads(paths: Iterable[Address]) -> tuple[str, ...]:
+    layers = {path[0] for path in paths if path}
+    return (*[head for head in _HEADS if head in layers][:1], *_AUXILIARY_HEADS)
+
+
+def _is_head(path: Address, heads: Sequence[str]) -> bool:
     layer = "/".join(path)
-    return any(layer.startswith(f"{head}/") for head in _HEADS)
+    return any(layer.startswith(f"{head}/") for head in heads)
 
 
 def _torch_shape(slot: _Slot) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The command line of every experiment: its flags, and the verbs they all share."""
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxnets.data.dataset import DataError
+from jaxnets.models.weights import WeightsError
 from jaxnets.run import folder, settings
 from jaxnets.run.checkpoints import CheckpointError
 from jaxnets.run.folder import RunError
@@ -29,11 +31,13 @@ def command(
     Args:
         main: Called with the configuration and the verbs.
         kind: The experiment's `Config`, a frozen dataclass; its docstring heads the
-            help text, and the string below a field says what the field means.
+            help text, and the string below a field says what the field means. Where it
+            has a method `preset`, the defaults are what that returns for the choices
+            made, the recipe of the chosen network say; every flag still wins.
         arguments: Instead of the command line's.
     """
-    config, verbs = _parsed(kind, arguments)
     try:
+        config, verbs = _parsed(kind, arguments)
         if verbs.evaluate is not None:
             config = _recorded(kind, config, verbs.evaluate)
         main(config, verbs)
@@ -42,16 +46,29 @@ def command(
         sys.exit(128 + stopped.signum)  # as a shell expects: 130 for Ctrl-C
     except NonFiniteError:
         sys.exit("error: the run has stopped; checkpoints from before are intact")
-    except (RunError, DataError, CheckpointError) as error:
+    except (RunError, DataError, CheckpointError, WeightsError) as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = None
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def _parsed(kind: type, arguments: list[str] | None) -> tuple[Any, Verbs]:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not hasattr(kind, "preset"):
+        return _flags(kind, kind(), arguments)
+    # Twice: what is chosen decides the defaults of the rest, in the help text too.
+    plain = [word for word in arguments if word not in ("-h", "--help")]
+    chosen: Any = _flags(kind, kind(), plain)[0]
+    return _flags(kind, chosen.preset(), arguments)
+
+
+def _flags(kind: type, default: Any, arguments: list[str]) -> tuple[Any, Verbs]:
     unnamed = tyro.conf.arg(name="")
 
     def both(
-        config: Annotated[kind, unnamed],  # type: ignore[valid-type]
-        verbs: Annotated[Verbs, unnamed],
+        config: Annotated[kind, unnamed] = default,  # type: ignore[valid-type]
+        verbs: Annotated[Verbs, unnamed] = Verbs(),
     ) -> tuple[Any, Verbs]:
         return config, verbs
 

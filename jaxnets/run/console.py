@@ -62,4 +62,4 @@ def line(step: int, steps: int, groups: Mapping[str, Mapping[str, Any]]) -> str:
 
 def number(name: str, value: float) -> str:
     """A metric as people read it: accuracies in per cent."""
-    return f"{value:.2%}" if name.startswith("accuracy") else f"{value:.4g}"
+    return f"{value:.2%}" if "accuracy" in name else f"{value:.4g}"

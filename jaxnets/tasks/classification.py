@@ -71,17 +71,7 @@ def classification(
         return objective.total / objective.weight, (buffers, metrics)
 
     def evaluate(variables: Variables, batch: ImageBatch, key: Key) -> Metrics:
-        del key
-        logits = functional.predict(model, variables, batch.image)
-        classes = logits.shape[-1]
-        hits = among_top(logits, batch.label, 1)
-        guesses = among_top(logits, batch.label, top)
-        return {
-            "loss": mean(cross_entropy(logits, batch.label), batch.mask),
-            "accuracy": mean(hits, batch.mask),
-            f"accuracy_top{top}": mean(guesses, batch.mask),
-            "accuracy_by_class": _by_class(hits, batch, classes),
-        }
+        return scores(predict(variables, batch, key), batch, top=top)
 
     def predict(
         variables: Variables, batch: ImageBatch, key: Key
@@ -90,6 +80,20 @@ def classification(
         return functional.predict(model, variables, batch.image)
 
     return Task(init, loss, evaluate, predict)
+
+
+def scores(
+    logits: Float[Array, "b classes"], batch: ImageBatch, *, top: int = 5
+) -> Metrics:
+    """Loss and accuracies of logits, as `classification(...).evaluate` reports them."""
+    hits = among_top(logits, batch.label, 1)
+    guesses = among_top(logits, batch.label, top)
+    return {
+        "loss": mean(cross_entropy(logits, batch.label), batch.mask),
+        "accuracy": mean(hits, batch.mask),
+        f"accuracy_top{top}": mean(guesses, batch.mask),
+        "accuracy_by_class": _by_class(hits, batch, logits.shape[-1]),
+    }
 
 
 def cross_entropy(
