@@ -100,10 +100,10 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     data = load(config)
     steps = config.epochs * data.train.length
-    every, file = max(steps // config.reports, 1), config.pretrained
+    every, learner = max(steps // config.reports, 1), build(config, data)
+    file = config.pretrained
     keeps = {"pretrained": files.sha256(file)} if file else {}
     with Run(config, verbs) as run:
-        learner = build(config, data)
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             score = run.evaluate(data.validation)
             run.log(validation=score)

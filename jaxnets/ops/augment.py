@@ -427,4 +427,5 @@ CHOICES: dict[str, Callable[[int], tuple[Transform, ...]]] = {
     "mirrors": lambda side: (horizontal_flip(),),
     "crops": lambda side: (padded_crop(side // 8),),
     "flips": lambda side: (padded_crop(side // 8), horizontal_flip()),
+    "resized": lambda side: (random_resized_crop((side, side)), horizontal_flip()),
 }

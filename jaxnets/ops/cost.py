@@ -28,16 +28,16 @@ def counted(jaxpr: Any) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name, parameters = equation.primitive.name, equation.params
-        out = equation.outvars[0].aval if equation.outvars else None
+        out = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
         if name == "conv_general_dilated":
             numbers = parameters["dimension_numbers"]
             kernel = equation.invars[1].aval.shape
             taps = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
-            total += math.prod(out.shape) * taps
+            total += out * taps
         elif name == "dot_general":
             (contracted, _), _ = parameters["dimension_numbers"]
             left = equation.invars[0].aval.shape
-            total += math.prod(out.shape) * math.prod(left[axis] for axis in contracted)
+            total += out * math.prod(left[axis] for axis in contracted)
         elif name == "cond":
             total += max(counted(branch.jaxpr) for branch in parameters["branches"])
         else:

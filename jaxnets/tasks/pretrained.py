@@ -1,6 +1,5 @@
 """Begin with weights that were learned before, from a file."""
 
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -12,7 +11,7 @@ from jaxnets.types import Key, Variables
 
 
 def pretrained(
-    task: Task, model: nn.Module, feed: Any, path: Path, *, new_head: bool = False
+    task: Task, model: nn.Module, feed: Any, path: Any, *, new_head: bool = False
 ) -> Task:
     """The same task, whose first variables are those of a file.
 
@@ -20,7 +19,7 @@ def pretrained(
         task: What `model` is asked to do.
         model: The network.
         feed: Its `prepared` is shaped as the batches will be.
-        path: A `.safetensors` or `.npz` file, as `weights.load` takes it.
+        path: Name of a `.safetensors` or `.npz` file, as `weights.load` takes it.
         new_head: Whether the layers with a row for each class are drawn as before,
             whatever the file has for them.
 

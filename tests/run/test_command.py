@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -75,6 +76,51 @@ def test_a_damaged_configuration_is_named(here, content):
     (here / "mine" / "config.json").write_text(content)
     with pytest.raises(SystemExit, match=r"config.json"):
         called("--evaluate", str(here / "mine"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What has a preset."""
+
+    kind: str = "plain"  # decides the rest
+    width: int = 1  # of something
+    hyper: small.Hyper = small.Hyper()
+
+    def preset(self):
+        wide = 9 if self.kind == "wide" else 1
+        hyper = self.hyper._replace(momentum=0.5 if self.kind == "wide" else 0.9)
+        return dataclasses.replace(self, width=wide, hyper=hyper)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ([], ("plain", 1, 0.9)),
+        (["--kind", "wide"], ("wide", 9, 0.5)),
+        (["--kind=wide", "--width", "1"], ("wide", 1, 0.5)),
+        (["--momentum", "0.7", "--kind", "wide"], ("wide", 9, 0.7)),
+    ],
+)
+def test_a_choice_brings_its_defaults_and_flags_win(flags, expected):
+    seen = []
+    command(lambda config, verbs: seen.append(config), Chosen, flags)
+    assert (seen[0].kind, seen[0].width, seen[0].hyper.momentum) == expected
+
+
+def test_help_shows_the_defaults_of_the_choice(capsys):
+    with pytest.raises(SystemExit) as stop:
+        command(lambda config, verbs: None, Chosen, ["--help", "--kind", "wide"])
+    assert stop.value.code == 0
+    assert "(default: 9)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [("--help",), ("--dry-run",)])
+def test_a_closed_pipe_is_no_traceback(toy, flags):
+    """`| head`: the reader has gone before anything is written."""
+    with toy.start("small", *flags) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(300) == 141
 
 
 def test_errors_are_one_line_and_not_a_traceback(toy):
