@@ -38,6 +38,25 @@ def test_an_experiment_runs_and_gives_its_number_again(name, here, capsys):
     assert "as recorded" in capsys.readouterr().out
 
 
+STUDIES = {
+    "folds": None,  # five runs of classify: nothing that is not run above
+    "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
+}
+
+
+def test_every_study_is_known():
+    found = (ROOT / "experiments" / "studies").glob("*.py")
+    assert {path.stem for path in found if path.stem[0] != "_"} == set(STUDIES)
+
+
+@pytest.mark.parametrize("name", [n for n, change in STUDIES.items() if change])
+def test_a_study_runs_and_draws(name, here):
+    study = module(f"studies.{name}")
+    study.main(dataclasses.replace(study.Config(), data="digits", **STUDIES[name]))
+    (picture,) = (here / "runs" / name).glob("*.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 SHORT = {"classify": {"epochs": 1, "reports": 2}}
 
 
