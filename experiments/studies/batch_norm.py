@@ -64,11 +64,11 @@ def main(config: Config) -> dict[str, np.ndarray]:
     curves = {}
     for name in ("batch", "none"):
         curves[name], on_batches = accuracies(config, data, name)
-        last = curves[name][-1]
+        last, ending = curves[name][-1], on_batches[-1]
         print(
-            f"norm {name}: training accuracy {last.mean():.3f} +- {last.std(ddof=1):.3f}"
-            f" after {config.epochs} epochs, {config.seeds} seeds; during the last one, "
-            f"in training mode, {on_batches[-1].mean():.3f}"
+            f"norm {name}: training accuracy {last.mean():.3f} +- "
+            f"{last.std(ddof=1):.3f} after {config.epochs} epochs, {ending.mean():.3f} during the last one in "
+            f"training mode; {config.seeds} seeds"
         )
     figure = plots.bands(
         {f"norm: {name}": values.T for name, values in curves.items()},
