@@ -65,10 +65,11 @@ def main(config: Config) -> dict[str, np.ndarray]:
     for name in ("batch", "none"):
         curves[name], on_batches = accuracies(config, data, name)
         last, ending = curves[name][-1], on_batches[-1]
+        spread, seeds = f"+- {last.std(ddof=1):.3f}", f"{config.seeds} seeds"
         print(
-            f"norm {name}: training accuracy {last.mean():.3f} +- "
-            f"{last.std(ddof=1):.3f} after {config.epochs} epochs, {ending.mean():.3f} during the last one in "
-            f"training mode; {config.seeds} seeds"
+            f"norm {name}: accuracy {last.mean():.3f} {spread} ({seeds}) on them after "
+            f"{config.epochs} epochs; in training mode, during the last, "
+            f"{ending.mean():.3f}"
         )
     figure = plots.bands(
         {f"norm: {name}": values.T for name, values in curves.items()},
