@@ -24,7 +24,7 @@ from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.augment import CHOICES
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
-from jaxnets.run.settings import Extendable, one_of
+from jaxnets.run.settings import AtLeast, Extendable, one_of
 from jaxnets.tasks.classification import classification, scores
 from jaxnets.tasks.pretrained import pretrained
 
@@ -56,16 +56,16 @@ class Config:
     data_dir: Path | None = None  # where prepared TFDS sets are
     pretrained: Path | None = None  # begin from these weights, .safetensors or .npz
     new_head: bool = False  # draw the last layer anew: other classes than the file's
-    members: int = 1  # networks trained side by side; their mean prediction is scored
+    members: Annotated[int, AtLeast(1)] = 1  # networks whose mean prediction is scored
     augment: Annotated[str, one_of(CHOICES)] = "affine"  # what moves in training
     optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(schedules.SHAPES)] = "cosine"  # of learning_rate
-    warmup: int = 20  # steps over which the learning rate rises
+    warmup: Annotated[int, AtLeast(0)] = 20  # steps over which the learning rate rises
     skip_biases: bool = True  # keep weight decay off biases and norms
-    accumulate: int = 1  # batches whose gradients are averaged before an update
-    batch_size: int = 64  # examples in a step; 0 for all of them
-    epochs: Annotated[int, Extendable] = 60  # passes over the training split
-    reports: int = 10  # how often the validation split is scored
+    accumulate: Annotated[int, AtLeast(1)] = 1  # batches averaged before an update
+    batch_size: Annotated[int, AtLeast(0)] = 64  # examples in a step; 0 for all of them
+    epochs: Annotated[int, AtLeast(1), Extendable] = 60  # passes over the data
+    reports: Annotated[int, AtLeast(1)] = 10  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of order and augmentation
     hyper: Hyper = Hyper()

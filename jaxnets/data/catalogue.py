@@ -18,7 +18,14 @@ from jaxnets.data import originals
 from jaxnets.data.connection import SECONDS, connected
 from jaxnets.data.dataset import DataError
 
-EMBEDDED = ("digits", "glyphs", "shapes")  # what works without any download
+# What works without any download, each where its kind of data is asked for.
+EMBEDDED = {
+    "digits": "labelled images",
+    "glyphs": "labelled images",
+    "shapes": "captions and boxes",
+    "dates": "pairs of sentences",
+    "corpus": "text",
+}
 _NAME = re.compile(r"([a-z][a-z0-9_]*)(?:/([A-Za-z0-9][\w.\-]*))?(?::(\d+\.\d+\.\d+))?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -63,8 +70,12 @@ def preparation(reference: Reference, root: Path) -> Literal["original", "tensor
         "machine and name the folder with --data-dir or TFDS_DATA_DIR: reading it "
         "needs no TensorFlow. Without it, these can be prepared: "
         f"{', '.join(originals.NAMES)}. Without any download, these work: "
-        f"{', '.join(EMBEDDED)}"
+        f"{_embedded()}"
     )
+
+
+def _embedded() -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in EMBEDDED.items())
 
 
 def _command(reference: Reference, root: Path) -> str:
@@ -201,7 +212,7 @@ def require_connection(reference: Reference, root: Path, urls: list[str]) -> Non
     )
     raise DataError(
         f"{reference} is not in {root}, and {host} could not be reached within "
-        f"{SECONDS:.0f} seconds. Without a network, these work: {', '.join(EMBEDDED)}. "
+        f"{SECONDS:.0f} seconds. Without a network, these work: {_embedded()}. "
         f"Where there is one, run `{_command(reference, root)}` and name the folder "
         f"with --data-dir or TFDS_DATA_DIR; or put {names} into a folder and name that "
         f"with --manual-dir{debian}"

@@ -4,7 +4,8 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxnets.data.dataset import Dataset
+from jaxnets.data import catalogue
+from jaxnets.data.dataset import DataError, Dataset
 from jaxnets.data.digits import FOLDS, digits
 from jaxnets.data.glyphs import glyphs
 
@@ -34,6 +35,10 @@ def labelled_images(name: str, *, data_dir: Path | None = None) -> Dataset:
         from jaxnets.data.folder import image_folder
 
         return image_folder(Path(name).expanduser())
+    if kind := catalogue.EMBEDDED.get(name):
+        raise DataError(
+            f"{name} is {kind}, not labelled images as {', '.join(EMBEDDED)} are"
+        )
     from jaxnets.data.tfds import tfds_dataset
 
     return tfds_dataset(name, data_dir=data_dir)

@@ -38,6 +38,9 @@ def command(
     """
     try:
         config, verbs = _parsed(kind, arguments)
+        if wrong := settings.too_small(config):
+            print("error: " + "; ".join(wrong), file=sys.stderr)  # noqa: T201
+            sys.exit(2)
         if verbs.evaluate is not None:
             config = _recorded(kind, config, verbs.evaluate)
         main(config, verbs)

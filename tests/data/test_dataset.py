@@ -13,6 +13,7 @@ from jaxnets.data.dataset import (
     check_rows,
     checked,
 )
+from jaxnets.data.named import labelled_images
 
 LABEL = Feature((), "int32", 0, 9)
 BOX = Feature((None, 4), "float32", 0, 32)
@@ -132,3 +133,9 @@ def test_the_statistics_are_exact():
     mean, std = channel_statistics(images)
     np.testing.assert_allclose(mean, images.mean((0, 1, 2)) / 255, rtol=1e-12)
     np.testing.assert_allclose(std, images.std((0, 1, 2)) / 255, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["shapes", "dates", "corpus"])
+def test_generated_sets_of_another_kind_say_what_they_are(name):
+    with pytest.raises(DataError, match=rf"{name} is .*, not labelled images"):
+        labelled_images(name)

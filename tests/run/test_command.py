@@ -4,6 +4,7 @@ import re
 import pytest
 from toys import small
 
+from experiments import classify
 from jaxnets.run.command import command
 
 
@@ -105,6 +106,14 @@ def test_a_choice_brings_its_defaults_and_flags_win(flags, expected):
     seen = []
     command(lambda config, verbs: seen.append(config), Chosen, flags)
     assert (seen[0].kind, seen[0].width, seen[0].hyper.momentum) == expected
+
+
+@pytest.mark.parametrize("flag", ["--members", "--epochs", "--reports", "--accumulate"])
+def test_a_number_that_is_too_small_is_refused(flag, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command(classify.main, classify.Config, [flag, "0"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == f"error: {flag} takes 1 or more, not 0\n"
 
 
 def test_help_shows_the_defaults_of_the_choice(capsys):
