@@ -25,7 +25,7 @@ class Extendable:
 class AtLeast:
     """Marks a field that takes no smaller number: `Annotated[int, AtLeast(1)]`."""
 
-    low: float
+    low: int | float
 
 
 def too_small(config: Any) -> list[str]:
