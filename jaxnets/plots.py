@@ -199,7 +199,7 @@ def _by_interest(name: str) -> tuple[int, str]:
 def _quiet(axes: Any) -> None:
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, length=2)
+    axes.tick_params(which="both", labelsize=8, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
