@@ -1,9 +1,9 @@
 """Pairs of sequences as batches: a source, and the target that it is to become."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -113,6 +113,11 @@ def pair_feeds(pairs: Pairs, *, batch_size: int, seed: int) -> PairFeeds:
     )
     train = shuffled(dataset.train, PairBatch, batch_size=batch_size, seed=seed)
     return PairFeeds(pairs, train, validation, test)
+
+
+def shown(numbers: Iterable[Any], vocabulary: Vocabulary) -> list[str]:
+    """The tokens one by one, `<end>` included and padding not, for a picture."""
+    return [vocabulary.tokens[int(number)] for number in numbers if number != text.PAD]
 
 
 def _short(split: Split, longest: int) -> Split:

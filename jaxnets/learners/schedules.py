@@ -80,3 +80,10 @@ SHAPES: dict[str, Callable[[int], Shape]] = {
     "step": lambda steps: stepwise([steps // 2, steps * 3 // 4]),
     "plateau": lambda steps: constant(),
 }
+
+# Likewise, for what is to rise: the share of a decoder's own draws, say.
+RISES: dict[str, Callable[[int], Shape]] = {
+    "constant": lambda steps: constant(),
+    "linear": lambda steps: rising(steps // 2),
+    "sigmoid": lambda steps: inverse_sigmoid(max(steps / 12, 2.0)),
+}

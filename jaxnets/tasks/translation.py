@@ -1,7 +1,7 @@
 """A sequence for a sequence: translation, and whatever has its form."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
-from jaxnets.ops.decoding import PAD, Decoded, Step, greedy, repeated
+from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding, repeated
 from jaxnets.tasks.base import Task
 from jaxnets.types import Key, PairBatch, Scalar, Variables
-
-Decode: TypeAlias = Callable[[Step, Any, int, Key], Decoded]
-"""From a step, the first state, the most tokens and a key to sequences."""
 
 
 class Translated(NamedTuple):
@@ -27,17 +24,10 @@ class Translated(NamedTuple):
     weights: Float[Array, "b t s"]  # alpha: where it looked before each token
 
 
-def by_greedy(step: Step, state: Any, steps: int, key: Key) -> Decoded:
-    """The most probable token, again and again; draws nothing."""
-    del key
-    return greedy(step, state, steps)
-
-
 def translation(
     model: Seq2Seq,
     *,
-    decode: Decode = by_greedy,
-    beams: int = 1,
+    decoding: Decoding = GREEDY,
     rates: Sequence[str] | None = None,
 ) -> Task:
     """Cross-entropy on every token of the target after `<start>`, in nats a token.
@@ -49,14 +39,13 @@ def translation(
     the loss only.
 
     `evaluate` reports the same loss, `accuracy` of single tokens when those before are
-    given, and `exact`: the share of sources for which greedy decoding writes exactly
-    the target. `predict` returns what `decode` writes, as long as targets may be. Where
-    there is a NaN, metrics are NaN.
+    given, and `accuracy_exact`: the share of sources for which greedy decoding writes
+    exactly the target. `predict` decodes in another way if asked, up to the length that
+    the batch's targets have. Where there is a NaN, metrics are NaN.
 
     Args:
         model: What reads and writes.
-        decode: How `predict` writes; the first of its sequences counts.
-        beams: How many sequences a source `decode` follows at once.
+        decoding: How `predict` writes; the best sequence counts.
         rates: Names of the probabilities that the model is given in training, each
             read from `hyper`. By default all that the model takes.
     """
@@ -81,14 +70,14 @@ def translation(
         written = functional.predict(
             model, variables, batch.source, batch.target[:, :-1]
         )
-        found = decoded(variables, batch, key, by_greedy, 1)
+        found = decoded(variables, batch, key, GREEDY)
         return {
             **_scores(written.logits, batch),
-            "exact": mean(_exact(found, batch), batch.mask),
+            "accuracy_exact": mean(_exact(found, batch), batch.mask),
         }
 
     def predict(variables: Variables, batch: PairBatch, key: Key) -> Translated:
-        found = decoded(variables, batch, key, decode, beams)
+        found = decoded(variables, batch, key, decoding)
         return Translated(
             found.token[:, 0],
             found.score[:, 0],
@@ -97,10 +86,10 @@ def translation(
         )
 
     def decoded(
-        variables: Variables, batch: PairBatch, key: Key, how: Decode, beams: int
+        variables: Variables, batch: PairBatch, key: Key, how: Decoding
     ) -> Decoded:
         memory, state = functional.method(model, variables, "start", batch.source)
-        memory = repeated(memory, beams)
+        memory = repeated(memory, how.rows)
 
         def step(state: Any, token: Int[Array, " b"]) -> Any:
             return functional.method(model, variables, "step", memory, state, token)

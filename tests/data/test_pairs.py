@@ -73,4 +73,7 @@ def test_dates_read_back():
     last = feeds.test(0)
     assert last.mask.sum() == 10
     assert not np.asarray(last.source)[10:].any()
-    assert made.source.decode(np.asarray(last.source[0])).isascii()
+    row = np.asarray(last.source[0])
+    assert "".join(pairs.shown(row, made.source)) == made.source.decode(row)
+    tokens = pairs.shown(np.asarray(last.target[0]), made.target)
+    assert (tokens[0], tokens[-1], len(tokens)) == ("<start>", "<end>", 12)

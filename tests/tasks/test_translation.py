@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
-from jaxnets.ops.decoding import END, PAD, beam, greedy
+from jaxnets.ops.decoding import END, PAD, Decoding, greedy
 from jaxnets.tasks.translation import token_losses, translation
 from jaxnets.testing import check_task
 from jaxnets.types import PairBatch, Variables
@@ -75,7 +75,7 @@ def test_scores_are_means_over_real_tokens(variables, evaluate):
     np.testing.assert_allclose(found["loss"].compute(), np.mean(losses), rtol=1e-5)
     np.testing.assert_allclose(found["accuracy"].compute(), np.mean(hits), rtol=1e-6)
     assert found["loss"].weight == 10
-    assert found["exact"].weight == 4
+    assert found["accuracy_exact"].weight == 4
 
 
 def test_the_losses_by_hand():
@@ -119,10 +119,10 @@ def test_exact_is_what_greedy_writes(variables, evaluate, predict):
     for targets, expected in ((target, [1, 1, 1, 1]), (spoilt, [1, 1, 0, 1])):
         asked = whole._replace(target=targets)
         np.testing.assert_array_equal(predict(variables, asked, KEY).exact, expected)
-        share = evaluate(variables, asked, KEY)["exact"].compute()
+        share = evaluate(variables, asked, KEY)["accuracy_exact"].compute()
         assert share == np.mean(expected)
     masked = whole._replace(target=spoilt, mask=jnp.array([False, True, True, False]))
-    assert evaluate(variables, masked, KEY)["exact"].compute() == 0.5
+    assert evaluate(variables, masked, KEY)["accuracy_exact"].compute() == 0.5
 
 
 def test_predictions_are_those_of_the_decoder(variables, predict):
@@ -144,11 +144,7 @@ def test_predictions_are_those_of_the_decoder(variables, predict):
 
 
 def test_beams_find_sequences_that_are_no_less_probable(variables, predict):
-    wide = translation(
-        NET,
-        decode=lambda step, state, steps, key: beam(step, state, steps, 30),
-        beams=30,
-    )
+    wide = translation(NET, decoding=Decoding("beam", beams=30, alpha=0.0))
     one, best = (
         predict(variables, batch(), KEY),
         jit(wide.predict)(variables, batch(), KEY),
