@@ -59,8 +59,8 @@ class Config:
     withdrawal: Annotated[str, one_of(RISES)] = "sigmoid"  # of the teacher: sampling
     decoding: Decoding = Decoding()
     batch_size: int = 128  # pairs in a step
-    epochs: Annotated[int, Extendable] = 6  # passes over the training split
-    reports: int = 12  # how often the validation split is scored
+    epochs: Annotated[int, Extendable] = 4  # passes over the training split
+    reports: int = 8  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of the order
     hyper: Hyper = Hyper()
