@@ -45,7 +45,7 @@ SHORT = {
         "reports": 1,
         "batch_size": 2000,
         "features": 8,
-        "embedding": 8,
+        "cell": "rnn",
     },
 }
 
