@@ -41,3 +41,11 @@ class ImageBatch(NamedTuple):
     image: Float[Array, "b h w c"]  # in [0, 1] unless the feed normalises
     label: Int[Array, " b"]  # in [0, classes)
     mask: Bool[Array, " b"]  # False marks padding
+
+
+class PairBatch(NamedTuple):
+    """`b` sequences and what they are to become; 0 is padding in both."""
+
+    source: Int[Array, "b s"]
+    target: Int[Array, "b t"]  # `<start>`, the tokens, `<end>`
+    mask: Bool[Array, " b"]  # False marks padding

@@ -40,6 +40,8 @@ def test_an_experiment_runs_and_gives_its_number_again(name, here, capsys):
 
 STUDIES = {
     "folds": None,  # five runs of classify: nothing that is not run above
+    "alignment": None,  # runs of translate
+    "scheduled_sampling": None,  # likewise
     "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
 }
 
@@ -57,7 +59,16 @@ def test_a_study_runs_and_draws(name, here):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-SHORT = {"classify": {"epochs": 1, "reports": 2}}
+SHORT = {
+    "classify": {"epochs": 1, "reports": 2},
+    "translate": {
+        "epochs": 1,
+        "reports": 1,
+        "batch_size": 2000,
+        "features": 8,
+        "cell": "rnn",
+    },
+}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -1,0 +1,61 @@
+"""Does withdrawing the teacher help a decoder that must live with its own mistakes?
+
+    uv run experiments/studies/scheduled_sampling.py
+
+Claim (Bengio, Vinyals, Jaitly & Shazeer, 2015, https://arxiv.org/abs/1506.03099): a
+decoder that is always given the true token before has never seen its own errors;
+feeding it its own draws more and more often makes it robust to them. Trains `translate`
+on dates without attention, where errors are common, at several final shares of own
+draws, everything else being equal. Writes `runs/scheduled_sampling/exact.png`: the
+share of test dates written exactly by greedy decoding, and the accuracy of single
+characters when those before are given. A run that is there already is not trained
+again.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from experiments import translate
+from jaxnets import plots
+from jaxnets.run.session import Verbs
+
+FOLDER = Path("runs/scheduled_sampling")
+PLAIN = translate.Config(model="plain")
+
+
+def main(
+    config: translate.Config = PLAIN,
+    shares: Sequence[float] = (0.0, 0.5),
+    seeds: int = 2,
+) -> dict[str, list[float]]:
+    """Returns the exact match on the test split, a number a seed, of each share."""
+    exact: dict[str, list[float]] = {}
+    for share in shares:
+        name, characters = f"{share:.0%} own draws", []
+        exact[name] = []
+        for seed in range(seeds):
+            path = FOLDER / f"{share:g}-{seed}"
+            if not (path / "result.json").exists():
+                hyper = config.hyper._replace(sampling=share)
+                one = dataclasses.replace(config, hyper=hyper, seed=seed)
+                translate.main(one, Verbs(run_dir=path))
+            test = json.loads((path / "result.json").read_text())["test"]
+            exact[name].append(100 * test["accuracy_exact"])
+            characters.append(100 * test["accuracy"])
+        print(
+            f"{name}: {np.mean(exact[name]):.2f} % exact, {np.mean(characters):.2f} % "
+            f"of characters when those before are given, {seeds} seeds"
+        )
+    title = "Dates without attention: what own draws in training do"
+    figure = plots.comparison(exact, label="exact on test, %", title=title)
+    plots.png(figure, FOLDER / "exact.png")
+    return exact
+
+
+if __name__ == "__main__":
+    tyro.cli(main, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
