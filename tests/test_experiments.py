@@ -38,7 +38,13 @@ def test_an_experiment_runs_and_gives_its_number_again(name, here, capsys):
     assert "as recorded" in capsys.readouterr().out
 
 
-SHORT = {"classify": {"epochs": 1, "reports": 2}}
+SHORT = {
+    "classify": {"epochs": 1, "reports": 2},
+    "language": {
+        **{"features": 8, "embedding": 8, "batch_size": 256, "steps": 128},
+        **{"epochs": 1, "reports": 1, "samples": 1, "length": 10},
+    },
+}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

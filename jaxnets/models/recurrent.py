@@ -317,8 +317,8 @@ class Embedding(nn.Module):
     def __call__(self, token: Int[Array, "*b"]) -> Float[Array, "*b d"]:
         """Returns the vector of each token; NaN for what is not in the vocabulary."""
         shape = (self.vocabulary, self.features)
-        # Standard deviation 1 / sqrt(d): vectors of length about 1.
-        normal = nn.initializers.normal(self.features**-0.5)
+        # As in torch. A vector of length 1 instead would hardly be heard at first.
+        normal = nn.initializers.normal(1.0)
         table = self.param("embedding", normal, shape, jnp.float32)
         known = jnp.where(token < 0, self.vocabulary, token)  # -1 would be the last
         rows = table.at[known].get(mode="fill", fill_value=jnp.nan)
