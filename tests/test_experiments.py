@@ -44,6 +44,7 @@ SHORT = {
         **{"features": 8, "embedding": 8, "batch_size": 256, "steps": 128},
         **{"epochs": 1, "reports": 1, "samples": 1, "length": 10},
     },
+    "sentiment": {"model": "average", "epochs": 1, "reports": 1},
 }
 
 

@@ -59,7 +59,8 @@ class LanguageModel(nn.Module):
             dropout: Variational dropout of the recurrent layers.
         """
         if self.embedding:
-            embed = Embedding(self.vocabulary, self.embedding, self.dtype, name="embed")
+            width, dtype = self.embedding, self.dtype
+            embed = Embedding(self.vocabulary, width, dtype=dtype, name="embed")
             x = embed(token)
         else:
             x = one_hot(token, self.vocabulary, self.dtype)
