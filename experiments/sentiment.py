@@ -63,7 +63,7 @@ class Config:
     schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
     warmup: int = 50  # steps over which the learning rate rises
     batch_size: int = 64  # texts in a step
-    epochs: Annotated[int, Extendable] = 15  # passes over the training split
+    epochs: Annotated[int, Extendable] = 8  # passes over the training split
     reports: int = 10  # how often the validation split is scored
     shown: int = 12  # texts in the picture
     seed: int = 0  # of initialisation and noise

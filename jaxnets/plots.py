@@ -237,11 +237,11 @@ def comparison(
 
 def against(
     groups: Mapping[str, np.ndarray],
-    x: Sequence[float],
+    x: Sequence[float | int],
     *,
     labels: tuple[str, str],
-    marks: Mapping[str, float] | None = None,
-    level: tuple[str, float] | None = None,
+    marks: Mapping[str, float | int] | None = None,
+    level: tuple[str, float | int] | None = None,
     title: str = "",
 ) -> Figure:
     """Curves over one axis: every run thin, the mean of each group thick.
@@ -268,11 +268,10 @@ def against(
         axes.axhline(level[1], color="#555555", linewidth=1, linestyle=":")
         axes.annotate(
             level[0],
-            (1, level[1]),
+            (0, level[1]),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, 3),
+            xytext=(4, 3),
             textcoords="offset points",
-            ha="right",
             fontsize=8,
             color="#555555",
         )
@@ -321,7 +320,8 @@ def coloured_words(
         for word, value in zip(words, row, strict=True):
             shade = shades(0.5 + 0.4 * value / largest)
             box = {"facecolor": shade, "edgecolor": "none", "pad": 1.5}
-            axes.text(place, -line, word, bbox=box, **font)
+            colour = "white" if abs(value) > 0.7 * largest else "black"
+            axes.text(place, -line, word, bbox=box, color=colour, **font)
             place += len(word) + 1
     axes.set_xlim(-0.5, width)
     axes.set_ylim(0.7 - len(texts), 0.7)

@@ -57,7 +57,9 @@ def test_a_bag_is_counts_times_a_matrix():
     params = {"counts": {"embedding": table}, "bias": bias}
     logits = functional.predict(BagOfWords(9, 2), Variables(params, {}), TOKEN)
     counts = np.array([np.bincount(row[row > 0], minlength=9) for row in TOKEN])
-    np.testing.assert_allclose(logits, counts @ np.asarray(table) + bias, atol=1e-5)
+    np.testing.assert_allclose(
+        logits, counts @ np.asarray(table) + np.asarray(bias), atol=1e-5
+    )
 
 
 def test_one_hot_codes_are_embeddings_that_are_not_learned():
