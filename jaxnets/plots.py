@@ -354,3 +354,99 @@ def progress(
     if title:
         axes.set_title(title, fontsize=10)
     return figure
+
+
+def against(
+    groups: Mapping[str, np.ndarray],
+    x: Sequence[float | int],
+    *,
+    labels: tuple[str, str],
+    marks: Mapping[str, float | int] | None = None,
+    level: tuple[str, float | int] | None = None,
+    title: str = "",
+) -> Figure:
+    """Curves over one axis: every run thin, the mean of each group thick.
+
+    Args:
+        groups: Name to values `[runs, n]`.
+        x: The `n` places.
+        labels: What the two axes are.
+        marks: Names to places on the x axis, each a dashed line.
+        level: A name and a height, a dotted line: chance, say.
+        title: Above.
+    """
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, values), colour in zip(
+        groups.items(), itertools.cycle(COLOURS), strict=False
+    ):
+        for row in values:
+            axes.plot(x, row, color=colour, linewidth=0.7, alpha=0.5)
+        axes.plot(x, np.mean(values, axis=0), color=colour, linewidth=2, label=name)
+    for name, place in (marks or {}).items():
+        axes.axvline(place, color="#555555", linewidth=1, linestyle="--", label=name)
+    if level is not None:
+        axes.axhline(level[1], color="#555555", linewidth=1, linestyle=":")
+        axes.annotate(
+            level[0],
+            (0, level[1]),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=8,
+            color="#555555",
+        )
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=8)
+    _quiet(axes)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def coloured_words(
+    texts: Sequence[Sequence[str]],
+    values: Sequence[Sequence[float]],
+    captions: Sequence[str],
+    *,
+    title: str = "",
+) -> Figure:
+    """Texts, a line each, every word on the colour of its value.
+
+    Blue is above 0 and red below; the palest is 0, the strongest the largest value of
+    all.
+
+    Args:
+        texts: Words.
+        values: One a word.
+        captions: In front of each text.
+        title: Above.
+    """
+    front = max(map(len, captions), default=0) + 2
+    width = max((sum(len(w) + 1 for w in words) for words in texts), default=1) + front
+    figure = Figure(
+        figsize=(max(4.0, 0.085 * width), 0.3 * len(texts) + 0.5), layout="constrained"
+    )
+    axes = figure.add_subplot()
+    largest = max((abs(v) for row in values for v in row), default=0) or 1
+    shades = mpl.colormaps["RdBu"]
+    for line, (words, row, caption) in enumerate(
+        zip(texts, values, captions, strict=True)
+    ):
+        font: dict[str, Any] = {"family": "monospace", "fontsize": 9, "va": "center"}
+        axes.text(0, -line, caption, color="#555555", **font)
+        place = front
+        for word, value in zip(words, row, strict=True):
+            shade = shades(0.5 + 0.4 * value / largest)
+            box = {"facecolor": shade, "edgecolor": "none", "pad": 1.5}
+            colour = "white" if abs(value) > 0.7 * largest else "black"
+            axes.text(place, -line, word, bbox=box, color=colour, **font)
+            place += len(word) + 1
+    axes.set_xlim(-0.5, width)
+    axes.set_ylim(0.7 - len(texts), 0.7)
+    axes.set_axis_off()
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure

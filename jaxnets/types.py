@@ -49,3 +49,20 @@ class PairBatch(NamedTuple):
     source: Int[Array, "b s"]
     target: Int[Array, "b t"]  # `<start>`, the tokens, `<end>`
     mask: Bool[Array, " b"]  # False marks padding
+
+
+class StreamBatch(NamedTuple):
+    """A chunk each of `b` texts that are read side by side, chunk after chunk."""
+
+    token: Int[Array, "b t"]  # in [0, vocabulary); 0 is `<pad>`, no step at all
+    target: Int[Array, "b t"]  # the token after each; 0 counts nowhere
+    fresh: Bool[Array, " b"]  # True where the row does not go on from the batch before
+    mask: Bool[Array, " b"]  # False marks padding
+
+
+class TextBatch(NamedTuple):
+    """`b` labelled texts."""
+
+    token: Int[Array, "b t"]  # in [0, vocabulary); 0 is `<pad>`, behind the text
+    label: Int[Array, " b"]  # in [0, classes)
+    mask: Bool[Array, " b"]  # False marks padding

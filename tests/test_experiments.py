@@ -42,6 +42,7 @@ STUDIES = {
     "folds": None,  # five runs of classify: nothing that is not run above
     "alignment": None,  # runs of translate
     "scheduled_sampling": None,  # likewise
+    "truncation": None,  # has a test of its own
     "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
 }
 
@@ -61,6 +62,11 @@ def test_a_study_runs_and_draws(name, here):
 
 SHORT = {
     "classify": {"epochs": 1, "reports": 2},
+    "language": {
+        **{"features": 8, "embedding": 8, "batch_size": 256, "steps": 128},
+        **{"epochs": 1, "reports": 1, "samples": 1, "length": 10},
+    },
+    "sentiment": {"model": "average", "epochs": 1, "reports": 1},
     "translate": {
         "epochs": 1,
         "reports": 1,

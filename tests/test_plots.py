@@ -66,3 +66,36 @@ def test_the_same_figure_gives_the_same_bytes():
         return buffer.getvalue()
 
     assert content() == content()
+
+
+def test_curves_against_something_else_show_every_run_and_the_mean():
+    runs = np.array([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]])
+    figure = plots.against(
+        {"a": runs},
+        [1, 2, 3],
+        labels=("x", "y"),
+        marks={"here": 2.0},
+        level=("chance", 0.5),
+    )
+    (axes,) = figure.axes
+    drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.lines]
+    assert [2.0, 3.0, 4.0] in drawn
+    assert all(row.tolist() in drawn for row in runs)
+    plots.png(figure, io.BytesIO())
+
+
+def test_words_are_on_the_colours_of_their_values():
+    figure = plots.coloured_words(
+        [["so", "bad"], ["good"]], [[0.0, -0.5], [0.5]], ["negative", "positive"]
+    )
+    (axes,) = figure.axes
+    shades = {
+        text.get_text(): text.get_bbox_patch().get_facecolor()
+        for text in axes.texts
+        if text.get_bbox_patch() is not None
+    }
+    assert set(shades) == {"so", "bad", "good"}
+    assert shades["bad"][0] > shades["bad"][2]  # red
+    assert shades["good"][2] > shades["good"][0]  # blue
+    assert min(shades["so"][:3]) > 0.9
+    plots.png(figure, io.BytesIO())

@@ -306,20 +306,21 @@ class Embedding(nn.Module):
     Attributes:
         vocabulary: Tokens.
         features: Width of the vectors.
+        table_init: Draws them. As in torch by default: vectors of length 1 instead
+            would hardly be heard at first.
         dtype: Of the output.
     """
 
     vocabulary: int
     features: int
+    table_init: Initializer = nn.initializers.normal(1.0)
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, token: Int[Array, "*b"]) -> Float[Array, "*b d"]:
         """Returns the vector of each token; NaN for what is not in the vocabulary."""
         shape = (self.vocabulary, self.features)
-        # Standard deviation 1 / sqrt(d): vectors of length about 1.
-        normal = nn.initializers.normal(self.features**-0.5)
-        table = self.param("embedding", normal, shape, jnp.float32)
+        table = self.param("embedding", self.table_init, shape, jnp.float32)
         known = jnp.where(token < 0, self.vocabulary, token)  # -1 would be the last
         rows = table.at[known].get(mode="fill", fill_value=jnp.nan)
         return rows.astype(self.dtype)

@@ -62,6 +62,10 @@ def write(folder: Path, headline: str, result: Mapping[str, Any]) -> Path:
         title = path.stem.replace("_", " ")
         parts += [f"<h2>{html.escape(title.capitalize())}</h2>"]
         parts += [_image(path.read_bytes(), title)]
+    for path in sorted((folder / "texts").glob("*.txt")):
+        title, text = path.stem.replace("_", " "), path.read_text(encoding="utf-8")
+        parts += [f"<h2>{html.escape(title.capitalize())}</h2>"]
+        parts += [f"<pre>{html.escape(text)}</pre>"]
     if result:
         parts += ["<h2>Result</h2>", _table(settings.flat(dict(result)))]
     if lines:

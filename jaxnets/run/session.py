@@ -309,6 +309,18 @@ class Run:
         path.parent.mkdir(exist_ok=True)
         files.write_with(path, lambda file: plots.png(figure, file))
 
+    def text(self, name: str, text: str) -> None:
+        """Prints a text, samples say, and saves it in the folder and the report.
+
+        Raises:
+            ValueError: If the name could leave the folder.
+        """
+        self.console.say(text)
+        if self.held is not None:
+            path = self.held.path / "texts" / (files.safe_name(name) + ".txt")
+            path.parent.mkdir(exist_ok=True)
+            files.write(path, text + "\n")
+
     def finish(self, **groups: Metrics | Mapping[str, Any]) -> None:
         """Writes the result and the report, and says both; the run is then finished.
 

@@ -1,7 +1,7 @@
-"""One label an image."""
+"""One label an image, or whatever else an example is."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,9 @@ from jaxnets.models import functional
 from jaxnets.models.blocks import Logits
 from jaxnets.ops.augment import SoftImageBatch
 from jaxnets.tasks.base import Task
-from jaxnets.types import ImageBatch, Key, Scalar, Variables
+from jaxnets.types import ImageBatch, Key, Scalar, TextBatch, Variables
+
+Labelled: TypeAlias = ImageBatch | TextBatch
 
 # Szegedy et al., "Going deeper with convolutions", 2014,
 # https://arxiv.org/abs/1409.4842, section 5: the discount of the auxiliary losses.
@@ -22,7 +24,11 @@ AUXILIARY = 0.3
 
 
 def classification(
-    model: nn.Module, *, rates: Sequence[str] | None = None, top: int = 5
+    model: nn.Module,
+    *,
+    rates: Sequence[str] | None = None,
+    top: int = 5,
+    reads: str = "image",
 ) -> Task:
     """Cross-entropy on the logits of `model`, in nats, reported with accuracy.
 
@@ -40,24 +46,26 @@ def classification(
     cross-entropy to the loss.
 
     Args:
-        model: Maps images `[b, h, w, c]` to logits `[b, classes]`, or in training to
-            `Logits`.
+        model: Maps images `[b, h, w, c]`, or what `reads` names, to logits
+            `[b, classes]`, or in training to `Logits`.
         rates: Names of the probabilities that the model is given in training, dropout
             say: each is read from `hyper`, and so may be swept without a new
             compilation. By default all that the model takes.
-        top: How many guesses count in `accuracy_top5`, or whatever it is.
+        top: How many guesses count in `accuracy_top5`, or whatever it is; 1 leaves it
+            out.
+        reads: The field of a batch that the model is given: `token` of a `TextBatch`.
     """
     given = functional.rates(model) if rates is None else tuple(rates)
 
-    def init(key: Key, batch: ImageBatch | SoftImageBatch) -> Variables:
-        return functional.init(model, key, batch.image)
+    def init(key: Key, batch: Labelled | SoftImageBatch) -> Variables:
+        return functional.init(model, key, getattr(batch, reads))
 
     def loss(
-        variables: Variables, batch: ImageBatch | SoftImageBatch, key: Key, hyper: Any
+        variables: Variables, batch: Labelled | SoftImageBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
         chosen = {name: getattr(hyper, name) for name in given}
         output, buffers = functional.forward(
-            model, variables, key, batch.image, **chosen
+            model, variables, key, getattr(batch, reads), **chosen
         )
         logits, *others = output if isinstance(output, Logits) else (output,)
         target = getattr(batch, "target", batch.label)
@@ -70,30 +78,31 @@ def classification(
         metrics = {"loss": objective, "accuracy": accuracy}
         return objective.total / objective.weight, (buffers, metrics)
 
-    def evaluate(variables: Variables, batch: ImageBatch, key: Key) -> Metrics:
+    def evaluate(variables: Variables, batch: Labelled, key: Key) -> Metrics:
         return scores(predict(variables, batch, key), batch, top=top)
 
     def predict(
-        variables: Variables, batch: ImageBatch, key: Key
+        variables: Variables, batch: Labelled, key: Key
     ) -> Float[Array, "b classes"]:
         del key
-        return functional.predict(model, variables, batch.image)
+        return functional.predict(model, variables, getattr(batch, reads))
 
     return Task(init, loss, evaluate, predict)
 
 
 def scores(
-    logits: Float[Array, "b classes"], batch: ImageBatch, *, top: int = 5
+    logits: Float[Array, "b classes"], batch: Labelled, *, top: int = 5
 ) -> Metrics:
     """Loss and accuracies of logits, as `classification(...).evaluate` reports them."""
     hits = among_top(logits, batch.label, 1)
-    guesses = among_top(logits, batch.label, top)
-    return {
+    found = {
         "loss": mean(cross_entropy(logits, batch.label), batch.mask),
         "accuracy": mean(hits, batch.mask),
-        f"accuracy_top{top}": mean(guesses, batch.mask),
-        "accuracy_by_class": _by_class(hits, batch, logits.shape[-1]),
     }
+    if top > 1:
+        guesses = among_top(logits, batch.label, top)
+        found[f"accuracy_top{top}"] = mean(guesses, batch.mask)
+    return {**found, "accuracy_by_class": _by_class(hits, batch, logits.shape[-1])}
 
 
 def cross_entropy(
@@ -153,7 +162,7 @@ def _check_rows(logits: Array, target: Array, shape: tuple[int, ...]) -> None:
         )
 
 
-def _by_class(hits: Float[Array, " b"], batch: ImageBatch, classes: int) -> Mean:
+def _by_class(hits: Float[Array, " b"], batch: Labelled, classes: int) -> Mean:
     member = (batch.label[:, None] == jnp.arange(classes)[None, :]) & batch.mask[
         :, None
     ]

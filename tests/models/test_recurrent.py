@@ -212,7 +212,7 @@ class Tagger(nn.Module):
     @nn.compact
     def __call__(self, token, *, train, dropout=0):
         x = Embedding(7, 4, name="embed")(token)
-        x, _ = Recurrent(CELLS["lstm"], 4, 2, bidirectional=True, name="stack")(
+        x, _ = Recurrent(CELLS["rnn"], 4, name="stack")(
             x, token > 0, train=train, dropout=dropout
         )
         return nn.Dense(3, name="output")(x)

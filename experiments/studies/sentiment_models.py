@@ -1,0 +1,58 @@
+"""What does the order of words give, and what do learned embeddings give?
+
+    uv run experiments/studies/sentiment_models.py
+    uv run experiments/studies/sentiment_models.py --data ./sst2 --minimum 2 --epochs 5
+
+Trains every model of `sentiment` on the same data with three seeds each, and prints the
+test accuracies. Writes `runs/sentiment_models/DATA.png`; a run that is there already is
+not trained again. The title of the picture says what any function of the words without
+their order can reach on that test split, by `reviews.ceiling`.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from experiments import sentiment
+from jaxnets import files, plots
+from jaxnets.data.labelled_text import labelled_texts
+from jaxnets.data.reviews import ceiling
+from jaxnets.data.text import texts_of
+from jaxnets.models.reader import READERS
+from jaxnets.run.session import Verbs
+
+FOLDER = Path("runs/sentiment_models")
+
+
+def main(config: sentiment.Config, seeds: int = 3) -> dict[str, list[float]]:
+    """Returns the test accuracies of every model, one a seed.
+
+    Args:
+        config: Of every run, but for its model and seed.
+        seeds: How many runs a model.
+    """
+    name = files.safe_name(Path(config.data).name)
+    found: dict[str, list[float]] = {}
+    for model in READERS:
+        for seed in range(seeds):
+            path = FOLDER / f"{name}-{model}-{seed}"
+            if not (path / "result.json").exists():
+                one = dataclasses.replace(config, model=model, seed=config.seed + seed)
+                sentiment.main(one, Verbs(run_dir=path))
+            result = json.loads((path / "result.json").read_text())
+            found.setdefault(model, []).append(100 * result["test"]["accuracy"])
+    test = labelled_texts(config.data, data_dir=config.data_dir).test
+    most = ceiling(texts_of(test, "text"), np.asarray(test.columns["label"]))
+    for model, values in found.items():
+        print(f"{model:>14} {np.mean(values):6.2f} %  {values}")
+    title = f"{name}: without the order of the words at most {most:.1%}"
+    figure = plots.comparison(found, label="test accuracy, %", title=title)
+    plots.png(figure, FOLDER / f"{name}.png")
+    return found
+
+
+if __name__ == "__main__":
+    main(tyro.cli(sentiment.Config, description=__doc__))

@@ -1,0 +1,215 @@
+"""One long text as batches: streams that are read side by side, chunk after chunk."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from jaxnets.data.catalogue import Folder
+from jaxnets.data.corpus import Corpus, corpus_text
+from jaxnets.data.dataset import DataError, Split
+from jaxnets.data.feed import Feed, Fetched, ordered
+from jaxnets.data.reading import FileError, read_text
+from jaxnets.data.text import PAD, Vocabulary, texts_of, vocabulary
+from jaxnets.types import StreamBatch
+
+
+class TextFeeds(NamedTuple):
+    """The feeds of a text's three parts, and what its integers mean."""
+
+    vocabulary: Vocabulary
+    train: Feed
+    validation: Feed
+    test: Feed
+
+
+def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
+    """The text that goes by this name; never another in its place.
+
+    Args:
+        name: `corpus`; or the path of a `.txt` file, of which the first nine tenths are
+            to train on, half of the rest to validate on, and the other half to test on;
+            or what TFDS calls a text (`tiny_shakespeare`).
+        data_dir: Where prepared TFDS sets are.
+
+    Raises:
+        DataError: If there is no such text, or nothing in a part of it.
+    """
+    if name == "corpus":
+        return corpus_text()
+    if name.endswith(".txt"):
+        try:
+            text = read_text(Path(name).expanduser()).replace("\r\n", "\n")
+        except (FileError, OSError) as error:
+            raise DataError(f"{name}: {error}") from None
+        first = int(0.9 * len(text))
+        second = first + (len(text) - first) // 2
+        parts = Corpus(text[:first], text[first:second], text[second:])
+    else:
+        from jaxnets.data.tfds import tfds_text
+
+        splits = tfds_text(name, data_dir=data_dir).splits.values()
+        parts = Corpus(*("\n\n".join(texts_of(split, "text")) for split in splits))
+    if not all(parts):
+        raise DataError(f"{name}: a part of the text is empty")
+    return parts
+
+
+def character_feeds(
+    text: Corpus, *, batch_size: int, steps: int, seed: int, context: int = 128
+) -> TextFeeds:
+    """Feeds of characters; the vocabulary is that of the training part alone.
+
+    Args:
+        text: To train, validate and test on.
+        batch_size: Streams that are read side by side.
+        steps: Characters of a chunk.
+        seed: Decides where the streams of each epoch begin.
+        context: Characters that an evaluation warms up on before those it counts.
+
+    Raises:
+        DataError: If the text is too short for one chunk a stream.
+    """
+    known = vocabulary([text.train], level="character")
+    train, *judged = (
+        np.array(known.encode(part, ends=False), np.int32) for part in text
+    )
+    feeds = [windows(part, context=context) for part in judged]
+    batches = streams(train, batch_size=batch_size, steps=steps, seed=seed)
+    return TextFeeds(known, batches, *feeds)
+
+
+def streams(
+    tokens: Int[np.ndarray, " n"], *, batch_size: int, steps: int, seed: int
+) -> Feed:
+    """Chunks for ever: row i of batch k + 1 goes on where row i of batch k ended.
+
+    An epoch cuts the text into `batch_size` streams of equal length, from an offset
+    drawn for (seed, epoch), so that cuts fall elsewhere every time; the first batch of
+    an epoch is `fresh`. Less than two chunks a stream are left out of an epoch. A batch
+    depends on (seed, step) alone.
+
+    Args:
+        tokens: The text.
+        batch_size: How many streams.
+        steps: Tokens of a chunk.
+        seed: Of the offsets.
+
+    Raises:
+        DataError: If the text is too short for one chunk a stream.
+    """
+    span = batch_size * steps
+    length = (len(tokens) - 1 - steps) // span if span > 0 else 0
+    if length < 1:
+        raise DataError(
+            f"{batch_size} streams of chunks of {steps} do not fit into a text of "
+            f"{len(tokens):,} tokens: use a smaller --batch-size or --steps"
+        )
+    slack = len(tokens) - 1 - length * span
+
+    def fetch(step: int) -> Fetched:
+        epoch, chunk = divmod(step, length)
+        words = np.array([seed % 2**64, epoch], np.uint64)
+        offset = int(np.random.Philox(key=words).random_raw() % (slack + 1))
+        first = offset + chunk * steps + length * steps * np.arange(batch_size)
+        return Fetched(first.astype(np.int32), np.int32(step), {})
+
+    def prepare(columns: Mapping[str, Any], fetched: Fetched) -> StreamBatch:
+        places = fetched.positions[:, None] + jnp.arange(steps + 1)[None, :]
+        rows = jnp.asarray(columns["text"]).at[places].get(mode="fill", fill_value=PAD)
+        begins = jnp.broadcast_to(fetched.step % length == 0, rows.shape[:1])
+        return StreamBatch(rows[:, :-1], rows[:, 1:], begins, jnp.ones_like(begins))
+
+    identity = {
+        "kind": "streams",
+        "digest": _digest(tokens),
+        "batch_size": batch_size,
+        "steps": steps,
+        "seed": seed,
+    }
+    examples = length * batch_size
+    columns = {"text": tokens.astype(np.int32)}
+    return Feed(batch_size, length, examples, columns, fetch, prepare, identity)
+
+
+def windows(
+    tokens: Int[np.ndarray, " n"],
+    *,
+    context: int,
+    span: int = 512,
+    batch_size: int = 32,
+) -> Feed:
+    """One pass that predicts every token but the first exactly once.
+
+    Each row predicts `span` tokens, after it has read `context` more in front of them,
+    whose own targets are `<pad>`. So rows stand alone, at the price that a network sees
+    no further back than `context` at its first prediction, `context + span` at its
+    last.
+
+    Args:
+        tokens: The text.
+        context: Tokens to warm up on; fewer at the beginning of the text.
+        span: Predictions in a row.
+        batch_size: Rows of a batch.
+
+    Raises:
+        DataError: If the text has no second token.
+    """
+    count = -(-(len(tokens) - 1) // span)
+    if count < 1:
+        raise DataError(f"a text of {len(tokens)} tokens has nothing to predict")
+    width, end = context + span, len(tokens)
+
+    def fetch(step: int) -> Fetched:
+        row = np.arange(step * batch_size, (step + 1) * batch_size)
+        first = np.where(row < count, row * span, end)
+        return Fetched(first.astype(np.int32), np.int32(step), {})
+
+    def prepare(columns: Mapping[str, Any], fetched: Fetched) -> StreamBatch:
+        text = jnp.asarray(columns["text"])
+        places = fetched.positions[:, None] + jnp.arange(-context, span + 1)[None, :]
+        places = jnp.where(places < 0, end, places)  # -1 would be the last token
+        rows = text.at[places].get(mode="fill", fill_value=PAD)
+        token, target = rows[:, :-1], rows[:, 1:]
+        target = jnp.where(jnp.arange(width)[None, :] < context, PAD, target)
+        # A last token without a target has no step either.
+        token = jnp.where(places[:, 1:] < end, token, PAD)
+        mask = fetched.positions < end
+        return StreamBatch(token, target, jnp.ones_like(mask), mask)
+
+    identity = {
+        "kind": "windows",
+        "digest": _digest(tokens),
+        "context": context,
+        "span": span,
+    }
+    columns = {"text": tokens.astype(np.int32)}
+    length = -(-count // batch_size)
+    return Feed(batch_size, length, count, columns, fetch, prepare, identity)
+
+
+def prompts(known: Vocabulary, text: str, *, rows: int) -> Feed:
+    """The same beginning `rows` times, for samples to go on from.
+
+    Raises:
+        DataError: If there is no text.
+    """
+    if not text or rows < 1:
+        raise DataError(
+            f"cannot go on from {rows} prompts {text!r}: one character, please"
+        )
+    token = np.tile(np.array(known.encode(text, ends=False), np.int32), (rows, 1))
+    columns = {
+        "token": token,
+        "target": np.full_like(token, PAD),
+        "fresh": np.ones(rows, bool),
+    }
+    return ordered(Split(columns), StreamBatch, batch_size=rows)
+
+
+def _digest(tokens: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(tokens, np.int32).data).hexdigest()

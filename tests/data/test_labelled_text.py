@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from jaxnets.data.dataset import DataError
+from jaxnets.data.labelled_text import (
+    effects,
+    labelled_text_feeds,
+    labelled_texts,
+    without_each_word,
+)
+from jaxnets.data.text import UNKNOWN
+
+LINES = [("good film", 1), ("bad film", 0), ("good good cast", 1), ("bad plot", 0)]
+
+
+def written(path, lines):
+    path.write_text("".join(f"{text}\t{label}\n" for text, label in lines))
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    written(tmp_path / "train.tsv", LINES * 4)
+    written(tmp_path / "dev.tsv", [("good unheard", 1)])
+    written(tmp_path / "test.tsv", [("bad bad bad bad film", 0), ("good", 1)])
+    return f"{tmp_path}/"
+
+
+def test_a_folder_has_its_own_splits(folder):
+    data = labelled_texts(folder)
+    assert [len(split) for split in data.splits.values()] == [16, 1, 2]
+    assert data.classes == ("0", "1")
+    feeds = labelled_text_feeds(data, batch_size=4, seed=0, minimum=5, length=4)
+    assert set(feeds.vocabulary.tokens[4:]) == {"good", "bad", "film"}
+    validation, test = feeds.validation(0), feeds.test(0)
+    good = feeds.vocabulary.tokens.index("good")
+    assert validation.token[0].tolist() == [good, UNKNOWN, 0, 0]
+    assert (test.token[0] != 0).all()  # cut to four words
+    assert test.label[:2].tolist() == [0, 1]
+    assert int(test.mask.sum()) == 2
+
+
+def test_splits_are_held_out_of_one_file(tmp_path):
+    data = labelled_texts(written(tmp_path / "all.tsv", LINES * 10))
+    assert [len(split) for split in data.splits.values()] == [32, 4, 4]
+
+
+def test_what_is_no_text_and_label_is_named(tmp_path):
+    path = tmp_path / "bad.tsv"
+    path.write_text("good\t1\nwithout a label\nbad\t0\n")
+    with pytest.raises(DataError, match=r"bad\.tsv, line 2"):
+        labelled_texts(str(path))
+    with pytest.raises(DataError):
+        labelled_texts(str(tmp_path / "none.tsv"))
+
+
+def test_each_word_is_left_out_once_and_its_effect_is_what_is_lost(folder):
+    feeds = labelled_text_feeds(labelled_texts(folder), batch_size=4, seed=0)
+    token, left = without_each_word(feeds.test, 2)
+    rows = np.asarray(left(0).token)[:12].reshape(2, 6, 5)
+    np.testing.assert_array_equal(rows[:, 0], token)
+    for place in range(5):
+        kept = np.arange(5) != place
+        np.testing.assert_array_equal(rows[:, 1 + place, kept], token[:, kept])
+        assert not rows[:, 1 + place, place].any()
+    logits = np.log(np.array([[[0.9, 0.1], [0.6, 0.4], [0.2, 0.8]]]))
+    added, verdict = effects(logits)
+    np.testing.assert_allclose(added, [[0.3, 0.7]])
+    assert verdict.tolist() == [0]
