@@ -144,10 +144,10 @@ def check_bridge(model: nn.Module, variables: Variables, *inputs: Array) -> None
         bridge(*inputs, train=True, mutable=[*variables.buffers], rngs=noise)
         return nnx.split(bridge)[1]
 
-    both = jax.jit(
-        lambda s, v: (predict(s, *inputs), functional.predict(model, v, *inputs))
-    )
-    close(*both(state, variables), "from NNX the prediction is another")
+    ours, theirs = jax.jit(
+        lambda s, v: (functional.predict(model, v, *inputs), predict(s, *inputs))
+    )(state, variables)
+    close(theirs, ours, "from NNX the prediction is another")
     assert shapes(jax.eval_shape(train, state, *inputs)) == shapes(state), (
         "from NNX training changes the structure of the buffers"
     )
