@@ -1,6 +1,6 @@
 """Each broken promise is found by the contract that makes it: mutants."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,8 +11,9 @@ import pytest
 
 from jaxnets.learners.supervised import supervised
 from jaxnets.metrics import Mean
+from jaxnets.models import functional
 from jaxnets.tasks.classification import classification
-from jaxnets.testing import check_learner, check_model, check_task
+from jaxnets.testing import check_learner, check_members, check_model, check_task
 from jaxnets.types import ImageBatch
 
 
@@ -173,9 +174,45 @@ class Constant(Tiny):
         return image.reshape(image.shape[0], -1) @ kernel
 
 
+class Idle(Tiny):
+    """One of its layers is cut off from the loss."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = image.reshape(image.shape[0], -1)
+        idle = jax.lax.stop_gradient(nn.Dense(3, name="idle")(x))
+        return nn.Dense(3, name="output")(x) + idle
+
+
+class Half(Tiny):
+    """Its parameters take the type of the computation."""
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = image.reshape(image.shape[0], -1)
+        return nn.Dense(3, dtype=self.dtype, param_dtype=self.dtype)(x)
+
+
+class Twofold(Tiny):
+    """A buffer has the name of a parameter, which one NNX attribute cannot hold."""
+
+    @nn.compact
+    def __call__(self, image, *, train):
+        x = image.reshape(image.shape[0], -1)
+        draw = nn.initializers.normal()
+        kernel = self.param("kernel", draw, (x.shape[-1], 3))
+        buffer = self.variable("batch_stats", "kernel", jnp.ones, (2,))
+        return nn.Dense(3, name="output")(x) + x @ kernel * buffer.value[0]
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
+        (Idle(), "idle/bias gets no gradient"),
+        (Half(), "not the same float32"),
+        (Twofold(), "NNX refuses the variables"),
         (RowsMix(), "a row depends on the others"),
         (Infinite(), "prediction is not finite"),
         (Constant(), "initialisation does not depend on the key"),
@@ -188,3 +225,24 @@ def test_broken_models_are_found(model, words):
 
 def test_a_good_model_passes():
     check_model(Tiny(), IMAGE)
+
+
+def test_parameters_without_a_gradient_may_be_named():
+    check_model(Idle(), IMAGE, without_gradient=["idle/kernel", "idle/bias"])
+
+
+def test_variables_may_be_given():
+    model = Tiny()
+    variables = functional.init(model, jax.random.key(5), IMAGE)
+    check_model(model, IMAGE, variables=variables)
+    spoilt = jax.tree.map(lambda x: x * jnp.inf, variables)
+    with pytest.raises(AssertionError, match="prediction is not finite"):
+        check_model(model, IMAGE, variables=spoilt)
+
+
+def test_members_are_compared_after_some_steps():
+    alone, seen = check_members(GOOD, Hyper(), BATCH, steps=3)
+    assert int(alone.step) == len(seen) == 3
+    assert seen[-1]["loss"].compute() < seen[0]["loss"].compute()
+    with pytest.raises(AssertionError, match=r"not its lone run.*variables"):
+        check_members(leaking(GOOD), Hyper(), BATCH, steps=2)

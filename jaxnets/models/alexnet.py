@@ -46,6 +46,7 @@ class AlexNet(nn.Module):
             stride 4, pool) for images near 224 pixels; 4, 2 (5x5 with stride 2 or 1,
             pool), 1 (5x5, no pool) for smaller ones.
         grid: Side of the grid that `fc6` sees.
+        hidden: Units of `fc6` and `fc7`.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer but the last.
         dtype: Of the computation.
@@ -57,6 +58,7 @@ class AlexNet(nn.Module):
     local_response: bool = False
     stem: int = 8
     grid: int = 6
+    hidden: int = 4096
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -103,7 +105,9 @@ class AlexNet(nn.Module):
         x = flatten(adaptive_avg_pool(x, self.grid))
         for name in ("fc6", "fc7"):
             x = Dropout(name=f"drop{name[-1]}")(x, dropout, train=train)
-            dense = nn.Dense(4096, dtype=self.dtype, kernel_init=kaiming, name=name)
+            dense = nn.Dense(
+                self.hidden, dtype=self.dtype, kernel_init=kaiming, name=name
+            )
             x = self.activation(dense(x))
         return nn.Dense(self.classes, dtype=float32_or_wider(self.dtype), name="fc8")(x)
 

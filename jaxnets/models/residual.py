@@ -14,6 +14,7 @@ Every block is called as `block(x, train=, key=, drop_path=, dropout=)`: its key
 rates come from outside, so that a row of identical blocks can be scanned.
 """
 
+import dataclasses
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -245,7 +246,9 @@ class ResidualNetwork(nn.Module):
     stem: int = 4
     stem_features: int = 64
     preactivated: bool = False
-    norm: Norm | None = BatchNorm
+    # By a factory: Flax's bridge takes a layer for a method where the class has an
+    # attribute of its name, as it would with the last layer `norm` and a plain default.
+    norm: Norm | None = dataclasses.field(default_factory=lambda: BatchNorm)
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
     scan: bool = False

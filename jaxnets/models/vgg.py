@@ -38,6 +38,7 @@ class VGG(nn.Module):
         widths: Channels of each block.
         grid: Side of the grid that `fc6` sees: 7, as published, for images of 224
             pixels; 1 for 32, where 7 would repeat one pixel 49 times.
+        hidden: Units of `fc6` and `fc7`.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer but the last.
         dtype: Of the computation.
@@ -47,6 +48,7 @@ class VGG(nn.Module):
     depths: Sequence[int]
     widths: Sequence[int] = (64, 128, 256, 512, 512)
     grid: int = 7
+    hidden: int = 4096
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -82,7 +84,9 @@ class VGG(nn.Module):
             x = max_pool(x, 2, stride=2)
         x = flatten(adaptive_avg_pool(x, self.grid))
         for name in ("fc6", "fc7"):
-            dense = nn.Dense(4096, dtype=self.dtype, kernel_init=kaiming, name=name)
+            dense = nn.Dense(
+                self.hidden, dtype=self.dtype, kernel_init=kaiming, name=name
+            )
             x = self.activation(dense(x))
             x = Dropout(name=f"drop{name[-1]}")(x, dropout, train=train)
         return nn.Dense(self.classes, dtype=float32_or_wider(self.dtype), name="fc8")(x)

@@ -24,9 +24,9 @@ FAMILIES = {
     "mlp": MLP(widths=(12, 8)),
     "convnet": ConvNet(filters=(6, 8), pools=(0, 1)),
     "lenet": LeNet5(),
-    "alexnet": AlexNet(10, (8, 8, 8, 8, 8), (1, 2, 1, 2, 2), stem=1, grid=1),
+    "alexnet": AlexNet(10, (8, 8, 8, 8, 8), (1, 2, 1, 2, 2), stem=1, grid=1, hidden=24),
     "nin": NIN(filters=(8,) * 8),
-    "vgg": VGG(10, (1, 1, 2, 1, 1), widths=(8,) * 5, grid=1),
+    "vgg": VGG(10, (1, 1, 2, 1, 1), widths=(8,) * 5, grid=1, hidden=24),
     "googlenet": GoogLeNet(
         10,
         stem=1,

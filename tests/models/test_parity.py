@@ -12,7 +12,7 @@ from jaxnets.models import functional, weights
 from jaxnets.models.blocks import Logits
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.zoo import ZOO
-from tests.golden.networks.cases import CASES, CLASSES, IMAGES, TRAINING
+from tests.golden.networks.cases import CASES, CLASSES, DAMPING, FORMS, IMAGES, TRAINING
 from tests.golden.networks.fill import images
 from tests.golden.networks.parity import REFERENCES, difference, filled, logits
 
@@ -20,11 +20,13 @@ TOLERANCE = 1e-4  # of the largest logit; 2e-6 is what float32 gives
 SMALL = [
     "mlp",
     "convnet",
+    "small_convnet",
     "lenet5",
     "nin",
     "googlenet",
     "resnet50",
     "resnet20",
+    "resnet20_b",
     "preact_resnet20",
     "squeezenet1_1",
     "wrn_16_4",
@@ -43,9 +45,7 @@ def torch():
 
 def test_every_reference_has_a_network(torch):
     kept = {name.removeprefix("logits/") for name in torch if "logits/" in name}
-    assert kept == set(CASES)
-    rest = {"small_convnet", "resnet1202", "preact_resnet1001"}
-    assert set(ZOO) - set(CASES) == rest  # their code is that of their sisters
+    assert kept == set(CASES) == {*ZOO, *FORMS}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -58,6 +58,20 @@ def test_logits_are_torch_s(torch, name):
 def test_logits_of_large_networks_are_torch_s(torch, name):
     assert difference(logits(name), torch[f"logits/{name}"]) < TOLERANCE
     jax.clear_caches()
+
+
+@pytest.mark.campaign
+def test_each_of_600_blocks_counts(torch):
+    """Two blocks in each other's place would be noticed, early and late."""
+    name = "resnet1202"
+    model, image = ZOO[name](CLASSES, scan=True), images(name, IMAGES, 32, 3)
+    variables = filled(model, 32, 3, DAMPING[name])
+    predict = jax.jit(lambda v: functional.predict(model, v, jnp.asarray(image)))
+    for early, late in [("conv2_3", "conv2_4"), ("conv4_198", "conv4_199")]:
+        params = {**variables.params}
+        params[early], params[late] = params[late], params[early]
+        ours = predict(variables._replace(params=params))
+        assert difference(ours, torch[f"logits/{name}"]) > 10 * TOLERANCE
 
 
 def test_logits_in_float64_are_torch_s_to_the_last_digits(torch):

@@ -6,10 +6,11 @@ Sizes are chosen so that pools meet odd maps and adaptive pools uneven cells.
 CLASSES = 10
 IMAGES = 2
 
-# Name in the zoo: side of the images, and their channels.
+# Name in the zoo, or in `FORMS`: side of the images, and their channels.
 CASES = {
     "mlp": (8, 3),
     "convnet": (16, 3),
+    "small_convnet": (16, 3),
     "lenet5": (32, 1),
     "alexnet": (127, 3),
     "alexnet_2012": (224, 3),
@@ -34,6 +35,10 @@ CASES = {
     "resnet44": (32, 3),
     "resnet56": (32, 3),
     "resnet110": (32, 3),
+    "resnet1202": (32, 3),
+    "resnet20_b": (32, 3),
+    "resnet56_b": (32, 3),
+    "resnet110_b": (32, 3),
     "preact_resnet18": (65, 3),
     "preact_resnet50": (65, 3),
     "preact_resnet101": (65, 3),
@@ -42,6 +47,7 @@ CASES = {
     "preact_resnet20": (32, 3),
     "preact_resnet110": (32, 3),
     "preact_resnet164": (32, 3),
+    "preact_resnet1001": (32, 3),
     "squeezenet1_0": (97, 3),
     "squeezenet1_1": (97, 3),
     "wrn_16_4": (32, 3),
@@ -66,6 +72,17 @@ CASES = {
     "resnext101_32x8d": (65, 3),
     "resnext101_64x4d": (65, 3),
 }
+
+# Cases that are a network of the zoo in another form: its name there, and options.
+FORMS = {
+    "resnet20_b": ("resnet20", {"projection": True}),
+    "resnet56_b": ("resnet56", {"projection": True}),
+    "resnet110_b": ("resnet110", {"projection": True}),
+}
+
+# Factors on the weights of networks with hundreds of blocks. Each sum would double the
+# variance, and 2^600 is no float32; so a block adds about a sixtieth, a thirtieth.
+DAMPING = {"resnet1202": 0.36, "preact_resnet1001": 0.56}
 
 # Five steps of gradient descent on a small ConvNet, with batch norm and without.
 TRAINING = {
@@ -106,6 +123,9 @@ PUBLISHED = {
     "resnet56": 853_018,
     "resnet110": 1_727_962,
     "resnet1202": 19_421_274,
+    "resnet20_b": 272_474,
+    "resnet56_b": 855_770,
+    "resnet110_b": 1_730_714,
     "preact_resnet18": 11_687_720,
     "preact_resnet50": 25_549_352,
     "preact_resnet101": 44_541_480,

@@ -18,11 +18,14 @@ def uniform(name, shape):
     return (numbers * np.float32(2.0**-31) - 1).reshape(shape)
 
 
-def fill(name, shape):
-    """An array of a state_dict: Kaiming's variance, running statistics near 0 and 1."""
+def fill(name, shape, damping=1.0):
+    """An array of a state_dict: Kaiming's variance, running statistics near 0 and 1.
+
+    Weights are `damping` times as large.
+    """
     numbers = uniform(name, shape)
     if len(shape) > 1:
-        return numbers * np.float32(math.sqrt(6 / math.prod(shape[1:])))
+        return numbers * np.float32(damping * math.sqrt(6 / math.prod(shape[1:])))
     if name.endswith("running_var"):
         return 1 + numbers / 2
     if name.endswith("weight"):

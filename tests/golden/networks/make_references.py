@@ -21,7 +21,13 @@ torch.library.define(
 import torchvision  # noqa: E402
 
 from tests.golden.networks import twins  # noqa: E402
-from tests.golden.networks.cases import CASES, CLASSES, IMAGES, TRAINING  # noqa: E402
+from tests.golden.networks.cases import (  # noqa: E402
+    CASES,
+    CLASSES,
+    DAMPING,
+    IMAGES,
+    TRAINING,
+)
 from tests.golden.networks.fill import fill, images, uniform  # noqa: E402
 
 FILE = Path(__file__).with_name("references.npz")
@@ -31,6 +37,7 @@ NARROW = (16, 32, 64)
 BUILDERS = {
     "mlp": lambda k: twins.MLP(8 * 8 * 3, k),
     "convnet": twins.ConvNet,
+    "small_convnet": lambda k: twins.ConvNet(k, (24, 48, 64, 64)),
     "lenet5": twins.LeNet5,
     "nin": twins.NIN,
     "alexnet_2012": lambda k: twins.alexnet_2012(torchvision, k),
@@ -38,9 +45,18 @@ BUILDERS = {
     "fractalnet20": lambda k: twins.FractalNet(k, 3),
     "fractalnet40": lambda k: twins.FractalNet(k, 4),
 }
-for depth in (20, 32, 44, 56, 110):
-    BUILDERS[f"resnet{depth}"] = lambda k, n=(depth - 2) // 6: twins.CifarResNet(k, n)
-for name, depth, deep in [("20", 3, False), ("110", 18, False), ("164", 18, True)]:
+for depth in (20, 32, 44, 56, 110, 1202):
+    blocks = (depth - 2) // 6
+    BUILDERS[f"resnet{depth}"] = lambda k, n=blocks: twins.CifarResNet(k, n)
+    BUILDERS[f"resnet{depth}_b"] = lambda k, n=blocks: twins.CifarResNet(
+        k, n, projection=True
+    )
+for name, depth, deep in [
+    ("20", 3, False),
+    ("110", 18, False),
+    ("164", 18, True),
+    ("1001", 111, True),
+]:
     BUILDERS[f"preact_resnet{name}"] = lambda k, n=depth, deep=deep: twins.PreactResNet(
         k, (n,) * 3, NARROW, bottleneck=deep
     )
@@ -78,13 +94,13 @@ def network(name, classes=CLASSES):
         options = {"init_weights": False, "aux_logits": True}
         options = options if name == "googlenet" else {}
         net = getattr(torchvision.models, name)(num_classes=classes, **options)
-    return filled(net)
+    return filled(net, DAMPING.get(name, 1.0))
 
 
-def filled(net):
+def filled(net, damping=1.0):
     """`net` with the numbers that its names say."""
     state = {
-        key: torch.from_numpy(np.array(fill(key, tuple(value.shape))))
+        key: torch.from_numpy(np.array(fill(key, tuple(value.shape), damping)))
         for key, value in net.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }

@@ -1,0 +1,73 @@
+"""The contract of a task."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.metrics import Mean, Metrics
+from jaxnets.tasks.base import Task
+from jaxnets.testing.comparing import close, finite, same, shapes
+from jaxnets.types import Variables
+
+
+def check_task(task: Task, hyper: Any, batch: Any) -> None:
+    """Asserts what learners rely on in a task.
+
+    The loss is a finite scalar with a finite gradient for every parameter, and its
+    metrics hold the same number as `loss`. Evaluation is a function of its arguments;
+    padding, whatever stands in it, counts nowhere; parts merge to the whole.
+
+    Args:
+        task: What to check.
+        hyper: Its hyperparameters.
+        batch: Four real rows or more, without padding.
+
+    Raises:
+        AssertionError: With the name of the broken promise.
+    """
+    key = jax.random.key(0)
+    variables = jax.jit(task.init)(key, batch)
+
+    def loss(params: Any) -> Any:
+        return task.loss(Variables(params, variables.buffers), batch, key, hyper)
+
+    graded = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (value, (buffers, metrics)), grads = graded(variables.params)
+    assert value.shape == (), "the loss is not a scalar"
+    assert finite((value, grads)), "the loss or its gradient is not finite"
+    assert "loss" in metrics, "the metrics do not hold the loss"
+    close(metrics["loss"].compute(), value, "the metric `loss` is not the loss")
+    assert shapes(buffers) == shapes(variables.buffers), "the buffers change shape"
+
+    evaluate = jax.jit(task.evaluate)
+    whole = evaluate(variables, batch, key)
+    assert same(whole, evaluate(variables, batch, key)), "evaluation is not pure"
+    assert all(isinstance(value, Mean) for value in whole.values()), (
+        "evaluation returns something that does not add up"
+    )
+    count = len(batch.mask)
+    half = count // 2
+    parts = [jax.tree.map(lambda x: x[:half], batch)]
+    parts += [jax.tree.map(lambda x: x[half:], batch)]
+    first, second = (evaluate(variables, part, key) for part in parts)
+    merged = {name: first[name].merge(second[name]) for name in first}
+    close(_computed(merged), _computed(whole), "parts do not merge to the whole")
+    spoilt = jax.tree.map(lambda x: x.at[half:].set(_rubbish(x)), batch)
+    padded = spoilt._replace(mask=jnp.arange(count) < half)
+    close(
+        _computed(evaluate(variables, padded, key)),
+        _computed(first),
+        "padding counts in the metrics",
+    )
+    for leaf in jax.tree.leaves(task.predict(variables, batch, key)):
+        assert leaf.shape[0] == count, "a prediction has not one row an example"
+
+
+def _computed(metrics: Metrics) -> dict[str, Any]:
+    return {name: value.compute() for name, value in metrics.items()}
+
+
+def _rubbish(leaf: Any) -> Any:
+    floating = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return jnp.array(jnp.nan if floating else 0, leaf.dtype)
