@@ -70,16 +70,16 @@ def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
     pairs = date_pairs()
     if config.data != "dates":
-        path, sizes = Path(config.data), (config.longest, config.minimum)
-        pairs = word_pairs(path, *sizes, largest=config.largest)
+        names = ("longest", "minimum", "largest")
+        pairs = word_pairs(Path(config.data), **{n: getattr(config, n) for n in names})
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
 
 def build(config: Config, data: PairFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     sizes = len(data.pairs.source), len(data.pairs.target)
-    widths = config.features, config.embedding, config.model, config.features
-    model = Seq2Seq(*sizes, *widths, config.cell)
+    features, width = config.features, config.embedding
+    model = Seq2Seq(*sizes, features, width, config.model, features, config.cell)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = translation(model, decoding=config.decoding, rates=rates)
     steps = config.epochs * data.train.length

@@ -204,55 +204,6 @@ def _quiet(axes: Any) -> None:
         axes.spines[side].set_visible(False)
 
 
-def bands(
-    groups: Mapping[str, np.ndarray],
-    *,
-    horizontal: str,
-    vertical: str,
-    steps: Sequence[float] | None = None,
-    title: str = "",
-) -> Figure:
-    """A line for the mean of each group, between its smallest and largest value.
-
-    Args:
-        groups: Name to values, `[seeds, points]`.
-        horizontal: What the points are along.
-        vertical: What is measured.
-        steps: Where the points are; 1, 2, 3 and so on by default.
-        title: Above.
-    """
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    for (name, values), colour in zip(
-        groups.items(), itertools.cycle(COLOURS), strict=False
-    ):
-        xs = np.arange(1, values.shape[1] + 1) if steps is None else np.asarray(steps)
-        dot = "o" if len(xs) < 25 else None
-        middle = values.mean(axis=0)
-        axes.fill_between(
-            xs, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2, lw=0
-        )
-        axes.plot(xs, middle, color=colour, label=name, marker=dot, markersize=3)
-        axes.annotate(
-            f"{middle[-1]:.3g}",
-            (xs[-1], middle[-1]),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color=colour,
-        )
-    axes.margins(x=0.09)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_xlabel(horizontal)
-    axes.set_ylabel(vertical)
-    _quiet(axes)
-    axes.legend(frameon=False, fontsize=8)
-    if title:
-        axes.set_title(title, fontsize=10)
-    return figure
-
-
 def comparison(
     groups: Mapping[str, Sequence[float]], *, label: str, title: str = ""
 ) -> Figure:

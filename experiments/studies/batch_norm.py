@@ -71,12 +71,12 @@ def main(config: Config) -> dict[str, np.ndarray]:
             f"{config.epochs} epochs; in training mode, during the last, "
             f"{ending.mean():.3f}"
         )
-    figure = plots.bands(
+    rate = f"learning rate {config.hyper.learning_rate:g}"
+    figure = plots.against(
         {f"norm: {name}": values.T for name, values in curves.items()},
-        horizontal="epoch",
-        vertical="training accuracy",
-        title=f"{config.examples} images of {config.data}, learning rate "
-        f"{config.hyper.learning_rate:g}",
+        range(1, config.epochs + 1),
+        labels=("epoch", "training accuracy"),
+        title=f"{config.examples} images of {config.data}, {rate}",
     )
     FOLDER.mkdir(parents=True, exist_ok=True)
     plots.png(figure, FOLDER / "batch_norm.png")
