@@ -359,7 +359,7 @@ def against(
 
 def coloured_words(
     texts: Sequence[Sequence[str]],
-    values: Sequence[Sequence[float]],
+    values: Sequence[Sequence[float] | np.ndarray],
     captions: Sequence[str],
     *,
     title: str = "",
