@@ -10,12 +10,12 @@ from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 
 from jaxnets.types import Key, Scalar, Variables
 
 
-def init(model: nn.Module, key: Key, *inputs: Array) -> Variables:
+def init(model: nn.Module, key: Key, *inputs: PyTree) -> Variables:
     """Draws the initial variables of `model`, for inputs shaped like `inputs`."""
     collections = dict(model.init({"params": key}, *inputs, train=False))
     return Variables(collections.pop("params", {}), collections)
@@ -25,7 +25,7 @@ def forward(
     model: nn.Module,
     variables: Variables,
     key: Key,
-    *inputs: Array,
+    *inputs: PyTree,
     **rates: Scalar | float,
 ) -> tuple[Any, PyTree]:
     """Runs `model` as in training.
@@ -57,13 +57,13 @@ def rates(model: nn.Module) -> tuple[str, ...]:
     return tuple(name for name in named if name != "train")
 
 
-def predict(model: nn.Module, variables: Variables, *inputs: Array) -> Any:
+def predict(model: nn.Module, variables: Variables, *inputs: PyTree) -> Any:
     """Runs `model` as in deployment: deterministic, and changing nothing."""
     return model.apply(_collections(variables), *inputs, train=False)
 
 
 def features(
-    model: nn.Module, variables: Variables, *inputs: Array
+    model: nn.Module, variables: Variables, *inputs: PyTree
 ) -> dict[str, PyTree]:
     """The output of every layer inside `model`, by name, as in deployment.
 
