@@ -41,3 +41,11 @@ class ImageBatch(NamedTuple):
     image: Float[Array, "b h w c"]  # in [0, 1] unless the feed normalises
     label: Int[Array, " b"]  # in [0, classes)
     mask: Bool[Array, " b"]  # False marks padding
+
+
+class CaptionBatch(NamedTuple):
+    """`b` images with a sentence each."""
+
+    image: Float[Array, "b h w c"]  # or a grid of features that was computed beforehand
+    caption: Int[Array, "b t"]  # `<start>`, words, `<end>`, then `<pad>`, which is 0
+    mask: Bool[Array, " b"]  # False marks padding
