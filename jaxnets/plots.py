@@ -146,6 +146,48 @@ def mistakes(
     return grid(images[shown], captions, title=title)
 
 
+def alignments(
+    weights: Sequence[np.ndarray],
+    sources: Sequence[Sequence[str]],
+    outputs: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+) -> Figure:
+    """Where a decoder looked before each token: source across, output downwards.
+
+    Args:
+        weights: One matrix `[t, s]` an example, each row over the source; what goes
+            beyond the tokens is left out.
+        sources: The tokens that were read.
+        outputs: The tokens that were written.
+        title: Above all.
+    """
+    columns = min(2, len(weights))
+    rows = max(-(-len(weights) // columns), 1)
+    words = max((len(t) for row in sources for t in row), default=1) > 1
+    wide = max((len(row) for row in sources), default=1)
+    tall = max((len(row) for row in outputs), default=1)
+    label = 0.065 * max((len(t) for row in sources for t in row), default=1)
+    size = (columns * (0.22 * wide + 1.0), rows * (0.22 * tall + 0.5 + label))
+    figure = Figure(figsize=(max(size[0], 4), size[1]), layout="constrained")
+    examples = zip(weights, sources, outputs, strict=True)
+    for index, (matrix, source, output) in enumerate(examples):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        shown = np.asarray(matrix, np.float64)[: len(output), : len(source)]
+        axes.imshow(shown, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_xticks(
+            range(len(source)), source, rotation=90 if words else 0, fontsize=8
+        )
+        axes.set_yticks(range(len(output)), output, fontsize=8)
+        axes.tick_params(length=0, top=True, bottom=False, labeltop=True)
+        axes.tick_params(labelbottom=False)
+        for spine in axes.spines.values():
+            spine.set_color("#dddddd")
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
 def grid(
     images: np.ndarray,
     captions: Sequence[str] = (),
@@ -202,6 +244,36 @@ def _quiet(axes: Any) -> None:
     axes.tick_params(labelsize=8, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def progress(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    label: str,
+    across: str = "step",
+    title: str = "",
+) -> Figure:
+    """One measure of several runs on the way, one line a run.
+
+    Args:
+        lines: Name to pairs of where and how much.
+        label: What is measured.
+        across: What it is plotted against.
+        title: Above.
+    """
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    colours = itertools.cycle(COLOURS)
+    for (name, pairs), colour in zip(lines.items(), colours, strict=False):
+        xs, ys = zip(*pairs, strict=True)
+        axes.plot(xs, ys, "o-", label=name, color=colour, linewidth=1.6, markersize=3)
+    axes.set_xlabel(across)
+    axes.set_ylabel(label)
+    axes.legend(frameon=False, fontsize=8)
+    _quiet(axes)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure
 
 
 def comparison(

@@ -49,3 +49,11 @@ class CaptionBatch(NamedTuple):
     image: Float[Array, "b h w c"]  # or a grid of features that was computed beforehand
     caption: Int[Array, "b t"]  # `<start>`, words, `<end>`, then `<pad>`, which is 0
     mask: Bool[Array, " b"]  # False marks padding
+
+
+class PairBatch(NamedTuple):
+    """`b` sequences and what they are to become; 0 is padding in both."""
+
+    source: Int[Array, "b s"]
+    target: Int[Array, "b t"]  # `<start>`, the tokens, `<end>`
+    mask: Bool[Array, " b"]  # False marks padding

@@ -38,7 +38,16 @@ def test_an_experiment_runs_and_gives_its_number_again(name, here, capsys):
     assert "as recorded" in capsys.readouterr().out
 
 
-SHORT = {"classify": {"epochs": 1, "reports": 2}}
+SHORT = {
+    "classify": {"epochs": 1, "reports": 2},
+    "translate": {
+        "epochs": 1,
+        "reports": 1,
+        "batch_size": 2000,
+        "features": 8,
+        "embedding": 8,
+    },
+}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -1,4 +1,4 @@
-"""Shapes of the learning rate over time: functions of the step with a peak of 1.
+"""Shapes of a hyperparameter over time: functions of the step with a peak of 1.
 
 A shape times `hyper.learning_rate` is a schedule. The peak stays outside because it is
 traced, and Optax's own schedules branch in Python on theirs.
@@ -6,6 +6,8 @@ traced, and Optax's own schedules branch in Python on theirs.
 
 from collections.abc import Callable, Sequence
 
+import jax
+import jax.numpy as jnp
 import optax
 
 Shape = optax.Schedule  # step -> factor in [0, 1]
@@ -47,6 +49,29 @@ def warmed_up(shape: Shape, steps: int) -> Shape:
     return optax.join_schedules([rise, shape], [steps])
 
 
+def rising(steps: int) -> Shape:
+    """From 0 in a line to 1 over `steps`, which it keeps.
+
+    Bengio et al., "Scheduled sampling", 2015, https://arxiv.org/abs/1506.03099, section
+    2.4, linear decay: here of the share of draws, 1 minus that of true tokens.
+    """
+    return optax.linear_schedule(0.0, 1.0, max(steps, 1))
+
+
+def inverse_sigmoid(steps: float | int) -> Shape:
+    """From nearly 0 to 1, as a sigmoid: 1 - k / (k + exp(t / k)), where k is `steps`.
+
+    Bengio et al., ibid.: inverse sigmoid decay of the share of true tokens. It begins
+    with 1 / (k + 1), reaches a half at k log k, and is steepest there.
+    """
+
+    def shape(step: object) -> jax.Array:
+        # exp(t / k) would be infinite for late t; its logarithm never is.
+        return jax.nn.sigmoid(jnp.asarray(step) / steps - jnp.log(float(steps)))
+
+    return shape
+
+
 # For command lines: name to a function of the number of steps. The plateau rule keeps
 # the shape constant; it lowers the rate by what it observes.
 SHAPES: dict[str, Callable[[int], Shape]] = {
@@ -54,4 +79,11 @@ SHAPES: dict[str, Callable[[int], Shape]] = {
     "cosine": cosine,
     "step": lambda steps: stepwise([steps // 2, steps * 3 // 4]),
     "plateau": lambda steps: constant(),
+}
+
+# Likewise, for what is to rise: the share of a decoder's own draws, say.
+RISES: dict[str, Callable[[int], Shape]] = {
+    "constant": lambda steps: constant(),
+    "linear": lambda steps: rising(steps // 2),
+    "sigmoid": lambda steps: inverse_sigmoid(max(steps / 12, 2.0)),
 }

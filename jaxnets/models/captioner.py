@@ -4,10 +4,10 @@ Xu, Ba, Kiros, Cho, Courville, Salakhutdinov, Zemel & Bengio, "Show, attend and 
 neural image caption generation with visual attention", 2015,
 https://arxiv.org/abs/1502.03044. An image is `l` annotation vectors a_i (section
 3.1.1), cells of a feature grid say. For every word (section 3.1.2) attention gives each
-of them a weight alpha_ti, from the hidden units before that word (equations 4 and 5), the
-context z_t is made from them (6), and the next word follows from the word before it,
-the hidden units and the context (7). The first hidden units and cell come from the mean
-annotation through two networks of one hidden layer.
+of them a weight alpha_ti, from the hidden units before that word (equations 4 and 5),
+the context z_t is made from them (6), and the next word follows from the word before
+it, the hidden units and the context (7). The first hidden units and cell come from the
+mean annotation through two networks of one hidden layer.
 
 - `VectorCaptioner` sees the mean annotation only, at every word: the image as one
   vector. On annotations `[b, 1, d]` that is the vector itself.

@@ -62,6 +62,18 @@ def predict(model: nn.Module, variables: Variables, *inputs: PyTree) -> Any:
     return model.apply(_collections(variables), *inputs, train=False)
 
 
+def method(model: nn.Module, variables: Variables, name: str, *inputs: PyTree) -> Any:
+    """What another method of `model` returns, as in deployment: a decoder's step, say.
+
+    Args:
+        model: A Flax Linen module.
+        variables: Its parameters and buffers.
+        name: Of the method, which takes no `train`.
+        *inputs: What it is called on.
+    """
+    return model.apply(_collections(variables), *inputs, method=name)
+
+
 def features(
     model: nn.Module, variables: Variables, *inputs: PyTree
 ) -> dict[str, PyTree]:

@@ -22,7 +22,7 @@ logits gets the score NaN and never an `<end>`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,33 @@ class Decoded(NamedTuple):
     score: Float[Array, "b n"]  # log-probability in nats, length-normalised in `beam`
     length: Int[Array, "b n"]  # tokens, with `<end>`
     notes: PyTree  # leaves [b n t ...], zero after the end
+
+
+class Decoding(NamedTuple):
+    """A way to decode, for command lines."""
+
+    decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are written
+    beams: int = 5  # sequences that beam search follows
+    alpha: float = 0.6  # of its length penalty; 0: none
+    temperature: float = 1.0  # of samples
+    top_p: float = 1.0  # of samples: the share of the probability that is drawn from
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the network one sequence takes; see `repeated`."""
+        return self.beams if self.decode == "beam" else 1
+
+    def __call__(self, step: Step, state: PyTree, steps: int, key: Key) -> Decoded:
+        """Decodes; see the function of that name."""
+        if self.decode == "beam":
+            return beam(step, state, steps, self.beams, alpha=self.alpha)
+        if self.decode == "sampled":
+            options = {"temperature": self.temperature, "top_p": self.top_p}
+            return sampled(step, state, steps, key, **options)
+        return greedy(step, state, steps)
+
+
+GREEDY = Decoding()
 
 
 def greedy(

@@ -360,6 +360,17 @@ def test_what_is_not_a_number_looks_like_no_success(which):
     assert not (np.asarray(found.token[1:]) == END).any()
 
 
+@pytest.mark.parametrize("which", ["greedy", "sampled", "beam"])
+def test_a_choice_on_a_command_line_is_the_function_of_that_name(which):
+    made, key = on_device(2), jax.random.key(0)
+    how = decoding.Decoding(which, beams=3, alpha=0.6, top_p=0.95)
+    found = jax.jit(lambda w: how(network(w), w["first"], STEPS, key))(made)
+    expected = decoded(which, 2)
+    assert found.token.shape[1] == how.rows
+    np.testing.assert_array_equal(found.token, expected.token)
+    np.testing.assert_allclose(found.score, expected.score, rtol=1e-5, atol=1e-6)
+
+
 def test_tokens_may_be_forbidden():
     logits = np.array([0.0, 0.0, 0.0, 9.0, 1.0], np.float32)
     found = greedy(still(logits), jnp.zeros((1, 1)), 1, never=(PAD, START, 3))

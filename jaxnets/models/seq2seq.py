@@ -1,0 +1,226 @@
+"""Sequence to sequence: one recurrent network reads, another one writes.
+
+- Sutskever, Vinyals & Le, "Sequence to sequence learning with neural networks", 2014,
+  https://arxiv.org/abs/1409.3215, section 2: the source becomes one vector, and from
+  that vector comes the target. Without attention.
+- Bahdanau, Cho & Bengio, "Neural machine translation by jointly learning to align and
+  translate", 2014, https://arxiv.org/abs/1409.0473, sections 3 and A: a bidirectional
+  encoder; before every word the decoder looks at all its outputs, with weights alpha_ij
+  from its own last state (equation 6), and makes a context of them (5).
+- Luong, Pham & Manning, 2015, https://arxiv.org/abs/1508.04025, section 3.1: the dot
+  product as a score.
+- Bengio, Vinyals, Jaitly & Shazeer, "Scheduled sampling for sequence prediction with
+  recurrent neural networks", 2015, https://arxiv.org/abs/1506.03099, section 2.4.
+
+Departures: the encoder without attention is bidirectional as well (Sutskever et al.
+read the source backwards, which is one of the two directions), and its last states
+reach the decoder through a layer; Bahdanau et al. take the backward one only. The layer
+before the logits (A.2.2) is a tanh of the new state, the word before and the context,
+instead of a maxout of the old state and those. The dot score stands in the decoder of
+Bahdanau et al. and has a matrix on either side.
+
+Checkable: with E = 8, H = 16 (GRU, one layer, additive attention of width 12), source
+and target vocabularies of 11 and 7, there are 7,071 parameters.
+"""
+
+import functools
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnets.models.attention import AdditiveAttention, DotAttention
+from jaxnets.models.blocks import Dropout, Rate, float32_or_wider, off
+from jaxnets.models.recurrent import (
+    CELLS,
+    Carry,
+    Embedding,
+    Recurrent,
+    output_of,
+)
+from jaxnets.ops.attention import weighted_sum
+from jaxnets.ops.cells import LSTMCarry
+from jaxnets.ops.decoding import PAD
+
+Attention: TypeAlias = Literal["plain", "additive", "dot"]
+
+
+class Memory(NamedTuple):
+    """The source as a decoder uses it for every token; computed once."""
+
+    output: Float[Array, "b s d"]  # of the encoder; no width without attention
+    keys: Float[Array, "b s e"]  # as attention compares them with a state
+    present: Bool[Array, "b s"]  # False where the source is padding
+
+
+class Written(NamedTuple):
+    """What a decoder says at each step, and what it looked at."""
+
+    logits: Float[Array, "b t vocabulary"]  # of the token after each given one
+    weights: Float[Array, "b t s"]  # alpha; sums to 1 over the source, or to 0
+
+
+class Seq2Seq(nn.Module):
+    """An encoder and a decoder; padding in the source counts nowhere.
+
+    Attributes:
+        source: Tokens of the vocabulary that is read.
+        target: Tokens of the vocabulary that is written.
+        features: Hidden units, of each direction of the encoder and of the decoder.
+        embedding: Width of the vectors of tokens, and of the layer before the logits.
+        attention: `plain` for none, `additive` or `dot`.
+        compared: Width in which attention compares state and source.
+        cell: Of encoder and decoder: `gru`, `lstm` or `rnn`.
+        layers: Of the encoder; the decoder has one.
+        dtype: Of the products; states and logits are float32 or wider.
+    """
+
+    source: int
+    target: int
+    features: int = 128
+    embedding: int = 64
+    attention: Attention = "additive"
+    compared: int = 64
+    cell: str = "gru"
+    layers: int = 1
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        """Names the layers."""
+        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        kind, features = CELLS[self.cell], self.features
+        self.read = Embedding(self.source, self.embedding, dtype=self.dtype)
+        self.encoder = Recurrent(
+            kind, features, self.layers, bidirectional=True, dtype=self.dtype
+        )
+        self.bridge = dense(features)
+        if self.cell == "lstm":
+            self.bridge_cell = dense(features)
+        self.written = Embedding(self.target, self.embedding, dtype=self.dtype)
+        self.decoder = kind(features, dtype=self.dtype)
+        self.state = dense(self.embedding)
+        self.word = dense(self.embedding, use_bias=False)
+        if self.attention != "plain":
+            scores = {"additive": AdditiveAttention, "dot": DotAttention}
+            self.attend = scores[self.attention](self.compared, dtype=self.dtype)
+            self.context = dense(kind.gates * features, use_bias=False)
+            self.context_word = dense(self.embedding, use_bias=False)
+        self.output = dense(self.target)
+        self.drop = Dropout()
+
+    def start(
+        self, source: Int[Array, "b s"], *, train: bool = False, dropout: Rate = 0
+    ) -> tuple[Memory, Carry]:
+        """Reads the source: what `step` needs of it, and the decoder's first carry."""
+        present = source != PAD
+        words = self.drop(self.read(source), dropout, train=train)
+        output, carries = self.encoder(words, present, train=train)
+        forward, backward = carries[-2:]  # of the top layer
+        joined = _joined(output_of(forward), output_of(backward))
+        h = jnp.tanh(self.bridge(joined)).astype(joined.dtype)
+        carry: Carry = h
+        if isinstance(forward, LSTMCarry):
+            cells = _joined(forward.c, backward.c)
+            carry = LSTMCarry(h, self.bridge_cell(cells).astype(cells.dtype))
+        if self.attention == "plain":
+            return Memory(output[..., :0], output[..., :0], present), carry
+        return Memory(output, self.attend.keys(output), present), carry
+
+    def step(
+        self, memory: Memory, carry: Carry, token: Int[Array, " b"]
+    ) -> tuple[Carry, Float[Array, "b vocabulary"], Float[Array, "b s"]]:
+        """One token: the carry after it, the logits of the next, what was looked at.
+
+        With the memory bound it is a step of `jaxnets.ops.decoding`.
+        """
+        word = self.written(token)
+        carry, context, weights = self._advance(
+            memory, carry, self.decoder.project(word)
+        )
+        return carry, self._said(word, output_of(carry), context), weights
+
+    def __call__(
+        self,
+        source: Int[Array, "b s"],
+        token: Int[Array, "b t"],
+        *,
+        train: bool,
+        dropout: Rate = 0,
+        sampling: Rate = 0,
+    ) -> Written:
+        """Returns the logits after each token: teacher forcing, all tokens are given.
+
+        Args:
+            source: What is read.
+            token: `<start>` and the tokens of the target.
+            train: Whether anything is dropped or drawn.
+            dropout: Probability that a feature of a source token, or a unit in front of
+                the logits, is dropped.
+            sampling: Scheduled sampling: the probability that the decoder is fed its
+                own draw instead of the given token, each one but the first by itself.
+                No gradient passes through the draw.
+        """
+        batch, times = token.shape
+        own = train and not off(sampling)
+        memory, carry = self.start(source, train=train, dropout=dropout)
+        words = self.written(token)
+        # One matrix product for all steps, unless a step depends on the draw before.
+        given = (token, words, self.decoder.project(words))
+        given = tuple(jnp.moveaxis(x, 1, 0) for x in given)
+        key = self.make_rng("dropout") if own else jax.random.key(0)
+        first = jnp.zeros((batch, self.target if own else 0))
+
+        def body(module: "Seq2Seq", carried: Any, inputs: Any) -> tuple[Any, Any]:
+            carry, said = carried
+            time, (token, word, projected) = inputs
+            if own:
+                coin, draw = jax.random.split(jax.random.fold_in(key, time))
+                mine = (jax.random.uniform(coin, (batch,)) < sampling) & (time > 0)
+                token = jnp.where(mine, jax.random.categorical(draw, said), token)
+                word = module.written(token)
+                projected = module.decoder.project(word)
+            carry, context, weights = module._advance(memory, carry, projected)
+            if own:
+                said = module._said(word, output_of(carry), context)
+                said = jax.lax.stop_gradient(said).astype(first.dtype)
+            return (carry, said), (word, output_of(carry), context, weights)
+
+        scan = nn.scan(body, variable_broadcast="params", split_rngs={"params": False})
+        _, made = scan(self, (carry, first), (jnp.arange(times), given))
+        word, h, context, weights = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), made)
+        said = self._said(word, h, context, train=train, dropout=dropout)
+        return Written(said, weights)
+
+    def _advance(
+        self, memory: Memory, carry: Carry, projected: Array
+    ) -> tuple[Carry, Array, Array]:
+        """The carry after a token, its context, and the weights that made it."""
+        if self.attention == "plain":
+            context = jnp.zeros((projected.shape[0], 0), projected.dtype)
+            weights = jnp.zeros(memory.present.shape, projected.dtype)
+            return self.decoder.step(carry, projected), context, weights
+        weights = self.attend(output_of(carry), memory.keys, memory.present)
+        context = weighted_sum(weights, memory.output, memory.present)
+        projected = projected + self.context(context)
+        return self.decoder.step(carry, projected), context, weights
+
+    def _said(
+        self,
+        word: Float[Array, "*b e"],
+        h: Float[Array, "*b h"],
+        context: Float[Array, "*b d"],
+        *,
+        train: bool = False,
+        dropout: Rate = 0,
+    ) -> Float[Array, "*b vocabulary"]:
+        deep = self.state(h) + self.word(word)
+        if self.attention != "plain":
+            deep = deep + self.context_word(context)
+        deep = self.drop(jnp.tanh(deep), dropout, train=train)
+        return self.output(deep).astype(float32_or_wider(self.dtype))
+
+
+def _joined(forward: Array, backward: Array) -> Array:
+    return jnp.concatenate([forward, backward], axis=-1)

@@ -1,0 +1,141 @@
+"""A sequence for a sequence: translation, and whatever has its form."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from jaxnets.metrics import Mean, Metrics, mean
+from jaxnets.models import functional
+from jaxnets.models.seq2seq import Seq2Seq
+from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding, repeated
+from jaxnets.tasks.base import Task
+from jaxnets.types import Key, PairBatch, Scalar, Variables
+
+
+class Translated(NamedTuple):
+    """What the model writes for each source, by itself."""
+
+    token: Int[Array, "b t"]  # without `<start>`; up to `<end>`, then `<pad>`
+    score: Float[Array, " b"]  # as the way of decoding has it; NaN if anything was
+    exact: Float[Array, " b"]  # 1 where it is the target, token by token
+    weights: Float[Array, "b t s"]  # alpha: where it looked before each token
+
+
+def translation(
+    model: Seq2Seq,
+    *,
+    decoding: Decoding = GREEDY,
+    rates: Sequence[str] | None = None,
+) -> Task:
+    """Cross-entropy on every token of the target after `<start>`, in nats a token.
+
+    The tokens before are given (teacher forcing), or drawn by the model itself with
+    probability `hyper.sampling`. The mean is over the tokens of the batch, `<end>`
+    included: padding counts nowhere, and a long target more than a short one.
+    `hyper.label_smoothing`, where `hyper` has it, is spread over the vocabulary, in
+    the loss only.
+
+    `evaluate` reports the same loss, `accuracy` of single tokens when those before are
+    given, and `accuracy_exact`: the share of sources for which greedy decoding writes
+    exactly the target. `predict` decodes in another way if asked, up to the length that
+    the batch's targets have. Where there is a NaN, metrics are NaN.
+
+    Args:
+        model: What reads and writes.
+        decoding: How `predict` writes; the best sequence counts.
+        rates: Names of the probabilities that the model is given in training, each
+            read from `hyper`. By default all that the model takes.
+    """
+    given = functional.rates(model) if rates is None else tuple(rates)
+
+    def init(key: Key, batch: PairBatch) -> Variables:
+        return functional.init(model, key, batch.source, batch.target[:, :-1])
+
+    def loss(
+        variables: Variables, batch: PairBatch, key: Key, hyper: Any
+    ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
+        chosen = {name: getattr(hyper, name) for name in given}
+        written, buffers = functional.forward(
+            model, variables, key, batch.source, batch.target[:, :-1], **chosen
+        )
+        smoothing = getattr(hyper, "label_smoothing", 0.0)
+        metrics = _scores(written.logits, batch, smoothing)
+        objective = metrics["loss"]
+        return objective.total / objective.weight, (buffers, metrics)
+
+    def evaluate(variables: Variables, batch: PairBatch, key: Key) -> Metrics:
+        written = functional.predict(
+            model, variables, batch.source, batch.target[:, :-1]
+        )
+        found = decoded(variables, batch, key, GREEDY)
+        return {
+            **_scores(written.logits, batch),
+            "accuracy_exact": mean(_exact(found, batch), batch.mask),
+        }
+
+    def predict(variables: Variables, batch: PairBatch, key: Key) -> Translated:
+        found = decoded(variables, batch, key, decoding)
+        return Translated(
+            found.token[:, 0],
+            found.score[:, 0],
+            _exact(found, batch),
+            found.notes[:, 0],
+        )
+
+    def decoded(
+        variables: Variables, batch: PairBatch, key: Key, how: Decoding
+    ) -> Decoded:
+        memory, state = functional.method(model, variables, "start", batch.source)
+        memory = repeated(memory, how.rows)
+
+        def step(state: Any, token: Int[Array, " b"]) -> Any:
+            return functional.method(model, variables, "step", memory, state, token)
+
+        return how(step, state, batch.target.shape[1] - 1, key)
+
+    return Task(init, loss, evaluate, predict)
+
+
+def token_losses(
+    logits: Float[Array, "b t vocabulary"],
+    target: Int[Array, "b t"],
+    smoothing: Scalar | float = 0.0,
+) -> Float[Array, "b t"]:
+    """The cross-entropy of each token, in nats; NaN where it is not in the vocabulary.
+
+    Args:
+        logits: Unnormalised log-probabilities.
+        target: Tokens in [0, vocabulary).
+        smoothing: Share of the probability spread evenly over the vocabulary.
+    """
+    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    known = jnp.where(target < 0, logits.shape[-1], target)  # -1 would be the last
+    own = jnp.take_along_axis(
+        logp, known[:, :, None], axis=-1, mode="fill", fill_value=jnp.nan
+    )[:, :, 0]
+    return -(1 - smoothing) * own - smoothing * jnp.mean(logp, axis=-1)
+
+
+def _scores(logits: Array, batch: PairBatch, smoothing: Any = 0.0) -> Metrics:
+    target = batch.target[:, 1:]
+    present = (target != PAD) & batch.mask[:, None]
+    hit = (jnp.argmax(logits, axis=-1) == target).astype(jnp.float32)
+    hit = jnp.where(jnp.any(jnp.isnan(logits), axis=-1), jnp.nan, hit)
+    return {
+        "loss": _over_tokens(token_losses(logits, target, smoothing), present),
+        "accuracy": _over_tokens(hit, present),
+    }
+
+
+def _over_tokens(values: Float[Array, "b t"], present: Bool[Array, "b t"]) -> Mean:
+    total = jnp.sum(jnp.where(present, values, 0.0))
+    return Mean(total, jnp.sum(present, dtype=jnp.int32))
+
+
+def _exact(found: Decoded, batch: PairBatch) -> Float[Array, " b"]:
+    same = jnp.all(found.token[:, 0] == batch.target[:, 1:], axis=-1)
+    unsound = jnp.isnan(found.score[:, 0])
+    return jnp.where(unsound, jnp.nan, same.astype(jnp.float32))

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from jaxnets.data import pairs, text
+from jaxnets.data.dataset import DataError
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """300 pairs; the source of line i has 1 + i % 6 words."""
+    path = tmp_path_factory.mktemp("pairs") / "numbers.tsv"
+    names = ("one", "two", "three", "four", "five", "six", "seven")
+    lines = []
+    for i in range(300):
+        words = [names[(i // 7 + k) % 7] for k in range(1 + i % 6)]
+        words[0] = f"{words[0]}{i % 50}"
+        lines.append(f"{' '.join(words)}\t{' '.join(reversed(words)).upper()}!\tby me")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_words_become_numbers_of_the_training_vocabulary(file):
+    made = pairs.word_pairs(file, longest=4, minimum=1, held_out=9)
+    seen = set()
+    for name, split in made.dataset.splits.items():
+        source, target = (np.asarray(split.columns[c]) for c in ("source", "target"))
+        assert target.shape[1] == 4 + 2  # <start>, 3 words and a mark, <end>
+        assert (target[:, 0] == text.START).all()
+        for row, other in zip(source, target, strict=True):
+            own = made.source.decode(row).split()
+            if name == "train":
+                seen.update(own)
+                again = made.target.decode(other)
+                assert again == " ".join(reversed(own)) + "!"
+            assert len(own) <= 3
+    assert set(made.source.tokens[4:]) == seen
+    assert len(made.dataset.test) <= 9
+    assert len(made.dataset.validation) <= 9
+
+
+def test_what_is_held_out_is_taken_from_the_whole_split(file):
+    every = pairs.word_pairs(file, longest=9, minimum=1)
+    some = pairs.word_pairs(file, longest=9, minimum=1, held_out=4)
+    ids, chosen = list(every.dataset.test.ids), list(some.dataset.test.ids)
+    assert len(ids) > 8
+    assert len(chosen) == 4
+    assert (chosen[0], chosen[-1]) == (ids[0], ids[-1])
+    assert list(every.dataset.train.ids) == list(some.dataset.train.ids)
+
+
+def test_rare_words_and_a_small_vocabulary(file):
+    made = pairs.word_pairs(file, longest=9, minimum=3, largest=12)
+    assert len(made.source) == 12
+    assert (np.asarray(made.dataset.train.columns["source"]) == text.UNKNOWN).any()
+
+
+def test_nothing_short_enough_is_said(file):
+    with pytest.raises(DataError, match="at most 1 words"):
+        pairs.word_pairs(file, longest=1)
+
+
+def test_dates_read_back():
+    made = pairs.date_pairs(train=40, held_out=10)
+    feeds = pairs.pair_feeds(made, batch_size=8, seed=0)
+    batch = feeds.train(0)
+    assert batch.source.shape == (8, 48)
+    assert batch.target.shape == (8, 12)
+    for row in np.asarray(batch.target):
+        written = made.target.decode(row)
+        assert len(written) == 10
+        assert written[4] == written[7] == "-"
+    assert feeds.test.length == 1
+    last = feeds.test(0)
+    assert last.mask.sum() == 10
+    assert not np.asarray(last.source)[10:].any()
+    row = np.asarray(last.source[0])
+    assert "".join(pairs.shown(row, made.source)) == made.source.decode(row)
+    tokens = pairs.shown(np.asarray(last.target[0]), made.target)
+    assert (tokens[0], tokens[-1], len(tokens)) == ("<start>", "<end>", 12)

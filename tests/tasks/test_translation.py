@@ -1,0 +1,170 @@
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from jaxnets.models import functional
+from jaxnets.models.seq2seq import Seq2Seq
+from jaxnets.ops.decoding import END, PAD, Decoding, greedy
+from jaxnets.tasks.translation import token_losses, translation
+from jaxnets.testing import check_task
+from jaxnets.types import PairBatch, Variables
+
+SOURCE, TARGET = 7, 6
+KEY = jax.random.key(0)
+NET = Seq2Seq(SOURCE, TARGET, 8, 6, "additive", 5)
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+class Hyper(NamedTuple):
+    label_smoothing: float = 0.0
+    dropout: float = 0.0
+    sampling: float = 0.0
+
+
+def batch(pad=0):
+    source = np.array([[1, 2, 3, 0], [4, 5, 0, 0], [6, 1, 1, 2], [3, 0, 0, 0]])
+    target = np.array(
+        [[1, 3, 4, 2, 0], [1, 5, 2, 0, 0], [1, 2, 0, 0, 0], [1, 4, 5, 3, 2]]
+    )
+    widths = ((0, 0), (0, pad))
+    return PairBatch(
+        jnp.asarray(np.pad(source, widths), jnp.int32),
+        jnp.asarray(np.pad(target, widths), jnp.int32),
+        jnp.ones(4, bool),
+    )
+
+
+@pytest.fixture(scope="module")
+def task():
+    return translation(NET, rates=())
+
+
+@pytest.fixture(scope="module")
+def variables(task):
+    drawn = jit(task.init)(KEY, batch())
+    return drawn._replace(params=jax.tree.map(lambda x: 3 * x, drawn.params))
+
+
+@pytest.fixture(scope="module")
+def evaluate(task):
+    return jit(task.evaluate)
+
+
+@pytest.fixture(scope="module")
+def predict(task):
+    return jit(task.predict)
+
+
+def test_scores_are_means_over_real_tokens(variables, evaluate):
+    whole = batch()
+    found = evaluate(variables, whole, KEY)
+    logits = functional.predict(NET, variables, whole.source, whole.target[:, :-1])
+    logp = log_softmax(np.asarray(logits.logits, np.float64), axis=-1)
+    losses, hits = [], []
+    for row, target in enumerate(np.asarray(whole.target)[:, 1:]):
+        for time, token in enumerate(target):
+            if token != PAD:
+                losses.append(-logp[row, time, token])
+                hits.append(logp[row, time].argmax() == token)
+    assert len(losses) == 3 + 2 + 1 + 4
+    np.testing.assert_allclose(found["loss"].compute(), np.mean(losses), rtol=1e-5)
+    np.testing.assert_allclose(found["accuracy"].compute(), np.mean(hits), rtol=1e-6)
+    assert found["loss"].weight == 10
+    assert found["accuracy_exact"].weight == 4
+
+
+def test_the_losses_by_hand():
+    logits = np.array([[[2.0, 0.0, -1.0], [0.0, 0.0, 0.0]]], np.float32)
+    logp = log_softmax(logits.astype(np.float64), axis=-1)
+    expected = [-0.8 * logp[0, 0, 0] - 0.2 * logp[0, 0].mean(), np.log(3)]
+    found = token_losses(jnp.asarray(logits), jnp.array([[0, 2]]), 0.2)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+    for wrong in (-1, 3):
+        assert np.isnan(
+            token_losses(jnp.asarray(logits), jnp.array([[0, wrong]]))[0, 1]
+        )
+
+
+def test_padding_of_source_and_target_counts_nowhere(task, variables, evaluate):
+    hyper = Hyper(label_smoothing=0.1)
+
+    def loss(params, whole):
+        value, _ = task.loss(variables._replace(params=params), whole, KEY, hyper)
+        return value
+
+    graded = jit(jax.value_and_grad(loss))
+    value, grads = graded(variables.params, batch())
+    wider, same = graded(variables.params, batch(pad=3))
+    np.testing.assert_allclose(value, wider, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(same), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    one, two = (evaluate(variables, batch(pad), KEY) for pad in (0, 3))
+    for name in one:
+        np.testing.assert_allclose(
+            one[name].compute(), two[name].compute(), rtol=1e-5, err_msg=name
+        )
+
+
+def test_exact_is_what_greedy_writes(variables, evaluate, predict):
+    whole = batch()
+    written = predict(variables, whole, KEY)
+    # Take what the model writes as the target, and then spoil one row of it.
+    target = whole.target.at[:, 1:].set(written.token)
+    spoilt = target.at[2, 1].set(jnp.where(target[2, 1] == 3, 4, 3))
+    for targets, expected in ((target, [1, 1, 1, 1]), (spoilt, [1, 1, 0, 1])):
+        asked = whole._replace(target=targets)
+        np.testing.assert_array_equal(predict(variables, asked, KEY).exact, expected)
+        share = evaluate(variables, asked, KEY)["accuracy_exact"].compute()
+        assert share == np.mean(expected)
+    masked = whole._replace(target=spoilt, mask=jnp.array([False, True, True, False]))
+    assert evaluate(variables, masked, KEY)["accuracy_exact"].compute() == 0.5
+
+
+def test_predictions_are_those_of_the_decoder(variables, predict):
+    whole = batch()
+    written = predict(variables, whole, KEY)
+    memory, carry = functional.method(NET, variables, "start", whole.source)
+
+    def step(carry, token):
+        return functional.method(NET, variables, "step", memory, carry, token)
+
+    found = jit(lambda c: greedy(step, c, 4))(carry)
+    np.testing.assert_array_equal(written.token, found.token[:, 0])
+    np.testing.assert_allclose(written.score, found.score[:, 0], rtol=1e-4)
+    present = np.asarray(written.token) != PAD
+    absent = np.asarray(whole.source) == 0
+    weights = np.asarray(written.weights)
+    np.testing.assert_allclose(weights.sum(axis=2), present, atol=1e-5)
+    assert not weights[np.broadcast_to(absent[:, None], weights.shape)].any()
+
+
+def test_beams_find_sequences_that_are_no_less_probable(variables, predict):
+    wide = translation(NET, decoding=Decoding("beam", beams=30, alpha=0.0))
+    one, best = (
+        predict(variables, batch(), KEY),
+        jit(wide.predict)(variables, batch(), KEY),
+    )
+    ended = (np.asarray(one.token) == END).any(axis=1)
+    assert (np.asarray(best.score) >= np.asarray(one.score) - 1e-5)[ended].all()
+    assert (np.asarray(best.token) == END).any(axis=1).all()
+    sums = np.asarray(best.weights).sum(axis=2)
+    np.testing.assert_allclose(sums, np.asarray(best.token) != PAD, atol=1e-5)
+
+
+def test_a_nan_looks_like_no_success(variables, evaluate, predict):
+    broken = Variables(
+        jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), variables.params), {}
+    )
+    found = evaluate(broken, batch(), KEY)
+    assert all(np.isnan(value.compute()) for value in found.values())
+    assert np.isnan(predict(broken, batch(), KEY).exact).all()
+
+
+def test_it_keeps_the_contract():
+    net = Seq2Seq(SOURCE, TARGET, 8, 6, "plain", cell="rnn")
+    check_task(translation(net), Hyper(0.1, 0.2, 0.3), batch())
