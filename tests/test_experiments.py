@@ -40,6 +40,14 @@ def test_an_experiment_runs_and_gives_its_number_again(name, here, capsys):
 
 SHORT = {
     "classify": {"epochs": 1, "reports": 2},
+    "caption": {
+        "epochs": 1,
+        "reports": 1,
+        "batch_size": 2000,
+        "features": 8,
+        "side": 32,
+        "longest": 6,
+    },
     "translate": {
         "epochs": 1,
         "reports": 1,

@@ -189,7 +189,7 @@ class _Decoder(nn.Module):
             state, said = carry
             time, (token, word, projected) = inputs
             now = None if key is None else jax.random.fold_in(key, time + 1)
-            if own:
+            if own and now is not None:
                 coin, draw, now = jax.random.split(now, 3)
                 mine = jax.random.uniform(coin, (batch,)) < sampling
                 mine = mine & (time > 0)

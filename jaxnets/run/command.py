@@ -20,6 +20,8 @@ def command(
     main: Callable[[Any, Verbs], object],
     kind: type,
     arguments: list[str] | None = None,
+    *,
+    verbs: type[Verbs] = Verbs,
 ) -> None:
     """Runs an experiment from the command line, and exits as a program should.
 
@@ -31,12 +33,13 @@ def command(
         kind: The experiment's `Config`, a frozen dataclass; its docstring heads the
             help text, and the string below a field says what the field means.
         arguments: Instead of the command line's.
+        verbs: What the experiment can do: `Describing` adds `--describe`.
     """
-    config, verbs = _parsed(kind, arguments)
+    config, chosen = _parsed(kind, verbs, arguments)
     try:
-        if verbs.evaluate is not None:
-            config = _recorded(kind, config, verbs.evaluate)
-        main(config, verbs)
+        if chosen.evaluate is not None:
+            config = _recorded(kind, config, chosen.evaluate)
+        main(config, chosen)
     except InterruptedRun as stopped:
         print("stopped; the state is saved. The same command goes on from there.")  # noqa: T201
         sys.exit(128 + stopped.signum)  # as a shell expects: 130 for Ctrl-C
@@ -46,12 +49,14 @@ def command(
         sys.exit(f"error: {error}")
 
 
-def _parsed(kind: type, arguments: list[str] | None) -> tuple[Any, Verbs]:
+def _parsed(
+    kind: type, known: type[Verbs], arguments: list[str] | None
+) -> tuple[Any, Verbs]:
     unnamed = tyro.conf.arg(name="")
 
     def both(
         config: Annotated[kind, unnamed],  # type: ignore[valid-type]
-        verbs: Annotated[Verbs, unnamed],
+        verbs: Annotated[known, unnamed],  # type: ignore[valid-type]
     ) -> tuple[Any, Verbs]:
         return config, verbs
 

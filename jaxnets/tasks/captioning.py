@@ -23,9 +23,9 @@ KEPT = 0.9  # of the moving average; Xu et al., section 4.1
 
 def captioning(
     model: ImageCaptioner,
-    *,
     longest: int,
     decoding: Decoding = GREEDY,
+    *,
     rates: Sequence[str] | None = None,
 ) -> Task:
     """The log-likelihood of captions, in nats, every word given those before it.
@@ -114,6 +114,28 @@ def captioning(
         return decoding(step, carry, longest, key)
 
     return Task(init, loss, evaluate, predict)
+
+
+def with_encoder(task: Task, given: Variables) -> Task:
+    """The same task, whose encoder begins as a network that was trained before.
+
+    Args:
+        task: Of a captioner whose encoder is a `LayerOf` that network.
+        given: The network's variables.
+    """
+    params, buffers = given
+
+    def init(key: Key, batch: CaptionBatch) -> Variables:
+        drawn = task.init(key, batch)
+        return Variables(
+            {**drawn.params, "encoder": {"network": params}},
+            {
+                **drawn.buffers,
+                **{name: {"encoder": {"network": b}} for name, b in buffers.items()},
+            },
+        )
+
+    return task._replace(init=init)
 
 
 def word_losses(
