@@ -46,8 +46,8 @@ def caption(params, annotations, tokens, *, vector=False, locations=None):
         if locations is None:
             z = sum(alpha[i] * a for i, a in enumerate(seen))
         else:
-            z = seen[locations[t]]
-            chance = chance + jnp.log(alpha[locations[t]])
+            z = jnp.stack(seen).at[locations[t]].get(mode="fill")
+            chance = chance + jnp.log(alpha.at[locations[t]].get(mode="fill"))
         z = sigmoid(dense(params["gate"], h)[0]) * z
         word = params["words"]["embedding"][token]
         h, c = lstm(params, h, c, word, z)
