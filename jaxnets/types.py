@@ -43,6 +43,14 @@ class ImageBatch(NamedTuple):
     mask: Bool[Array, " b"]  # False marks padding
 
 
+class CaptionBatch(NamedTuple):
+    """`b` images with a sentence each."""
+
+    image: Float[Array, "b h w c"]  # or a grid of features that was computed beforehand
+    caption: Int[Array, "b t"]  # `<start>`, words, `<end>`, then `<pad>`, which is 0
+    mask: Bool[Array, " b"]  # False marks padding
+
+
 class PairBatch(NamedTuple):
     """`b` sequences and what they are to become; 0 is padding in both."""
 

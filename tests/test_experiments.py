@@ -42,6 +42,7 @@ STUDIES = {
     "folds": None,  # five runs of classify: nothing that is not run above
     "alignment": None,  # runs of translate
     "scheduled_sampling": None,  # likewise
+    "sentiment_models": None,  # runs of sentiment
     "truncation": None,  # has a test of its own
     "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
 }
@@ -67,6 +68,14 @@ SHORT = {
         **{"epochs": 1, "reports": 1, "samples": 1, "length": 10},
     },
     "sentiment": {"model": "average", "epochs": 1, "reports": 1},
+    "caption": {
+        "epochs": 1,
+        "reports": 1,
+        "batch_size": 2000,
+        "features": 8,
+        "side": 32,
+        "longest": 6,
+    },
     "translate": {
         "epochs": 1,
         "reports": 1,

@@ -9,6 +9,7 @@
   when each of its members does.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from jaxnets.data.shapes_scene import MARGIN, Scene, Thing
@@ -107,10 +108,19 @@ def holds(name: str, first: Thing, second: Thing) -> bool:
 
 def is_true(claim: Claim, scene: Scene) -> bool:
     """Whether all that is claimed is so, by the rules at the top of this module."""
+    return next(ways(claim, scene), None) is not None
+
+
+def ways(claim: Claim, scene: Scene) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """How a claim is true: for every phrase the objects that it may be about.
+
+    Several ways where `a red circle` may be this one or that one; none where the claim
+    is false.
+    """
     if claim.total is not None and claim.total != len(scene):
-        return False
+        return
     if claim.every is not None and not all(claim.every.fits(t) for t in scene):
-        return False
+        return
     choices: list[list[tuple[int, ...]]] = []
     for quantity, what, also in claim.phrases:
         # Whatever `is` adds must be so of the very objects that were counted.
@@ -123,28 +133,27 @@ def is_true(claim: Claim, scene: Scene) -> bool:
             choices.append([matches] if exact and both == matches else [])
     # More phrases than objects cannot all speak of different ones; this also keeps the
     # search short whatever a broken captioner writes.
-    if len(choices) > len(scene):
-        return False
-    return _satisfied(claim, scene, choices, [])
+    if len(choices) <= len(scene):
+        yield from _chosen(claim, scene, choices, ())
 
 
-def _satisfied(
+def _chosen(
     claim: Claim,
     scene: Scene,
     choices: list[list[tuple[int, ...]]],
-    chosen: list[tuple[int, ...]],
-) -> bool:
-    """Whether the remaining phrases can be given objects so that everything is so."""
+    chosen: tuple[tuple[int, ...], ...],
+) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """The ways to give the remaining phrases objects so that everything is so."""
     if len(chosen) == len(choices):
-        return all(
+        if all(
             holds(name, scene[i], scene[j])
             for name, first, second in claim.relations
             for i in chosen[first]
             for j in chosen[second]
-        )
+        ):
+            yield chosen
+        return
     taken = {k for group in chosen for k in group}
-    return any(
-        _satisfied(claim, scene, choices, [*chosen, group])
-        for group in choices[len(chosen)]
-        if not taken.intersection(group)
-    )
+    for group in choices[len(chosen)]:
+        if not taken.intersection(group):
+            yield from _chosen(claim, scene, choices, (*chosen, group))

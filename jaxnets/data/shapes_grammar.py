@@ -124,13 +124,26 @@ def read(caption: str) -> Claim | None:
 
     Capitals and a full stop at the end do not matter.
     """
+    found = read_words(caption)
+    return found[0] if found else None
+
+
+def read_words(caption: str) -> tuple[Claim, list[list[int]]] | None:
+    """What a caption claims, and which of its words describe the objects of a phrase.
+
+    Words are counted from 0, punctuation marks among them. Those that name a form, a
+    colour, a size or a texture describe; one list a phrase of the claim.
+    """
     words = re.findall(r"[a-z]+|[^a-z\s]", caption.lower())
     if words[-1:] == ["."]:
         words.pop()
+    reader = _Reader(words)
     try:
-        return _Reader(words).caption()
+        claim = reader.caption()
     except _UnreadableError:
         return None
+    describing = [[i for i in span if words[i] in _DESCRIBING] for span in reader.spans]
+    return claim, describing
 
 
 class _UnreadableError(Exception):
@@ -157,6 +170,12 @@ _RELATION = _table(RELATION_WORDS)
 _IS = {("is",): 0, ("are",): 0}
 _EVERY = _table([["all of the", "all of", "all the", "all", "every"]])
 _LONGEST = max(map(len, _RELATION))
+_DESCRIBING = frozenset(
+    word
+    for table in (_SINGULAR, _PLURAL, *_PLACES.values(), _TAILS)
+    for words in table
+    for word in words
+) - {"with", "without", "a"}
 
 
 class _Reader:
@@ -166,6 +185,7 @@ class _Reader:
         self.words = words
         self.at = 0
         self.phrases: list[Phrase] = []
+        self.spans: list[list[int]] = []  # the words of each phrase
         self.relations: list[Relation] = []
         self.total: int | None = None
         self.every: Description | None = None
@@ -186,10 +206,12 @@ class _Reader:
         if self.one_of(_EVERY) is not None:
             self.whole()
         elif self.ahead(1) == "of" and self.ahead(2) == "them":
+            mark = self.at
             number = self.needed(_NUMBER) + 1
             self.at += 2
             self.needed(_IS)
             self.phrases.append(Phrase(number, self.predicate()))
+            self.spans.append([*range(mark, self.at)])
         elif (name := self.one_of(_RELATION)) is not None:
             second = self.phrase()
             self.skip("there")
@@ -208,8 +230,10 @@ class _Reader:
         name = self.one_of(_RELATION)
         if name is None:
             if verb:
+                mark = self.at
                 quantity, what, _ = self.phrases[first]
                 self.phrases[first] = Phrase(quantity, what, self.predicate())
+                self.spans[first] += range(mark, self.at)
             return
         last = self.phrase()
         self.relate(name, first, last)
@@ -248,6 +272,7 @@ class _Reader:
         Args:
             total: Whether it may be a bare number of objects, which is no phrase.
         """
+        mark = self.at
         quantity: str | int = "the"
         if self.skip("a") or self.skip("an"):
             quantity = "a"
@@ -268,6 +293,7 @@ class _Reader:
             self.total = quantity
         else:
             self.phrases.append(Phrase(quantity, what))
+            self.spans.append([*range(mark, self.at)])
         return len(self.phrases) - 1
 
     def adjectives(self, said: dict[str, int]) -> dict[str, int]:
@@ -296,6 +322,7 @@ class _Reader:
         """Predicate := adjective {"and" adjective} | ["a"] {adjective} noun {tail}."""
         if self.ahead(0) in ("a", "an"):
             self.phrase()
+            self.spans.pop()
             return self.phrases.pop().what
         said = self.adjectives({})
         form = self.one_of(_PLURAL)  # `two of them are red circles`

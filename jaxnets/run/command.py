@@ -22,6 +22,8 @@ def command(
     main: Callable[[Any, Verbs], object],
     kind: type,
     arguments: list[str] | None = None,
+    *,
+    verbs: type[Verbs] = Verbs,
 ) -> None:
     """Runs an experiment from the command line, and exits as a program should.
 
@@ -35,15 +37,16 @@ def command(
             has a method `preset`, the defaults are what that returns for the choices
             made, the recipe of the chosen network say; every flag still wins.
         arguments: Instead of the command line's.
+        verbs: What the experiment can do: `Describing` adds `--describe`.
     """
     try:
-        config, verbs = _parsed(kind, arguments)
+        config, chosen = _parsed(kind, verbs, arguments)
         if wrong := settings.too_small(config):
             print("error: " + "; ".join(wrong), file=sys.stderr)  # noqa: T201
             sys.exit(2)
-        if verbs.evaluate is not None:
-            config = _recorded(kind, config, verbs.evaluate)
-        main(config, verbs)
+        if chosen.evaluate is not None:
+            config = _recorded(kind, config, chosen.evaluate)
+        main(config, chosen)
     except InterruptedRun as stopped:
         print("stopped; the state is saved. The same command goes on from there.")  # noqa: T201
         sys.exit(128 + stopped.signum)  # as a shell expects: 130 for Ctrl-C
@@ -56,22 +59,26 @@ def command(
         sys.exit(128 + signal.SIGPIPE)
 
 
-def _parsed(kind: type, arguments: list[str] | None) -> tuple[Any, Verbs]:
+def _parsed(
+    kind: type, known: type[Verbs], arguments: list[str] | None
+) -> tuple[Any, Verbs]:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not hasattr(kind, "preset"):
-        return _flags(kind, kind(), arguments)
+        return _flags(kind, known, kind(), arguments)
     # Twice: what is chosen decides the defaults of the rest, in the help text too.
     plain = [word for word in arguments if word not in ("-h", "--help")]
-    chosen: Any = _flags(kind, kind(), plain)[0]
-    return _flags(kind, chosen.preset(), arguments)
+    chosen: Any = _flags(kind, known, kind(), plain)[0]
+    return _flags(kind, known, chosen.preset(), arguments)
 
 
-def _flags(kind: type, default: Any, arguments: list[str]) -> tuple[Any, Verbs]:
+def _flags(
+    kind: type, known: type[Verbs], default: Any, arguments: list[str]
+) -> tuple[Any, Verbs]:
     unnamed = tyro.conf.arg(name="")
 
     def both(
         config: Annotated[kind, unnamed] = default,  # type: ignore[valid-type]
-        verbs: Annotated[Verbs, unnamed] = Verbs(),
+        verbs: Annotated[known, unnamed] = known(),  # type: ignore[valid-type]  # noqa: B008
     ) -> tuple[Any, Verbs]:
         return config, verbs
 

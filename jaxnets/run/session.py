@@ -79,6 +79,30 @@ class Verbs:
     """How many of the newest checkpoints to keep."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Describing(Verbs):
+    """What else to do with a network that says something about a picture."""
+
+    describe: Annotated[Path | None, tyro.conf.arg(metavar="PHOTO")] = None
+    """Describe this picture with the network of --run; train and score nothing."""
+    evaluate: Annotated[
+        Path | None, tyro.conf.arg(metavar="RUN_DIR", aliases=["--run"])
+    ] = None
+    """Score the run in this folder again, with the configuration it has."""
+
+    def checked(self) -> "Describing":
+        """The same.
+
+        Raises:
+            RunError: If a picture is to be described by nobody.
+        """
+        if self.describe is not None and self.evaluate is None:
+            raise RunError("--describe needs --run: the folder of a run to take from")
+        if self.describe is not None and not self.describe.is_file():
+            raise RunError(f"{self.describe} is not a file")
+        return self
+
+
 class DryRun(Exception):
     """Ends a dry run inside the experiment's `main`."""
 

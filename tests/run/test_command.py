@@ -5,7 +5,10 @@ import pytest
 from toys import small
 
 from experiments import classify
+from jaxnets.run.captions import photo_of
 from jaxnets.run.command import command
+from jaxnets.run.folder import RunError
+from jaxnets.run.session import Describing, Verbs
 
 
 def called(*flags):
@@ -136,3 +139,24 @@ def test_errors_are_one_line_and_not_a_traceback(toy):
     _, err = toy("small", "--evaluate", "nowhere", status=1)
     assert err.startswith("error: nowhere is no run folder")
     assert "Traceback" not in err
+
+
+def test_a_picture_is_described_by_a_run(tmp_path):
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"")
+    assert photo_of(Verbs()) is None
+    assert photo_of(Describing(describe=photo, evaluate=tmp_path)) == photo
+    with pytest.raises(RunError, match="needs --run"):
+        photo_of(Describing(describe=photo))
+    with pytest.raises(RunError, match="not a file"):
+        photo_of(Describing(describe=tmp_path / "none.jpg", evaluate=tmp_path))
+    with pytest.raises(SystemExit) as stop:
+        command(lambda config, verbs: None, small.Config, ["--describe", "photo.jpg"])
+    assert stop.value.code == 2  # most experiments cannot
+    with pytest.raises(SystemExit, match=r"config\.json"):
+        command(
+            lambda config, verbs: None,
+            small.Config,
+            ["--describe", "photo.jpg", "--run", str(tmp_path)],
+            verbs=Describing,
+        )

@@ -1,0 +1,119 @@
+"""Train a network to say in a sentence what an image shows, and see where it looks.
+
+    uv run experiments/caption.py --attention none
+    uv run experiments/caption.py --data ./photos --side 224 --encoder vgg16 \
+        --layer conv5_3 --weights vgg16.safetensors --frozen
+    uv run experiments/caption.py --describe photo.jpg --run runs/caption/TIME-ID
+
+The default looks softly at generated images of coloured shapes, without a download;
+what it says is read again and compared with what is there.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from jaxnets.data.captioned import CaptionFeeds, caption_feeds, named_captions
+from jaxnets.learners import optimizers, schedules
+from jaxnets.learners.averaged import averaged
+from jaxnets.learners.base import Learner
+from jaxnets.learners.supervised import supervised
+from jaxnets.models import functional
+from jaxnets.models.captioner import DECODERS, ImageCaptioner
+from jaxnets.models.encoders import ENCODERS, encoder, pretrained
+from jaxnets.ops.decoding import Decoding
+from jaxnets.run.captions import describe, features_of, figures, photo_of, scores
+from jaxnets.run.command import command
+from jaxnets.run.session import Describing, Run, Verbs
+from jaxnets.run.settings import Extendable, one_of
+from jaxnets.tasks.captioning import captioning, with_encoder
+
+
+class Hyper(NamedTuple):
+    """Numbers inside the mathematics: traced, so that changing one never recompiles."""
+
+    learning_rate: float = 3e-3  # peak of the schedule
+    weight_decay: float = 0.01  # decoupled
+    clip_norm: float = 5.0  # of the whole gradient
+    dropout: float = 0.0  # of units before the logits; 0 leaves it out
+    sampling: float = 0.0  # share of words that the decoder draws itself in training
+    doubly_stochastic: float = 0.0  # soft attention: each place its share; 1 for photos
+    reinforce: float = 1.0  # hard attention: factor of the score function
+    entropy: float = 0.01  # hard attention: reward of looking at more than one place
+    average_decay: float = 0.99  # of the averaged parameters, which are the ones scored
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Choices that change shapes or the program, and so are compiled in."""
+
+    data: str = "shapes"  # or a folder of images with a .csv or .json of captions
+    captions: str | None = None  # that file, if there are several
+    side: int = 64  # pixels along each edge of the images
+    longest: int = 24  # tokens of a caption; of longer ones the first are learned
+    minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
+    attention: Annotated[str, one_of(DECODERS)] = (
+        "soft"  # none: the image as one vector
+    )
+    encoder: Annotated[str, one_of(ENCODERS)] = "grid"  # the network that looks
+    layer: str = ""  # of a network of the zoo: whose output is looked at
+    weights: Path | None = None  # of that network, .safetensors or .npz
+    frozen: bool = False  # keep them, and the features on the disk
+    features: int = 256  # hidden units; words have half as many, attention a quarter
+    decoding: Decoding = Decoding()
+    batch_size: int = 64  # images, with a caption each, in a step
+    epochs: Annotated[int, Extendable] = 25  # passes over the images
+    reports: int = 10  # how often the validation split is scored
+    seed: int = 0  # of initialisation and noise
+    data_seed: int = 0  # of the order, and of which caption
+    hyper: Hyper = Hyper()
+
+
+def load(config: Config) -> CaptionFeeds:
+    """The images and captions, looked through for anything wrong, as batches."""
+    captions = named_captions(config.data, side=config.side, file=config.captions)
+    if config.frozen and config.weights:
+        captions = features_of(captions, config.encoder, config.layer, config.weights)
+    sizes = {"longest": config.longest, "minimum": config.minimum}
+    order = {"batch_size": config.batch_size, "seed": config.data_seed}
+    return caption_feeds(captions, **sizes, **order)
+
+
+def build(config: Config, data: CaptionFeeds) -> Learner:
+    """The whole experiment as a learner; sweeps start from here too."""
+    path, units = config.weights, config.features
+    looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
+    sizes = len(data.vocabulary), units, units // 2, units // 4
+    speaks = DECODERS[config.attention](*sizes)
+    model = ImageCaptioner(None if config.frozen and path else looks, speaks)
+    rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
+    task = captioning(model, config.longest, config.decoding, rates=rates)
+    if path and not config.frozen:
+        task = with_encoder(task, pretrained(looks, config.side, path))
+    steps = config.epochs * data.train.length
+    shape = schedules.warmed_up(schedules.cosine(steps - 100), 100)
+    rule = optimizers.composed(optimizers.adamw, shape, optimizers.Extras(clip=True))
+    return averaged(supervised(task, rule))
+
+
+def main(config: Config, verbs: Verbs = Verbs()) -> None:
+    """Trains, scoring validation now and then, and scores the test split once."""
+    if photo := photo_of(verbs):
+        config = dataclasses.replace(config, decoding=Decoding("beam"))
+    data = load(config)
+    steps = config.epochs * data.train.length
+    every = max(steps // config.reports, 1)
+    learner, keeps = build(config, data), data.kept
+    with Run(config, verbs) as run:
+        for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
+            run.log(validation=run.evaluate(data.validation))
+        if photo:
+            describe(run, data, photo)
+        else:
+            made = run.predict(data.test)
+            figures(run, data, made)
+            run.finish(test=run.evaluate(data.test), **scores(data, made))
+
+
+if __name__ == "__main__":
+    command(main, Config, verbs=Describing)

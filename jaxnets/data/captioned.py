@@ -1,0 +1,246 @@
+"""Images with sentences about them, as batches: an image and one sentence an example.
+
+Which of an image's sentences an example has follows from (seed, step) alone. Images may
+be replaced by features that were computed once and lie on the disk.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt8
+
+from jaxnets.data.cache import cache_folder
+from jaxnets.data.dataset import DataError, Dataset, Feature, Split, checked
+from jaxnets.data.decoded import Notes, Store, decoded
+from jaxnets.data.feed import Feed, ordered, shuffled
+from jaxnets.data.folder import captioned_folder
+from jaxnets.data.images import Picture, decode
+from jaxnets.data.prefetch import prefetched
+from jaxnets.data.reading import FileError
+from jaxnets.data.shapes import captions_of, shapes
+from jaxnets.data.text import PAD, Vocabulary, vocabulary
+from jaxnets.ops.augment import Transform, chain, normalize
+from jaxnets.types import CaptionBatch, Key
+
+Texts = Sequence[tuple[str, ...]]
+Encode = Callable[[UInt8[np.ndarray, "b h w c"]], Float[Array, "b *grid d"]]
+
+
+class Captions(NamedTuple):
+    """Images, and the sentences about each of them."""
+
+    dataset: Dataset  # with `image`, and whatever else is known of it
+    texts: Mapping[str, Texts]  # by split; one tuple an image
+    pictures: Dataset  # the images themselves, where `dataset` has features
+    encode: Encode | None = None  # what made the features
+
+
+class CaptionFeeds(NamedTuple):
+    """The feeds of captioned images."""
+
+    captions: Captions
+    vocabulary: Vocabulary
+    train: Feed
+    validation: Feed
+    test: Feed
+    fixed: Transform | None  # what is done to every image
+
+    @property
+    def kept(self) -> dict[str, Any]:
+        """What a network means nothing without; see `Run.train`."""
+        return {"vocabulary": list(self.vocabulary.tokens)}
+
+    def written(self, tokens: Int[np.ndarray, "n t"]) -> list[str]:
+        """The sentences that a network wrote."""
+        return [self.vocabulary.decode(row) for row in tokens]
+
+    def pixels(self, content: bytes) -> UInt8[np.ndarray, "h w c"]:
+        """A picture from somewhere else, brought to the size of the others.
+
+        Raises:
+            DataError: If it is no whole, sound image.
+        """
+        height, width = self.captions.pictures.train.columns["image"][:1].shape[1:3]
+        try:
+            return decode(content, Picture(size=(height, width))).pixels
+        except FileError as error:
+            raise DataError(f"the picture {error}") from error
+
+    def one(self, content: bytes) -> Feed:
+        """The same as a batch, to be predicted.
+
+        Raises:
+            DataError: If it is no whole, sound image.
+        """
+        image = self.pixels(content)[None]
+        if self.captions.encode is not None:
+            image = np.asarray(self.captions.encode(image))
+        caption = np.zeros((1, *self.train.prepared.caption.shape[1:]), np.int32)
+        split = Split({"image": image, "caption": caption})
+        return ordered(split, CaptionBatch, batch_size=1, transform=self.fixed)
+
+
+def named_captions(name: str, *, side: int, file: str | None = None) -> Captions:
+    """The captioned images that go by this name.
+
+    Args:
+        name: `shapes`, or the path of a folder as `captioned_folder` reads it.
+        side: Pixels along each edge that images are brought to.
+        file: The list of captions in that folder, if there are several.
+
+    Raises:
+        DataError: If there is no such set, or anything is wrong with it.
+    """
+    if name == "shapes":
+        data = shapes(side=side)
+        texts = {n: captions_of(s) for n, s in data.splits.items()}
+        return Captions(data, texts, data)
+    data = captioned_folder(Path(name).expanduser(), file, size=(side, side))
+    texts = {n: list(s.columns["captions"][:]) for n, s in data.splits.items()}
+    return Captions(data, texts, data)
+
+
+def caption_feeds(
+    captions: Captions,
+    *,
+    longest: int,
+    batch_size: int,
+    seed: int,
+    minimum: int = 1,
+) -> CaptionFeeds:
+    """Checked, normalised images with a sentence each.
+
+    In training one of the image's sentences, drawn anew every time it comes round; in
+    evaluation the first.
+
+    Args:
+        captions: What there is.
+        longest: Tokens of a sentence, `<start>` and `<end>` included. Of longer ones
+            the first are learned, without an `<end>`.
+        batch_size: Of training; evaluation takes 256 at a time, or fewer.
+        seed: Of the order, and of which sentence.
+        minimum: A word that is there less often is `<unk>`.
+
+    Raises:
+        DataError: If anything is wrong with the data; see `checked`.
+    """
+    data, texts = captions.dataset, captions.texts
+    words = vocabulary((t for row in texts["train"] for t in row), minimum=minimum)
+    most = max(len(row) for rows in texts.values() for row in rows)
+    shape = (most, longest)
+    tokens = Feature(shape, "int32", 0, len(words) - 1, words.tokens)
+    splits = {
+        name: Split(
+            {
+                "image": split.columns["image"],
+                "caption": _coded(texts[name], words, shape),
+            },
+            split.ids,
+        )
+        for name, split in data.splits.items()
+    }
+    features = {"image": data.features["image"], "caption": tokens}
+    plain = dataclasses.replace(data, features=features, **splits)
+    checked(plain, batch_size=batch_size)
+    fixed = normalize(data.mean, data.std) if data.mean else None
+    after = [fixed] if fixed else []
+    train = shuffled(
+        plain.train,
+        CaptionBatch,
+        batch_size=batch_size,
+        seed=seed,
+        transform=chain(any_caption, *after),
+    )
+    validation, test = (
+        ordered(
+            part,
+            CaptionBatch,
+            batch_size=min(256, -(-len(part) // 8) * 8),
+            transform=chain(first_caption, *after),
+        )
+        for part in (plain.validation, plain.test)
+    )
+    if len(train.columns) < 2:  # images are read from the disk
+        train, validation, test = map(prefetched, (train, validation, test))
+    return CaptionFeeds(captions, words, train, validation, test, fixed)
+
+
+def any_caption(key: Key, batch: CaptionBatch) -> CaptionBatch:
+    """One of the captions `[b, k, t]` of each image, all that are there equally."""
+    count = jnp.sum(batch.caption[:, :, 0] != PAD, axis=1)
+    drawn = jax.random.uniform(key, count.shape) * count.astype(jnp.float32)
+    chosen = jnp.minimum(drawn.astype(jnp.int32), jnp.maximum(count - 1, 0))
+    caption = jnp.take_along_axis(
+        batch.caption, chosen[:, None, None], axis=1, mode="fill", fill_value=PAD
+    )
+    return batch._replace(caption=caption[:, 0])
+
+
+def first_caption(key: Key, batch: CaptionBatch) -> CaptionBatch:
+    """The first caption of each image."""
+    del key
+    return batch._replace(caption=batch.caption[:, 0])
+
+
+def with_features(
+    captions: Captions,
+    encode: Encode,
+    identity: Mapping[str, Any],
+    *,
+    batch_size: int = 64,
+) -> Captions:
+    """The same, with what a fixed network makes of each image in its place.
+
+    Computed once and kept on the disk; where it is large it is read from there batch by
+    batch.
+
+    Args:
+        captions: With images.
+        encode: From bytes to features; compiled here.
+        identity: What the features depend on besides the images: the network, its
+            weights' digest, the layer.
+        batch_size: Images at a time.
+    """
+    data = captions.dataset
+    compiled = jax.jit(encode)
+    source = {"features": dict(identity), "images": data.digest}
+
+    def fill(store: Store) -> Notes:
+        for name, split in data.splits.items():
+            images = split.columns["image"]
+            some = images[np.arange(min(batch_size, len(images)))]
+            shape = jax.eval_shape(compiled, some).shape[1:]
+            with store.column(name, (len(images), *shape), "<f4") as append:
+                for start in range(0, len(images), batch_size):
+                    index = np.arange(start, start + batch_size)
+                    # The last batch is filled up, so that one program does for all.
+                    rows = images[np.minimum(index, len(images) - 1)]
+                    made = np.asarray(compiled(rows), np.float32)
+                    append(made[: len(images) - start])
+        return {}
+
+    found = decoded(cache_folder() / "features", source, fill).columns
+    shape = found["train"][np.arange(1)].shape[1:]
+    splits = {
+        name: Split({"image": found[name]}, split.ids)
+        for name, split in data.splits.items()
+    }
+    features = {"image": Feature(shape, "float32")}
+    changed = dataclasses.replace(data, features=features, mean=(), std=(), **splits)
+    return captions._replace(dataset=changed, encode=compiled)
+
+
+def _coded(texts: Texts, words: Vocabulary, shape: tuple[int, int]) -> np.ndarray:
+    made = np.full((len(texts), *shape), PAD, np.int32)
+    encode = functools.lru_cache(maxsize=None)(words.encode)
+    for i, row in enumerate(texts):
+        for k, text in enumerate(row):
+            numbers = encode(text)[: shape[1]]
+            made[i, k, : len(numbers)] = numbers
+    return made

@@ -1,0 +1,349 @@
+"""Captioners: a recurrent network that looks at an image and writes a sentence.
+
+Xu, Ba, Kiros, Cho, Courville, Salakhutdinov, Zemel & Bengio, "Show, attend and tell:
+neural image caption generation with visual attention", 2015,
+https://arxiv.org/abs/1502.03044. An image is `l` annotation vectors a_i (section
+3.1.1), cells of a feature grid say. For every word (section 3.1.2) attention gives each
+of them a weight alpha_ti, from the hidden units before that word (equations 4 and 5),
+the context z_t is made from them (6), and the next word follows from the word before
+it, the hidden units and the context (7). The first hidden units and cell come from the
+mean annotation through two networks of one hidden layer.
+
+- `VectorCaptioner` sees the mean annotation only, at every word: the image as one
+  vector. On annotations `[b, 1, d]` that is the vector itself.
+- `SoftAttentionCaptioner` (section 4.2): z_t = beta_t sum_i alpha_ti a_i, where the
+  gate beta_t is a number in [0, 1] from the hidden units (4.2.1).
+- `HardAttentionCaptioner` (section 4.1): z_t is the annotation of one location, drawn
+  with the probabilities alpha_t; for half of the images it is their mean, as the
+  section's end has it. Departure: it has the gate as well, which the paper describes
+  for soft attention.
+
+The decoders know nothing of images: annotations may be any `Float[b l d]`.
+
+Departures: the hidden layers of equation 7 have biases; annotations are not
+standardised; the embedding of the word before enters the recurrent product through a
+matrix of its own, which is the same as one matrix for the joined vector.
+"""
+
+import functools
+from typing import Any, ClassVar, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxnets.models.attention import AdditiveAttention
+from jaxnets.models.blocks import Dropout, Rate, float32_or_wider, off
+from jaxnets.models.recurrent import (
+    Carry,
+    Embedding,
+    LSTMCell,
+    RNNCell,
+    output_of,
+)
+from jaxnets.ops.attention import weighted_sum
+from jaxnets.ops.cells import LSTMCarry
+
+# Xu et al., section 4.1: "with probability 0.5 for a given image, we set the sampled
+# attention location to its expected value".
+EXPECTED = 0.5
+
+
+class Memory(NamedTuple):
+    """An image as a decoder uses it at every word; computed once."""
+
+    annotations: Float[Array, "b l d"]
+    keys: Float[Array, "b l e"]  # as attention compares them with hidden units
+
+
+class Attended(NamedTuple):
+    """What a decoder looked at before it said a word."""
+
+    weights: Float[Array, "b l"]  # alpha_t
+    used: Float[Array, "b l"]  # what made the context: alpha_t, or one location
+    gate: Float[Array, " b"]  # beta_t
+
+
+class Captioned(NamedTuple):
+    """What a captioner says at each step, and what it looked at."""
+
+    logits: Float[Array, "b t vocabulary"]  # of the token after each given one
+    attended: Attended  # with a time axis: [b t l], [b t l], [b t]
+    drawn: Bool[Array, " b"]  # whose locations were sampled
+
+
+class _Decoder(nn.Module):
+    """What the three decoders share; see the top of this module.
+
+    Attributes:
+        vocabulary: Tokens.
+        features: Hidden units of the recurrent cell.
+        embedding: Width of the vectors of words, and of the hidden layer before the
+            logits.
+        attention: Width of the hidden layer of the attention network.
+        cell: `LSTMCell` or `RNNCell`.
+        dtype: Of the products; logits are float32 or wider.
+    """
+
+    vocabulary: int
+    features: int = 512
+    embedding: int = 256
+    attention: int = 256
+    cell: type[LSTMCell] | type[RNNCell] = LSTMCell
+    dtype: Any = jnp.float32
+
+    draws: ClassVar[bool] = False  # locations, in training
+
+    def setup(self) -> None:
+        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        self.words = Embedding(self.vocabulary, self.embedding, dtype=self.dtype)
+        self.recurrent = self.cell(self.features, dtype=self.dtype)
+        columns = self.cell.gates * self.features
+        self.context = dense(columns, use_bias=False)
+        self.initial_h = _Network(self.features, self.dtype)
+        if self.cell is LSTMCell:
+            self.initial_c = _Network(self.features, self.dtype)
+        self.gate = dense(1)
+        self.output_h = dense(self.embedding)
+        self.output_z = dense(self.embedding, use_bias=False)
+        self.output = dense(self.vocabulary)
+        self.drop = Dropout()
+        self._attention()
+
+    def _attention(self) -> None:
+        self.attend = AdditiveAttention(self.attention, dtype=self.dtype)
+
+    def remember(self, annotations: Float[Array, "b l d"]) -> Memory:
+        """The image as `step` wants it."""
+        return Memory(annotations, self.attend.keys(annotations))
+
+    def look(self, h: Float[Array, "b h"], memory: Memory) -> Float[Array, "b l"]:
+        """The weight of each location, alpha_t; they sum to 1."""
+        return self.attend(h, memory.keys)
+
+    def choose(self, weights: Float[Array, "b l"]) -> Float[Array, "b l"]:
+        """What makes the context, when nothing is drawn."""
+        return weights
+
+    def first(self, annotations: Float[Array, "b l d"]) -> Carry:
+        """The carry before the first word, from the mean annotation."""
+        mean = jnp.mean(annotations.astype(float32_or_wider(self.dtype)), axis=1)
+        h = jnp.tanh(self.initial_h(mean)).astype(mean.dtype)
+        if self.cell is RNNCell:
+            return h
+        return LSTMCarry(h, self.initial_c(mean).astype(mean.dtype))
+
+    def start(self, annotations: Float[Array, "b l d"]) -> tuple[Memory, Carry]:
+        """What `step` needs: the memory, which stays, and the first carry."""
+        return self.remember(annotations), self.first(annotations)
+
+    def step(
+        self, memory: Memory, carry: Carry, token: Int[Array, " b"]
+    ) -> tuple[Carry, Float[Array, "b vocabulary"], Attended]:
+        """One word: the carry after `token`, the logits of the next, what was seen.
+
+        Of the shape that `jaxnets.ops.decoding` wants, once the memory is bound.
+        Nothing is dropped or drawn.
+        """
+        word = self.words(token)
+        projected = self.recurrent.project(word)
+        carry, context, attended = self._advance(memory, carry, projected, None)
+        return carry, self._said(word, output_of(carry), context), attended
+
+    def __call__(
+        self,
+        annotations: Float[Array, "b l d"],
+        token: Int[Array, "b t"],
+        *,
+        train: bool,
+        dropout: Rate = 0,
+        sampling: Rate = 0,
+    ) -> Captioned:
+        """Returns the logits after each token, all tokens being given.
+
+        Args:
+            annotations: Of each image.
+            token: `<start>` and the words of a caption.
+            train: Whether anything is dropped or drawn.
+            dropout: Probability that a unit in front of the logits is dropped.
+            sampling: Scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer, 2015,
+                https://arxiv.org/abs/1506.03099, section 2.4): the probability that the
+                model is fed its own draw instead of the given token, each token but the
+                first by itself.
+        """
+        batch, times = token.shape
+        dropout, sampling = (dropout, sampling) if train else (0, 0)
+        own = not off(sampling)
+        key = self.make_rng("dropout") if train and (own or self.draws) else None
+        memory, carry = self.start(annotations)
+        drawn = jnp.zeros(batch, bool)
+        if self.draws and key is not None:
+            drawn = jax.random.uniform(jax.random.fold_in(key, 0), (batch,)) >= EXPECTED
+        words = self.words(token)
+        given = (token, words, self.recurrent.project(words))
+        # One matrix product for all steps, unless a step depends on the draw before.
+        given = tuple(jnp.moveaxis(x, 1, 0) for x in given)
+
+        def body(own_module: "_Decoder", carry: Any, inputs: Any) -> tuple[Any, Any]:
+            state, said = carry
+            time, (token, word, projected) = inputs
+            now = None if key is None else jax.random.fold_in(key, time + 1)
+            if own and now is not None:
+                coin, draw, now = jax.random.split(now, 3)
+                mine = jax.random.uniform(coin, (batch,)) < sampling
+                mine = mine & (time > 0)
+                guess = jax.random.categorical(draw, jax.lax.stop_gradient(said))
+                word = own_module.words(jnp.where(mine, guess, token))
+                projected = own_module.recurrent.project(word)
+            place = (drawn, now) if own_module.draws and now is not None else None
+            state, context, attended = own_module._advance(
+                memory, state, projected, place
+            )
+            if own:
+                said = own_module._said(word, output_of(state), context)
+            return (state, said), (word, output_of(state), context, attended, said)
+
+        scan = nn.scan(body, variable_broadcast="params", split_rngs={"params": False})
+        said = jnp.zeros((batch, self.vocabulary if own else 0))
+        _, made = scan(self, (carry, said), (jnp.arange(times), given))
+        word, h, context, attended, said = jax.tree.map(
+            lambda x: jnp.moveaxis(x, 0, 1), made
+        )
+        said = self._said(word, h, context, train=train, dropout=dropout)
+        return Captioned(said, attended, drawn)
+
+    def _advance(
+        self, memory: Memory, carry: Carry, projected: Array, place: Any
+    ) -> tuple[Carry, Array, Attended]:
+        """The carry after a word, its context z_t, and what was looked at."""
+        h = output_of(carry)
+        weights = self.look(h, memory)
+        used = self.choose(weights)
+        if place is not None:
+            drawn, key = place
+            location = jax.random.categorical(key, jnp.log(weights))
+            one = jax.nn.one_hot(location, weights.shape[-1], dtype=weights.dtype)
+            used = jnp.where(drawn[:, None], one, weights)
+        beta = jax.nn.sigmoid(self.gate(h)[:, 0])
+        context = beta[:, None] * weighted_sum(used, memory.annotations)
+        carry = self.recurrent.step(carry, projected + self.context(context))
+        return carry, context, Attended(weights, used, beta)
+
+    def _said(
+        self,
+        word: Float[Array, "*b e"],
+        h: Float[Array, "*b h"],
+        context: Float[Array, "*b d"],
+        *,
+        train: bool = False,
+        dropout: Rate = 0,
+    ) -> Float[Array, "*b vocabulary"]:
+        """Equation 7: L_o (E y_{t-1} + L_h h_t + L_z z_t)."""
+        deep = word + self.output_h(h) + self.output_z(context)
+        deep = self.drop(deep, dropout, train=train)
+        return self.output(deep).astype(float32_or_wider(self.dtype))
+
+
+class _Network(nn.Module):
+    """One hidden layer, as wide as the output."""
+
+    features: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
+        x = jnp.tanh(nn.Dense(self.features, dtype=self.dtype, name="hidden")(x))
+        return nn.Dense(self.features, dtype=self.dtype, name="output")(x)
+
+
+class SoftAttentionCaptioner(_Decoder):
+    """A decoder that sees a weighted mean of the annotations, another one each word."""
+
+
+class HardAttentionCaptioner(_Decoder):
+    """A decoder that sees one annotation at a time; see `tasks.captioning`.
+
+    When nothing is drawn, as in deployment, it looks at the most probable location.
+    """
+
+    draws: ClassVar[bool] = True
+
+    def choose(self, weights: Float[Array, "b l"]) -> Float[Array, "b l"]:
+        """The most probable location, and nothing else."""
+        best = jnp.argmax(weights, axis=-1)
+        return jax.nn.one_hot(best, weights.shape[-1], dtype=weights.dtype)
+
+
+class VectorCaptioner(_Decoder):
+    """A decoder that sees the mean annotation at every word."""
+
+    def _attention(self) -> None:
+        pass
+
+    def remember(self, annotations: Float[Array, "b l d"]) -> Memory:
+        """The mean annotation, as the only one."""
+        mean = jnp.mean(annotations, axis=1, keepdims=True)
+        return Memory(mean, mean[..., :0])
+
+    def look(self, h: Float[Array, "b h"], memory: Memory) -> Float[Array, "b l"]:
+        """All of it."""
+        return jnp.ones((h.shape[0], 1), h.dtype)
+
+
+DECODERS: dict[str, type[_Decoder]] = {
+    "none": VectorCaptioner,
+    "soft": SoftAttentionCaptioner,
+    "hard": HardAttentionCaptioner,
+}
+
+
+class ImageCaptioner(nn.Module):
+    """A network that looks, and one that speaks.
+
+    Attributes:
+        encoder: From images to a grid `[b, h, w, d]`, whose cells are the annotations
+            row by row, or to a vector `[b, d]`, the only annotation. None: the images
+            are such grids or vectors already, computed beforehand.
+        decoder: One of `DECODERS`.
+    """
+
+    encoder: nn.Module | None
+    decoder: _Decoder
+
+    @property
+    def draws(self) -> bool:
+        """Whether locations are sampled in training."""
+        return self.decoder.draws
+
+    def annotate(
+        self, image: Float[Array, "b ..."], *, train: bool = False
+    ) -> Float[Array, "b l d"]:
+        """The annotations of each image."""
+        grid = image if self.encoder is None else self.encoder(image, train=train)
+        return grid.reshape(grid.shape[0], -1, grid.shape[-1])
+
+    def start(self, image: Float[Array, "b ..."]) -> tuple[Memory, Carry]:
+        """What `step` needs of each image."""
+        return self.decoder.start(self.annotate(image))
+
+    def step(
+        self, memory: Memory, carry: Carry, token: Int[Array, " b"]
+    ) -> tuple[Carry, Float[Array, "b vocabulary"], Attended]:
+        """One word; see the decoder's."""
+        return self.decoder.step(memory, carry, token)
+
+    def __call__(
+        self,
+        image: Float[Array, "b ..."],
+        token: Int[Array, "b t"],
+        *,
+        train: bool,
+        dropout: Rate = 0,
+        sampling: Rate = 0,
+    ) -> Captioned:
+        """Returns the logits after each token; see the decoder's."""
+        annotations = self.annotate(image, train=train)
+        return self.decoder(
+            annotations, token, train=train, dropout=dropout, sampling=sampling
+        )

@@ -1,0 +1,144 @@
+"""What an experiment with captions shows and says, once the network has written."""
+
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxnets import files
+from jaxnets.data.captioned import CaptionFeeds, Captions, with_features
+from jaxnets.data.shapes import scenes_of
+from jaxnets.data.shapes_grammar import caption_is_true
+from jaxnets.data.shapes_pointing import described
+from jaxnets.data.text import words
+from jaxnets.models import encoders
+from jaxnets.ops.decoding import Decoded
+from jaxnets.run.session import Describing, Run, Verbs
+from jaxnets.scores.captions import caption_scores
+
+_SHOWN = 8  # images with captions, mistakes
+
+
+def grids(weights: Float[np.ndarray, "*b l"]) -> Float[np.ndarray, "*b gh gw"] | None:
+    """Attention over the cells of a square grid; None where there is one vector."""
+    side = isqrt(weights.shape[-1])
+    if side < 2 or side**2 != weights.shape[-1]:
+        return None
+    return weights.reshape(*weights.shape[:-1], side, side)
+
+
+def features_of(captions: Captions, name: str, layer: str, weights: Path) -> Captions:
+    """The captions with features of a published network in place of the images.
+
+    Args:
+        captions: With images of one size.
+        name: Of the network, in the zoo.
+        layer: Whose output is looked at.
+        weights: A file of the network's weights.
+    """
+    side = captions.dataset.train.columns["image"][:1].shape[1]
+    model = encoders.encoder(name, layer, side, published=True)
+    encode = encoders.frozen(model, encoders.pretrained(model, side, weights))
+    made_by = {"encoder": name, "layer": layer, "weights": files.sha256(weights)}
+    return with_features(captions, encode, made_by)
+
+
+def photo_of(verbs: Verbs) -> Path | None:
+    """The picture that is to be described, if there is one.
+
+    Raises:
+        RunError: If it is no file, or nobody is there to describe it.
+    """
+    return verbs.checked().describe if isinstance(verbs, Describing) else None
+
+
+def scores(data: CaptionFeeds, made: Decoded) -> dict[str, dict[str, float]]:
+    """What the best caption of each test image is worth, in groups.
+
+    Args:
+        data: That the network was trained on.
+        made: What it wrote about the test split.
+    """
+    best = data.written(np.asarray(made.token)[:, 0])
+    references = data.captions.texts["test"]
+    found = {"captions": caption_scores(best, references)}
+    if data.captions.pictures.name == "shapes":
+        seen = grids(np.asarray(made.notes.weights)[:, 0])
+        split = data.captions.pictures.test
+        found["shapes"] = described(best, references, split, seen)
+    return found
+
+
+def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
+    """Saves test images with their captions, attention word by word, and mistakes.
+
+    What is a mistake is known of `shapes` only.
+
+    Args:
+        run: Whose folder it goes to.
+        data: That the network was trained on.
+        made: What it wrote about the test split.
+    """
+    from jaxnets import plots_attention as plots  # matplotlib takes a second to import
+
+    best = data.written(np.asarray(made.token)[:, 0])
+    split = data.captions.pictures.test
+    some = np.linspace(0, len(best) - 1, _SHOWN).astype(int)
+    told = [f"{best[i]}\n\n({data.captions.texts['test'][i][0]})" for i in some]
+    images = split.columns["image"][some]
+    title = "what it says of test images (and what somebody said)"
+    run.figure("captions", plots.captioned(images, told, title=title))
+    seen = grids(np.asarray(made.notes.weights)[:, 0])
+    if seen is not None:
+        chosen = list(some[:6])
+        figure = plots.looks(
+            [split.columns["image"][np.array([i])][0] for i in chosen],
+            [words(best[i]) for i in chosen],
+            [seen[i] for i in chosen],
+            title="where it looked before each word, and the most on one cell",
+        )
+        run.figure("attention", figure)
+    if data.captions.pictures.name == "shapes":
+        truth = scenes_of(split)
+        wrong = np.array(
+            [i for i, text in enumerate(best) if not caption_is_true(text, truth[i])],
+            int,
+        )[:_SHOWN]
+        if len(wrong):
+            title = "mistakes: what it says is not so"
+            images, said = split.columns["image"][wrong], [best[i] for i in wrong]
+            run.figure("mistakes", plots.captioned(images, said, title=title))
+
+
+def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
+    """Says what a picture shows: the caption, other beams, and where it looked.
+
+    The last is a PNG in the current folder, unless the picture is seen as one vector.
+
+    Args:
+        run: Restored from a folder.
+        data: That its network was trained on.
+        photo: A picture file.
+
+    Raises:
+        DataError: If the file is no whole, sound image.
+    """
+    from jaxnets import plots, plots_attention
+
+    content = photo.read_bytes()
+    made = run.predict(data.one(content))
+    texts = data.written(np.asarray(made.token)[0])
+    run.console.say(texts[0])
+    for text, score in zip(texts, np.asarray(made.score)[0], strict=True):
+        run.console.say(f"  {score:8.2f}  {text}")
+    seen = grids(np.asarray(made.notes.weights)[0, 0])
+    if seen is None:
+        return
+    path = Path(files.safe_name(f"{photo.stem}-attention") + ".png")
+    figure: Any = plots_attention.looks(
+        [data.pixels(content)], [words(texts[0])], [seen], title=texts[0]
+    )
+    files.write_with(path, lambda file: plots.png(figure, file))
+    run.console.say(f"where it looked  ->  {path}")

@@ -1,0 +1,203 @@
+"""One sentence an image.
+
+Xu et al., "Show, attend and tell", 2015, https://arxiv.org/abs/1502.03044; see
+`jaxnets.models.captioner` for the networks.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from jaxnets.metrics import Mean, Metrics, mean
+from jaxnets.models import functional
+from jaxnets.models.captioner import Captioned, ImageCaptioner
+from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding, repeated
+from jaxnets.tasks.base import Task
+from jaxnets.types import CaptionBatch, Key, Scalar, Variables
+
+KEPT = 0.9  # of the moving average; Xu et al., section 4.1
+
+
+def captioning(
+    model: ImageCaptioner,
+    longest: int,
+    decoding: Decoding = GREEDY,
+    *,
+    rates: Sequence[str] | None = None,
+) -> Task:
+    """The log-likelihood of captions, in nats, every word given those before it.
+
+    `loss` is the mean over captions of the sum over their words, `<end>` included; as
+    all metrics it counts no `<pad>`. To it is added, where the locations of a grid are
+    attended to softly, `hyper.doubly_stochastic` times sum_i (1 - sum_t alpha_ti)^2
+    (equation 14). Where they are sampled the gradient is that of equation 12: the
+    score function, times `hyper.reinforce` and times how much more likely the caption
+    is than the moving average b of such log-likelihoods, and `hyper.entropy` times the
+    entropy of the attention. With a factor of 1, no entropy and all locations drawn it
+    is an unbiased estimate of the gradient of E_s[log p(y | s, a)].
+
+    That average is a buffer of the variables, `buffers["reinforce"]["baseline"]`, and
+    not a part of a learner's state: it belongs to this loss, so every learner trains,
+    checkpoints, averages and vmaps it without knowing of it. Departure: b is the
+    average up to the step before. The paper's includes the batch itself, which ties b
+    to what was drawn, and so would bias the gradient.
+
+    `evaluate` adds `word_loss` and `word_accuracy`, means over words. `predict` returns
+    sentences as `Decoded`, with `Attended` as its notes.
+
+    Args:
+        model: An encoder and a decoder.
+        longest: Most words that `predict` writes, `<end>` included.
+        decoding: How it writes them.
+        rates: Names of the probabilities that the model is given in training, each read
+            from `hyper`: `dropout`, `sampling`. By default both.
+    """
+    given = functional.rates(model) if rates is None else tuple(rates)
+
+    def init(key: Key, batch: CaptionBatch) -> Variables:
+        inputs = (batch.image, batch.caption[:, :-1])
+        variables = functional.init(model, key, *inputs)
+        if not model.draws:
+            return variables
+        average = {"baseline": jnp.zeros(())}
+        return variables._replace(buffers={**variables.buffers, "reinforce": average})
+
+    def loss(
+        variables: Variables, batch: CaptionBatch, key: Key, hyper: Any
+    ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
+        chosen = {name: getattr(hyper, name) for name in given}
+        said, buffers = functional.forward(
+            model, variables, key, batch.image, batch.caption[:, :-1], **chosen
+        )
+        target = batch.caption[:, 1:]
+        spoken = target != PAD
+        nats = _summed(word_losses(said.logits, target), spoken)
+        weights = said.attended.weights
+        if model.draws:
+            baseline = variables.buffers["reinforce"]["baseline"]
+            losses = nats - _score(said, nats, spoken, baseline) * hyper.reinforce
+            losses = losses - hyper.entropy * _summed(_entropy(weights), spoken)
+            drawn = mean(-nats, batch.mask & said.drawn)
+            latest = drawn.total / jnp.maximum(drawn.weight, 1)
+            moved = KEPT * baseline + (1 - KEPT) * jax.lax.stop_gradient(latest)
+            after = jnp.where(drawn.weight > 0, moved, baseline)
+            buffers = {**buffers, "reinforce": {"baseline": after}}
+        elif weights.shape[-1] > 1:
+            seen = jnp.sum(jnp.where(spoken[:, :, None], weights, 0), axis=1)
+            uneven = jnp.sum((1 - seen) ** 2, axis=-1)
+            losses = nats + hyper.doubly_stochastic * uneven
+        else:
+            losses = nats
+        objective = mean(losses, batch.mask)
+        metrics = {"loss": objective, **_by_word(said.logits, target, batch.mask)}
+        return objective.total / objective.weight, (buffers, metrics)
+
+    def evaluate(variables: Variables, batch: CaptionBatch, key: Key) -> Metrics:
+        del key
+        inputs = (batch.image, batch.caption[:, :-1])
+        logits = functional.predict(model, variables, *inputs).logits
+        target = batch.caption[:, 1:]
+        nats = _summed(word_losses(logits, target), target != PAD)
+        by_word = _by_word(logits, target, batch.mask)
+        return {"loss": mean(nats, batch.mask), **by_word}
+
+    def predict(variables: Variables, batch: CaptionBatch, key: Key) -> Decoded:
+        memory, carry = functional.method(model, variables, "start", batch.image)
+        memory = repeated(memory, decoding.rows)
+
+        def step(state: PyTree, token: Int[Array, " b"]) -> tuple[Any, Any, Any]:
+            return functional.method(model, variables, "step", memory, state, token)
+
+        return decoding(step, carry, longest, key)
+
+    return Task(init, loss, evaluate, predict)
+
+
+def with_encoder(task: Task, given: Variables) -> Task:
+    """The same task, whose encoder begins as a network that was trained before.
+
+    Args:
+        task: Of a captioner whose encoder is a `LayerOf` that network.
+        given: The network's variables.
+    """
+    params, buffers = given
+
+    def init(key: Key, batch: CaptionBatch) -> Variables:
+        drawn = task.init(key, batch)
+        return Variables(
+            {**drawn.params, "encoder": {"network": params}},
+            {
+                **drawn.buffers,
+                **{name: {"encoder": {"network": b}} for name, b in buffers.items()},
+            },
+        )
+
+    return task._replace(init=init)
+
+
+def word_losses(
+    logits: Float[Array, "b t vocabulary"], target: Int[Array, "b t"]
+) -> Float[Array, "b t"]:
+    """The cross-entropy of each word, in nats; NaN where it is not in the vocabulary.
+
+    Raises:
+        ValueError: If there is not one word a step.
+    """
+    if logits.shape[:2] != target.shape:
+        raise ValueError(
+            f"logits of shape {logits.shape} and words of shape {target.shape} do not "
+            "belong together"
+        )
+    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    words = jnp.arange(logits.shape[-1])
+    own = target[:, :, None] == words[None, None, :]
+    nats = -jnp.sum(jnp.where(own, logp, 0.0), axis=-1)
+    return jnp.where(jnp.any(own, axis=-1), nats, jnp.nan)
+
+
+def _summed(
+    values: Float[Array, "b t"], spoken: Bool[Array, "b t"]
+) -> Float[Array, " b"]:
+    return jnp.sum(jnp.where(spoken, values, 0.0), axis=1)
+
+
+def _entropy(weights: Float[Array, "b t l"]) -> Float[Array, "b t"]:
+    return -jnp.sum(weights * _log(weights), axis=-1)
+
+
+def _score(
+    said: Captioned,
+    nats: Float[Array, " b"],
+    spoken: Bool[Array, "b t"],
+    baseline: Scalar,
+) -> Float[Array, " b"]:
+    """0, with the gradient (log p(y | s, a) - b) times that of log p(s | a)."""
+    attended = said.attended
+    chances = jnp.sum(jax.lax.stop_gradient(attended.used) * attended.weights, axis=-1)
+    logp = _summed(_log(chances), spoken)
+    reward = jax.lax.stop_gradient(-nats - baseline)
+    term = reward * (logp - jax.lax.stop_gradient(logp))
+    return jnp.where(said.drawn, term, 0.0)
+
+
+def _log(x: Array) -> Array:
+    return jnp.log(jnp.maximum(x, jnp.finfo(x.dtype).tiny))
+
+
+def _by_word(
+    logits: Float[Array, "b t vocabulary"],
+    target: Int[Array, "b t"],
+    mask: Bool[Array, " b"],
+) -> Metrics:
+    spoken = (target != PAD) & mask[:, None]
+    hits = (jnp.argmax(logits, axis=-1) == target).astype(jnp.float32)
+    count = jnp.sum(spoken, dtype=jnp.int32)
+    return {
+        "word_loss": Mean(
+            jnp.sum(jnp.where(spoken, word_losses(logits, target), 0.0)), count
+        ),
+        "word_accuracy": Mean(jnp.sum(jnp.where(spoken, hits, 0.0)), count),
+    }

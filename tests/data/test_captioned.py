@@ -1,0 +1,188 @@
+"""Captioned images as batches, and what words of a caption point at."""
+
+import numpy as np
+import pytest
+
+from jaxnets.data import captioned
+from jaxnets.data.captioned import Captions, caption_feeds, with_features
+from jaxnets.data.dataset import Dataset, Feature, Split
+from jaxnets.data.shapes_captions import write
+from jaxnets.data.shapes_grammar import read, read_words
+from jaxnets.data.shapes_pointing import coverage, described, named_objects, pointing
+from jaxnets.data.shapes_scene import (
+    COLOURS,
+    FORMS,
+    SIZES,
+    TEXTURES,
+    Thing,
+    scene,
+)
+
+TEXTS = [("a cat", "the cat sat"), ("one dog",), ("a dog", "two", "a big red dog")]
+
+
+@pytest.fixture
+def captions():
+    rng = np.random.default_rng(0)
+
+    def split(name, count):
+        image = rng.integers(0, 256, (count, 4, 4, 3), np.uint8)
+        return Split({"image": image}, [f"{name} {i}" for i in range(count)])
+
+    data = Dataset(
+        "toy",
+        {"image": Feature((4, 4, 3), "uint8", 0, 255)},
+        split("train", 3),
+        split("validation", 2),
+        split("test", 2),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+    texts = {"train": TEXTS, "validation": TEXTS[:2], "test": TEXTS[:2]}
+    return Captions(data, texts, data)
+
+
+def test_an_image_comes_with_each_of_its_captions_and_no_other(captions):
+    feeds = caption_feeds(captions, longest=5, batch_size=3, seed=0)
+    seen = {i: set() for i in range(3)}
+    images = captions.dataset.train.columns["image"]
+    for step in range(40):
+        batch = feeds.train(step)
+        for image, row in zip(np.asarray(batch.image), batch.caption, strict=True):
+            pixels = np.round((image * 0.25 + 0.5) * 255)
+            which = [i for i in range(3) if np.array_equal(images[i], pixels)]
+            seen[which[0]].add(feeds.vocabulary.decode(row))
+    # The longest is cut to what fits, without an end.
+    assert seen == {
+        0: set(TEXTS[0]),
+        1: {"one dog"},
+        2: {"a dog", "two", "a big red dog"},
+    }
+    cut = feeds.train.columns["caption"][2, 2]
+    assert list(cut) == feeds.vocabulary.encode("a big red dog")[:5]
+    assert cut[-1] != 2
+
+
+def test_which_caption_follows_from_seed_and_step(captions):
+    made = [
+        [
+            np.asarray(
+                caption_feeds(captions, longest=6, batch_size=3, seed=s).train(t)[1]
+            )
+            for t in range(6)
+        ]
+        for s in (0, 0, 1)
+    ]
+    assert np.array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
+    feeds = caption_feeds(captions, longest=6, batch_size=3, seed=0)
+    first = [feeds.vocabulary.decode(row) for row in feeds.test(0).caption[:2]]
+    assert first == ["a cat", "one dog"]
+
+
+def test_features_are_computed_once_and_take_the_images_place(
+    captions, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(captioned, "cache_folder", lambda: tmp_path)
+    (tmp_path / "features").mkdir()
+    calls = []
+
+    def encode(image):
+        calls.append(1)
+        return image.astype("float32").reshape(len(image), 2, 8, 3).sum(2)
+
+    for _ in range(2):
+        changed = with_features(captions, encode, {"network": "toy"}, batch_size=2)
+    assert len(calls) == 1  # traced once, by the first of the two
+    found = changed.dataset.train.columns["image"]
+    images = captions.dataset.train.columns["image"]
+    np.testing.assert_allclose(found, images.reshape(3, 2, 8, 3).astype(float).sum(2))
+    feeds = caption_feeds(changed, longest=5, batch_size=3, seed=0)
+    assert feeds.train(0).image.shape == (3, 2, 3)
+    assert changed.pictures is captions.pictures
+
+
+def thing(colour, form, size="small", texture="plain", y=0.5, x=0.5):
+    return Thing(
+        FORMS.index(form),
+        COLOURS.index(colour),
+        SIZES.index(size),
+        TEXTURES.index(texture),
+        y,
+        x,
+    )
+
+
+SCENE = (thing("red", "circle", x=0.2), thing("blue", "star", "large", x=0.8))
+
+
+@pytest.mark.parametrize(
+    ("caption", "pairs"),
+    [
+        ("a red circle", [(1, 0), (2, 0)]),
+        ("there is a shape and a large blue star", [(6, 1), (7, 1), (8, 1)]),
+        ("the star is large and blue", [(1, 1), (3, 1), (5, 1)]),
+        ("a small disc in red left of a star", [(1, 0), (2, 0), (4, 0), (8, 1)]),
+        ("right of a red shape is a star", [(3, 0), (7, 1)]),
+        ("two shapes, one of them is a red circle", [(8, 0), (9, 0)]),
+        ("a plain object", []),  # both are
+        ("two plain shapes", []),  # it is about several
+        ("a green circle", []),  # it is not so
+        ("a red a red", []),  # it is no sentence
+    ],
+)
+def test_words_that_describe_a_certain_object(caption, pairs):
+    assert named_objects(caption, SCENE) == pairs
+
+
+def test_every_phrase_has_its_words_and_reading_is_as_before():
+    for i in range(60):
+        for text, claim in write(scene("words", i), f"words {i}"):
+            found = read_words(text)
+            assert found is not None
+            assert found[0] == claim == read(text)
+            assert len(found[1]) == len(claim.phrases)
+            places = [word for words in found[1] for word in words]
+            assert len(places) == len(set(places))
+            # A phrase that says something has a word for each attribute, or more.
+            for phrase, words in zip(claim.phrases, found[1], strict=True):
+                assert len(words) >= phrase.what.attributes + phrase.also.attributes
+
+
+def test_attention_in_a_box_by_hand():
+    # 4x4 cells of 2 pixels; a box of 3x2 pixels covers one cell and half of another.
+    covered = coverage(np.array([2.0, 4.0, 5.0, 6.0]), (4, 4), 8)
+    expected = np.zeros((4, 4))
+    expected[1, 2], expected[2, 2] = 1.0, 0.5
+    np.testing.assert_allclose(covered, expected)
+
+    columns = {name: np.zeros((2, 4), np.int32) for name in ("label", "colour")}
+    columns |= {name: np.zeros((2, 4), np.int32) for name in ("size", "texture")}
+    boxes = np.zeros((2, 4, 4), np.float32)
+    boxes[:, 0] = [2, 4, 5, 6]
+    split = Split(
+        {
+            **columns,
+            "centre": np.zeros((2, 4, 2), np.float32),
+            "present": np.array([[True, False, False, False]] * 2),
+            "boxes": boxes,
+            "image": np.zeros((2, 8, 8, 3), np.uint8),
+            "held_out": np.array([False, True]),
+        }
+    )
+    weights = np.full((2, 3, 4, 4), 1 / 16)
+    weights[0, 2] = 0  # before `circle`: half inside, half on the cell that is half in
+    weights[0, 2, 1, 2] = weights[0, 2, 2, 2] = 0.5
+    seen = pointing(["a red circle", "a blue circle"], weights, split)
+    assert seen.words == 2  # of the caption that is true
+    assert seen.area == pytest.approx(1.5 / 16)
+    assert seen.inside == pytest.approx((1.5 / 16 + 0.75) / 2)
+
+    found = described(
+        ["a red circle", "a blue circle"],
+        [("a red circle", "a small red circle"), ("a circle", "a disc")],
+        split,
+        weights,
+    )
+    assert (found["true"], found["true_known"], found["true_held_out"]) == (0.5, 1, 0)
+    assert (found["attributes"], found["attributes_references"]) == (2, 7 / 4)

@@ -1,0 +1,248 @@
+"""Captioners and what they look at, against equations written out and differences."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.models import functional
+from jaxnets.models.captioner import (
+    DECODERS,
+    ImageCaptioner,
+    SoftAttentionCaptioner,
+)
+from jaxnets.models.grid import GridNet, LayerOf
+from jaxnets.models.recurrent import RNNCell
+from jaxnets.models.squeezenet import squeezenet1_1
+from tests.models import captions_by_hand as by_hand
+
+ANNOTATIONS = jax.random.normal(jax.random.key(1), (2, 3, 5))
+TOKENS = jnp.array([[1, 4, 6, 5], [1, 7, 2, 0]])
+
+
+def small(kind, **changes):
+    return DECODERS[kind](8, features=4, embedding=6, attention=3, **changes)
+
+
+@functools.cache
+def made(kind):
+    model = small(kind)
+    variables = jax.jit(lambda k: functional.init(model, k, ANNOTATIONS, TOKENS))(
+        jax.random.key(0)
+    )
+    # Larger weights, so that attention is not nearly even.
+    return model, jax.tree.map(lambda x: 2 * x + 0.1, variables)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def predicted(model, variables, *inputs):
+    return functional.predict(model, variables, *inputs)
+
+
+@pytest.mark.parametrize("kind", ["none", "soft"])
+def test_a_captioner_follows_the_equations(kind):
+    model, variables = made(kind)
+    output = predicted(model, variables, ANNOTATIONS, TOKENS)
+    twin = jax.jit(functools.partial(by_hand.caption, vector=kind == "none"))
+    for row in range(2):
+        logits, weights, _ = twin(variables.params, ANNOTATIONS[row], TOKENS[row])
+        np.testing.assert_allclose(output.logits[row], logits, rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(output.attended.weights[row], weights, atol=1e-5)
+
+
+def test_hard_attention_looks_at_the_most_probable_location_when_nothing_is_drawn():
+    model, variables = made("hard")
+    output = predicted(model, variables, ANNOTATIONS, TOKENS)
+    best = np.asarray(output.attended.weights).argmax(-1)
+    logits, _, _ = jax.jit(by_hand.caption)(
+        variables.params, ANNOTATIONS[0], TOKENS[0], locations=best[0]
+    )
+    np.testing.assert_allclose(output.logits[0], logits, rtol=2e-4, atol=2e-5)
+    assert not output.drawn.any()
+
+
+def test_hard_attention_draws_locations_with_their_probabilities():
+    model, variables = made("hard")
+
+    @jax.jit
+    @jax.vmap
+    def draw(key):
+        output, _ = functional.forward(model, variables, key, ANNOTATIONS, TOKENS)
+        return output.drawn, output.attended.used[:, 0], output.attended.weights[:, 0]
+
+    drawn, used, weights = map(
+        np.asarray, draw(jax.random.split(jax.random.key(3), 4000))
+    )
+    assert abs(drawn.mean() - 0.5) < 0.02
+    assert set(np.unique(used[drawn])) == {0.0, 1.0}
+    np.testing.assert_allclose(used[~drawn], weights[~drawn])  # the expected value
+    for row in range(2):
+        share = used[:, row][drawn[:, row]].mean(0)
+        np.testing.assert_allclose(share, weights[0, row], atol=0.04)
+
+
+def test_words_one_by_one_are_the_words_at_once():
+    for kind in DECODERS:
+        model, variables = made(kind)
+        at_once = predicted(model, variables, ANNOTATIONS, TOKENS).logits
+        call = jax.jit(functools.partial(functional.method, model), static_argnums=1)
+        memory, carry = call(variables, "start", ANNOTATIONS)
+        for t in range(4):
+            carry, logits, attended = call(
+                variables, "step", memory, carry, TOKENS[:, t]
+            )
+            np.testing.assert_allclose(logits, at_once[:, t], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(attended.weights.sum(-1), 1, rtol=1e-5)
+
+
+def test_the_gradient_of_soft_attention_is_that_of_finite_differences():
+    with jax.enable_x64(True):
+        model = small("soft", dtype=jnp.float64)
+        _, variables = made("soft")
+        variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
+        image = ANNOTATIONS.astype(jnp.float64)
+        scale = jax.random.normal(jax.random.key(2), (2, 4, 8), jnp.float64)
+
+        @jax.jit
+        def value(params, image):
+            output = functional.predict(
+                model, variables._replace(params=params), image, TOKENS
+            )
+            # Both what is said and where it looks.
+            looked = jnp.sum(output.attended.weights[..., 0] ** 2)
+            return jnp.sum(scale * output.logits) + looked
+
+        point = (variables.params, image)
+        slope = jax.jit(jax.grad(value, argnums=(0, 1)))(*point)
+        rng = np.random.default_rng(0)
+        for _ in range(4):
+            way = jax.tree.map(lambda x: rng.normal(size=x.shape), point)
+            far = jax.tree.map(lambda x, d: np.asarray(x) + 1e-5 * d, point, way)
+            back = jax.tree.map(lambda x, d: np.asarray(x) - 1e-5 * d, point, way)
+            ahead, behind = value(*far), value(*back)
+            pairs = zip(jax.tree.leaves(slope), jax.tree.leaves(way), strict=True)
+            along = sum(np.sum(np.asarray(g) * d) for g, d in pairs)
+            np.testing.assert_allclose(along, (ahead - behind) / 2e-5, rtol=1e-6)
+
+
+def test_an_rnn_decodes_too_and_parameters_are_as_many_as_the_equations_have():
+    model = SoftAttentionCaptioner(8, 4, 6, 3, RNNCell)
+    shapes = jax.eval_shape(
+        lambda k: functional.init(model, k, ANNOTATIONS, TOKENS), jax.random.key(0)
+    )
+    count = sum(x.size for x in jax.tree.leaves(shapes.params))
+    d, h, m, a, k = 5, 4, 6, 3, 8
+    cell = (m + d + h + 2) * h
+    attention = (h + 1 + d + 1) * a
+    first = (d + 1) * h + (h + 1) * h
+    deep = k * m + (h + 1) * m + d * m + (m + 1) * k
+    assert count == cell + attention + first + deep + (h + 1)
+
+
+def test_scheduled_sampling_feeds_what_the_model_says():
+    model, variables = made("soft")
+    other = TOKENS.at[:, 1:].set(3)
+    run = jax.jit(
+        lambda token, rate: (
+            functional.forward(
+                model, variables, jax.random.key(0), ANNOTATIONS, token, sampling=rate
+            )[0].logits
+        )
+    )
+    # Always its own words: what was given after the first does not matter.
+    assert np.array_equal(run(TOKENS, 1.0), run(other, 1.0))
+    plain = predicted(model, variables, ANNOTATIONS, TOKENS).logits
+    np.testing.assert_allclose(run(TOKENS, 0.0), plain, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(run(TOKENS, 0.0), run(other, 0.0))
+    assert run._cache_size() == 1  # the rate is traced
+
+
+def test_what_it_feeds_is_drawn_from_what_it_said():
+    model, variables = made("none")
+    batch = 3000
+    image = jnp.repeat(ANNOTATIONS[:1], batch, axis=0)
+    token = jnp.full((batch, 2), 1)
+    output, _ = jax.jit(
+        lambda: functional.forward(
+            model, variables, jax.random.key(5), image, token, sampling=jnp.float32(1)
+        )
+    )()
+    # The second logits tell which word was fed.
+    words = jnp.stack([jnp.full(8, 1), jnp.arange(8)], axis=1)
+    each = predicted(
+        model, variables, jnp.repeat(ANNOTATIONS[:1], 8, axis=0), words
+    ).logits[:, 1]
+    gaps = np.abs(np.asarray(output.logits)[:, 1][:, None] - np.asarray(each)[None])
+    fed = np.bincount(gaps.max(-1).argmin(-1), minlength=8) / batch
+    np.testing.assert_allclose(fed, jax.nn.softmax(output.logits[0, 0]), atol=0.035)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    model, image = (
+        GridNet(norm=None),
+        jax.random.normal(jax.random.key(0), (2, 64, 64, 3)),
+    )
+    variables = jax.jit(lambda k: functional.init(model, k, image))(jax.random.key(1))
+    return model, variables, image
+
+
+def test_a_cell_sees_its_receptive_field_and_nothing_else(grid):
+    model, variables, image = grid
+
+    @jax.jit
+    def seen(image):
+        cell = lambda x: jnp.sum(functional.predict(model, variables, x)[0, 4, 3] ** 2)
+        return jnp.abs(jax.grad(cell)(image)).sum((0, 3))
+
+    rows, columns = (np.flatnonzero(np.asarray(seen(image)).sum(k)) for k in (1, 0))
+    # Cells are 8x8 pixels; nine more on every side make 26.
+    assert (rows[0], rows[-1] + 1) == (32 - 9, 40 + 9)
+    assert (columns[0], columns[-1] + 1) == (24 - 9, 32 + 9)
+    assert model.receptive_field == 26
+    shaped = jax.eval_shape(lambda v: functional.predict(model, v, image), variables)
+    assert shaped.shape == (2, 8, 8, 192)
+
+
+def test_the_grid_has_the_parameters_that_it_states():
+    image = jnp.zeros((2, 64, 64, 3))
+    shapes = jax.eval_shape(
+        lambda k: functional.init(GridNet(), k, image), jax.random.key(0)
+    )
+    count = sum(x.size for x in jax.tree.leaves(shapes.params))
+    assert f"{count:,} parameters" in (GridNet.__doc__ or "")
+
+
+def test_a_layer_of_a_network_is_what_the_network_computes():
+    network = squeezenet1_1(10)
+    image = jax.random.normal(jax.random.key(0), (2, 40, 40, 3))
+    model = LayerOf(network, "fire4/squeeze1x1")
+    variables = jax.jit(lambda k: functional.init(model, k, image))(jax.random.key(0))
+    inner = variables._replace(params=variables.params["network"])
+    expected = jax.jit(lambda v: functional.features(network, v, image))(inner)
+    found = jax.jit(lambda v: functional.predict(model, v, image))(variables)
+    np.testing.assert_array_equal(found, expected["fire4/squeeze1x1"])
+    with pytest.raises(ValueError, match=r"only .*fire4/squeeze1x1"):
+        jax.eval_shape(
+            lambda k: functional.init(LayerOf(network, "fire99"), k, image),
+            jax.random.key(0),
+        )
+
+
+def test_features_computed_beforehand_need_no_encoder(grid):
+    encoder, _, image = grid
+    decoder = small("soft")
+    whole = ImageCaptioner(encoder, decoder)
+    variables = jax.jit(lambda k: functional.init(whole, k, image, TOKENS))(
+        jax.random.key(0)
+    )
+    params = variables.params
+    cells = predicted(encoder, variables._replace(params=params["encoder"]), image)
+    rest = variables._replace(params={"decoder": params["decoder"]})
+    apart = predicted(ImageCaptioner(None, decoder), rest, cells, TOKENS)
+    at_once = predicted(whole, variables, image, TOKENS)
+    np.testing.assert_allclose(apart.logits, at_once.logits, rtol=1e-5, atol=1e-6)
+    vector = predicted(ImageCaptioner(None, decoder), rest, cells[:, 0, 0], TOKENS)
+    np.testing.assert_allclose(vector.attended.weights, 1)  # the only annotation

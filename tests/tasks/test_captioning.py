@@ -1,0 +1,248 @@
+"""The losses of captioners: padding, REINFORCE against all paths, decoding."""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.learners import optimizers, schedules
+from jaxnets.learners.supervised import supervised
+from jaxnets.models import captioner, functional
+from jaxnets.models.captioner import DECODERS, ImageCaptioner
+from jaxnets.ops.decoding import Decoding
+from jaxnets.tasks.captioning import captioning
+from jaxnets.testing import check_learner, check_task
+from jaxnets.types import CaptionBatch, Variables
+from tests.models import captions_by_hand as by_hand
+
+
+class Hyper(NamedTuple):
+    learning_rate: float = 0.02
+    dropout: float = 0.1
+    sampling: float = 0.2
+    doubly_stochastic: float = 0.5
+    reinforce: float = 1.0
+    entropy: float = 0.05
+
+
+PLAIN = Hyper(dropout=0.0, sampling=0.0, doubly_stochastic=0.0, entropy=0.0)
+BATCH = CaptionBatch(
+    jax.random.normal(jax.random.key(1), (4, 1, 3, 5)),
+    jnp.array(
+        [[1, 4, 6, 5, 2], [1, 7, 2, 0, 0], [1, 5, 5, 2, 0], [1, 6, 4, 7, 2]], jnp.int32
+    ),
+    jnp.ones(4, bool),
+)
+
+
+def small(kind, **options):
+    decoder = DECODERS[kind](8, features=4, embedding=6, attention=3)
+    return captioning(ImageCaptioner(None, decoder), longest=6, **options)
+
+
+@functools.cache
+def made(kind):
+    task = small(kind, rates=[])
+    variables = jax.jit(task.init)(jax.random.key(0), BATCH)
+    params = jax.tree.map(lambda x: 2 * x + 0.1, variables.params)
+    return task, variables._replace(params=params), jax.jit(task.loss)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["hard", *(pytest.param(k, marks=pytest.mark.campaign) for k in ("none", "soft"))],
+)
+def test_it_is_a_task(kind):
+    check_task(small(kind), Hyper(), BATCH)
+
+
+@pytest.mark.campaign
+def test_hard_attention_learns_in_one_program():
+    rule = optimizers.composed(optimizers.adam, schedules.constant())
+    learner = supervised(small("hard"), rule)
+    check_learner(learner, Hyper(entropy=0.0), BATCH, steps=60, lowers="word_loss")
+
+
+@pytest.mark.parametrize("kind", list(DECODERS))
+def test_padding_behind_a_caption_never_counts(kind):
+    _, variables, loss = made(kind)
+    longer = BATCH._replace(caption=jnp.pad(BATCH.caption, ((0, 0), (0, 3))))
+    short, long = (
+        loss(variables, batch, jax.random.key(2), Hyper())[1][1]
+        for batch in (BATCH, longer)
+    )
+    for name in short:
+        np.testing.assert_allclose(
+            short[name].compute(), long[name].compute(), rtol=1e-5, err_msg=name
+        )
+    assert short["word_loss"].weight == 4 + 2 + 3 + 4
+
+
+def test_the_loss_is_the_likelihood_and_equation_14():
+    task, variables, loss = made("soft")
+    hyper = PLAIN._replace(doubly_stochastic=0.5)
+    _, (_, metrics) = loss(variables, BATCH, jax.random.key(0), hyper)
+    twin = jax.jit(by_hand.caption)
+    expected, uneven = 0.0, 0.0
+    for row in range(4):
+        caption = [int(n) for n in BATCH.caption[row] if n]
+        logits, weights, _ = twin(
+            variables.params["decoder"],
+            BATCH.image[row, 0],
+            jnp.array(caption[:-1]),
+        )
+        expected -= by_hand.likelihood(logits, caption[1:]) / 4
+        uneven += jnp.sum((1 - weights.sum(0)) ** 2) / 4
+    np.testing.assert_allclose(
+        metrics["loss"].compute(), expected + 0.5 * uneven, rtol=1e-4
+    )
+    scored = jax.jit(task.evaluate)(variables, BATCH, jax.random.key(0))
+    np.testing.assert_allclose(scored["loss"].compute(), expected, rtol=1e-4)
+    np.testing.assert_allclose(
+        scored["word_loss"].compute() * 13 / 4, expected, rtol=1e-4
+    )
+
+
+ONE = CaptionBatch(
+    BATCH.image[:1, :, :3], jnp.array([[1, 4, 2]], jnp.int32), jnp.ones(1, bool)
+)
+
+
+@pytest.fixture(scope="module")
+def every_path():
+    """The gradient of -E_s[log p(y | s)], over all 3^2 paths of two steps."""
+    _, variables, _ = made("hard")
+
+    @jax.jit
+    @jax.grad
+    def exact(params):
+        paths = jnp.array(list(itertools.product(range(3), repeat=2)))
+
+        def one(path):
+            logits, _, chance = by_hand.caption(
+                params["decoder"], ONE.image[0, 0], ONE.caption[0, :2], locations=path
+            )
+            return jnp.exp(chance) * by_hand.likelihood(logits, ONE.caption[0, 1:])
+
+        return -jnp.sum(jax.vmap(one)(paths))
+
+    return np.concatenate([g.ravel() for g in jax.tree.leaves(exact(variables.params))])
+
+
+@pytest.fixture(scope="module")
+def estimates():
+    """Gradients for many keys, given a baseline and the factor of the score."""
+    task, variables, _ = made("hard")
+
+    @jax.jit
+    def many(keys, baseline, hyper):
+        buffers = {"reinforce": {"baseline": baseline}}
+
+        def one(key):
+            slope = jax.grad(
+                lambda p: task.loss(Variables(p, buffers), ONE, key, hyper)[0]
+            )(variables.params)
+            return jnp.concatenate([g.ravel() for g in jax.tree.leaves(slope)])
+
+        return jax.vmap(one)(keys)
+
+    def run(baseline, hyper):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(captioner, "EXPECTED", 0.0)  # read while tracing
+            keys = jax.random.split(jax.random.key(7), 20_000)
+            return np.asarray(many(keys, jnp.float32(baseline), hyper), np.float64)
+
+    return run
+
+
+def apart(found, exact):
+    """How many standard errors the mean is off, along 20 directions."""
+    ways = np.random.default_rng(0).normal(size=(found.shape[1], 20))
+    along = found @ ways
+    error = along.std(0) / np.sqrt(len(found))
+    return np.abs(along.mean(0) - exact @ ways) / error, error.mean()
+
+
+def test_reinforce_is_the_gradient_over_all_paths(every_path, estimates):
+    without, noise = apart(estimates(0.0, PLAIN), every_path)
+    assert without.max() < 3
+    # A baseline near the likelihood takes noise away, and no other bias comes in.
+    with_one, less = apart(estimates(-4.0, PLAIN), every_path)
+    assert with_one.max() < 3
+    assert less < 0.9 * noise
+    # The test can tell: without the score function it is another gradient.
+    wrong, _ = apart(estimates(-4.0, PLAIN._replace(reinforce=0.0)), every_path)
+    assert wrong.max() > 6
+
+
+def test_the_baseline_is_a_moving_average_of_likelihoods():
+    _, variables, loss = made("hard")
+    assert variables.buffers["reinforce"]["baseline"] == 0
+    key = jax.random.key(4)
+    _, (buffers, metrics) = loss(variables, ONE, key, PLAIN)
+    output, _ = functional.forward(
+        ImageCaptioner(None, DECODERS["hard"](8, 4, 6, 3)),
+        variables,
+        key,
+        ONE.image,
+        ONE.caption[:, :-1],
+    )
+    expected = -0.1 * metrics["loss"].compute() if output.drawn[0] else 0.0
+    np.testing.assert_allclose(buffers["reinforce"]["baseline"], expected, rtol=1e-5)
+    after = variables._replace(buffers={"reinforce": {"baseline": jnp.float32(-3)}})
+    _, (buffers, _) = loss(after, ONE, key, PLAIN)
+    expected = 0.9 * -3 + expected if output.drawn[0] else -3
+    np.testing.assert_allclose(buffers["reinforce"]["baseline"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_what_is_written_has_the_likelihood_that_is_claimed(kind):
+    _, variables, _ = made(kind)
+    best = jax.jit(small(kind, decoding=Decoding("beam", beams=3, alpha=0.0)).predict)(
+        variables, BATCH, jax.random.key(0)
+    )
+    assert best.token.shape == (4, 3, 6)
+    assert best.notes.weights.shape == (4, 3, 6, 3)
+    said = best.token[:, 0]
+    whole = jnp.concatenate([jnp.ones((4, 1), jnp.int32), said], axis=1)
+    output = functional.predict(
+        ImageCaptioner(None, DECODERS[kind](8, 4, 6, 3)),
+        variables,
+        BATCH.image,
+        whole[:, :-1],
+    )
+    # `<pad>` and `<start>` are never written: the rest shares their probability.
+    logits = output.logits.at[:, :, :2].set(-jnp.inf)
+    logp = jnp.take_along_axis(
+        jax.nn.log_softmax(logits), said[..., None], axis=-1, mode="fill"
+    )
+    inside = np.arange(6)[None] < np.asarray(best.length)[:, :1]
+    total = np.where(inside, np.asarray(logp)[..., 0], 0).sum(1)
+    np.testing.assert_allclose(best.score[:, 0], total, rtol=1e-4, atol=1e-4)
+    seen = np.where(inside[..., None], output.attended.weights, 0)
+    np.testing.assert_allclose(best.notes.weights[:, 0], seen, atol=1e-5)
+
+
+def test_sampling_rates_are_traced_and_words_can_be_drawn():
+    task = small("soft")
+    _, variables, _ = made("soft")
+    loss = jax.jit(task.loss)
+    first, second = (
+        loss(variables, BATCH, jax.random.key(0), Hyper(sampling=rate))[0]
+        for rate in (0.0, 0.9)
+    )
+    assert first != second
+    assert loss._cache_size() == 1
+    drawn = jax.jit(small("soft", decoding=Decoding("sampled")).predict)
+    once, again = (drawn(variables, BATCH, jax.random.key(k)).token for k in (0, 1))
+    assert not np.array_equal(once, again)
+
+
+def test_a_word_that_is_not_in_the_vocabulary_is_no_number():
+    _, variables, loss = made("soft")
+    wrong = BATCH._replace(caption=BATCH.caption.at[0, 1].set(8))
+    assert np.isnan(loss(variables, wrong, jax.random.key(0), PLAIN)[0])
