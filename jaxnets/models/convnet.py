@@ -25,7 +25,7 @@ from jaxnets.models.blocks import (
     global_average,
     kaiming,
 )
-from jaxnets.ops.pool import max_pool
+from jaxnets.ops.pool import ImageSizeError, max_pool
 
 
 class ConvNet(nn.Module):
@@ -70,7 +70,7 @@ class ConvNet(nn.Module):
                 f"0 to {len(self.filters) - 1}"
             )
         if min(image.shape[1:3]) < 2 ** len(self.pools):
-            raise ValueError(
+            raise ImageSizeError(
                 f"{len(self.pools)} pools leave nothing of images of "
                 f"{image.shape[1]}x{image.shape[2]} pixels"
             )

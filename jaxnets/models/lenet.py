@@ -17,7 +17,7 @@ from jaxnets.models.blocks import (
     flatten,
     float32_or_wider,
 )
-from jaxnets.ops.pool import avg_pool
+from jaxnets.ops.pool import ImageSizeError, avg_pool
 
 
 class LeNet5(nn.Module):
@@ -51,7 +51,7 @@ class LeNet5(nn.Module):
                 them after two convolutions and two poolings.
         """
         if min(image.shape[1:3]) < 12:
-            raise ValueError(
+            raise ImageSizeError(
                 f"LeNet-5 needs images of 12x12 pixels or more, not {image.shape[1:3]}"
             )
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}

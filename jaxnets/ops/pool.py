@@ -11,6 +11,10 @@ Image = Float[Array, "b h w c"]
 Pooled = Float[Array, "b ho wo c"]
 
 
+class ImageSizeError(ValueError):
+    """The images are too small for the network; the message says where."""
+
+
 def max_pool(
     x: Image, window: int, *, stride: int, padding: int = 0, ceil: bool = False
 ) -> Pooled:
@@ -25,7 +29,7 @@ def max_pool(
             in the networks that were born there; by default it is left out.
 
     Raises:
-        ValueError: If no window fits into the image.
+        ImageSizeError: If no window fits into the image.
     """
     ends = _ends(x, window, stride, padding, ceil=ceil)
     return _reduce(x, -jnp.inf, jax.lax.max, window, stride, ends)
@@ -35,7 +39,7 @@ def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
     """The mean of each square window; padding counts as zeros.
 
     Raises:
-        ValueError: If no window fits into the image.
+        ImageSizeError: If no window fits into the image.
     """
     ends = _ends(x, window, stride, padding, ceil=False)
     return _reduce(x, 0.0, jax.lax.add, window, stride, ends) / window**2
@@ -78,7 +82,7 @@ def _ends(
 ) -> list[tuple[int, int]]:
     """Padding before and after, vertical and horizontal."""
     if min(x.shape[1:3]) + 2 * padding < window:
-        raise ValueError(
+        raise ImageSizeError(
             f"a pool over {window}x{window} pixels does not fit into maps of "
             f"{x.shape[1]}x{x.shape[2]}: use larger images or a stem that shrinks less"
         )

@@ -10,6 +10,7 @@ import tyro
 
 from jaxnets.data.dataset import DataError
 from jaxnets.models.weights import WeightsError
+from jaxnets.ops.pool import ImageSizeError
 from jaxnets.run import folder, settings
 from jaxnets.run.checkpoints import CheckpointError
 from jaxnets.run.folder import RunError
@@ -52,7 +53,13 @@ def command(
         sys.exit(128 + stopped.signum)  # as a shell expects: 130 for Ctrl-C
     except NonFiniteError:
         sys.exit("error: the run has stopped; checkpoints from before are intact")
-    except (RunError, DataError, CheckpointError, WeightsError) as error:
+    except (
+        RunError,
+        DataError,
+        CheckpointError,
+        WeightsError,
+        ImageSizeError,
+    ) as error:
         sys.exit(f"error: {error}")
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None

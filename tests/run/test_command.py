@@ -119,6 +119,11 @@ def test_a_number_that_is_too_small_is_refused(flag, capsys):
     assert capsys.readouterr().err == f"error: {flag} takes 1 or more, not 0\n"
 
 
+def test_images_that_are_too_small_for_a_network_are_an_error_line(here):
+    with pytest.raises(SystemExit, match="error: LeNet-5 needs images of 12x12"):
+        command(classify.main, classify.Config, ["--model", "lenet5", "--dry-run"])
+
+
 def test_help_shows_the_defaults_of_the_choice(capsys):
     with pytest.raises(SystemExit) as stop:
         command(lambda config, verbs: None, Chosen, ["--help", "--kind", "wide"])
