@@ -116,8 +116,8 @@ _NIN = _momentum(
 )
 
 # Szegedy et al., 2014, sections 5 and 6: the rate falls by 4 % every 8 epochs, crops
-# from 8 % to all of the image. The first rate and the batch are not given. Left out: the
-# auxiliary classifiers, which `googlenet(classes, auxiliary=True)` has.
+# from 8 % to all of the image. The first rate and the batch are not given. Left out:
+# the auxiliary classifiers, which `googlenet(classes, auxiliary=True)` has.
 _GOOGLENET = _with(
     _momentum(
         "Szegedy et al. 2014, section 6",
