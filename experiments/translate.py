@@ -5,7 +5,7 @@
     uv run experiments/translate.py --data pairs.tsv --features 256 --decode beam
 
 The default turns dates as people write them into ISO 8601 (`the 4th of march, '99` to
-`1999-03-04`), character by character and without a download, in about two minutes on
+`1999-03-04`), character by character and without a download, in a few minutes on
 two CPU cores. A file of lines `source TAB target` is translated word by word.
 """
 
@@ -70,8 +70,9 @@ def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
     pairs = date_pairs()
     if config.data != "dates":
-        path, sizes = Path(config.data), (config.longest, config.minimum)
-        pairs = word_pairs(path, *sizes, largest=config.largest)
+        names = ("longest", "minimum", "largest")
+        limits = {name: getattr(config, name) for name in names}
+        pairs = word_pairs(Path(config.data), **limits)
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
 
