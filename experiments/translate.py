@@ -5,7 +5,7 @@
     uv run experiments/translate.py --data pairs.tsv --features 256 --decode beam
 
 The default turns dates as people write them into ISO 8601 (`the 4th of march, '99` to
-`1999-03-04`), character by character and without a download, in about two minutes on
+`1999-03-04`), character by character and without a download, in a few minutes on
 two CPU cores. A file of lines `source TAB target` is translated word by word.
 """
 
@@ -71,15 +71,16 @@ def load(config: Config) -> PairFeeds:
     pairs = date_pairs()
     if config.data != "dates":
         names = ("longest", "minimum", "largest")
-        pairs = word_pairs(Path(config.data), **{n: getattr(config, n) for n in names})
+        limits = {name: getattr(config, name) for name in names}
+        pairs = word_pairs(Path(config.data), **limits)
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
 
 def build(config: Config, data: PairFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     sizes = len(data.pairs.source), len(data.pairs.target)
-    features, width = config.features, config.embedding
-    model = Seq2Seq(*sizes, features, width, config.model, features, config.cell)
+    widths = config.features, config.embedding, config.model, config.features
+    model = Seq2Seq(*sizes, *widths, config.cell)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = translation(model, decoding=config.decoding, rates=rates)
     steps = config.epochs * data.train.length

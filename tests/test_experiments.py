@@ -117,6 +117,29 @@ def test_the_choices_of_classify_compose(change, here):
     assert (here / "run" / "result.json").exists()
 
 
+def test_translate_reads_a_file_of_pairs(here):
+    nouns = [
+        "dog",
+        "cat",
+        "bird",
+        "horse",
+        "fish",
+        "mouse",
+        "cow",
+        "frog",
+        "bee",
+        "ant",
+    ]
+    lines = [f"the {a} sees the {b}\tle {a} voit le {b}" for a in nouns for b in nouns]
+    (here / "pairs.tsv").write_text("\n".join(lines) + "\n")
+    experiment = module("translate")
+    small = {"features": 8, "embedding": 8, "batch_size": 16, "epochs": 1, "reports": 1}
+    config = dataclasses.replace(experiment.Config(), data="pairs.tsv", **small)
+    experiment.main(config, Verbs(run_dir=here / "run"))
+    result = json.loads((here / "run" / "result.json").read_text())
+    assert 0 <= result["greedy"]["bleu"] <= 100
+
+
 def test_the_help_names_choices_and_their_defaults(capsys):
     from jaxnets.run.command import command
 

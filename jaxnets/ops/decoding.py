@@ -64,8 +64,8 @@ class Decoding(NamedTuple):
         if self.decode == "beam":
             return beam(step, state, steps, self.beams, alpha=self.alpha)
         if self.decode == "sampled":
-            heat, top = self.temperature, self.top_p
-            return sampled(step, state, steps, key, temperature=heat, top_p=top)
+            heat, top_p = self.temperature, self.top_p
+            return sampled(step, state, steps, key, temperature=heat, top_p=top_p)
         return greedy(step, state, steps)
 
 
