@@ -246,3 +246,13 @@ def test_features_computed_beforehand_need_no_encoder(grid):
     np.testing.assert_allclose(apart.logits, at_once.logits, rtol=1e-5, atol=1e-6)
     vector = predicted(ImageCaptioner(None, decoder), rest, cells[:, 0, 0], TOKENS)
     np.testing.assert_allclose(vector.attended.weights, 1)  # the only annotation
+
+
+def test_captioners_can_be_had_from_the_package():
+    import jaxnets.models
+    from jaxnets.models import SoftAttentionCaptioner as offered
+    from jaxnets.models.captioner import SoftAttentionCaptioner as own
+
+    assert offered is own
+    with pytest.raises(AttributeError, match="no attribute 'Transformer'"):
+        _ = jaxnets.models.Transformer
