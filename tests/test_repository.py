@@ -67,8 +67,9 @@ def test_the_import_contracts_hold_and_can_break(path, tmp_path):
 
 
 def test_functional_is_the_only_seam_to_flax_collections():
+    bridge = ROOT / "jaxnets" / "testing" / "models.py"  # calls Flax's own, as users do
     for path in (ROOT / "jaxnets").rglob("*.py"):
-        if path.parent.name != "models":
+        if path.parent.name != "models" and path != bridge:
             found = re.findall(r"mutable=|\.apply\(|rngs=", path.read_text())
             assert not found, path
 

@@ -669,7 +669,7 @@ def test_offline_the_error_does_not_wait_for_an_answer(tmp_path, monkeypatch):
     assert asked.is_set()
     over.set()
     message = str(info.value)
-    assert "digits, glyphs, shapes" in message
+    assert "digits (labelled images), glyphs (labelled images), shapes (cap" in message
     command = f"uv run python -m jaxnets.data prepare cifar10 --data-dir {tmp_path}"
     assert command in message
     assert "cifar-10-binary.tar.gz" in message
@@ -713,7 +713,7 @@ def test_what_needs_tensorflow_is_refused_before_the_network_is_asked(
     message = str(info.value)
     assert "uv sync --extra tf" in message
     assert "jaxnets[tf]" in message
-    assert "digits, glyphs, shapes" in message
+    assert "digits (labelled images), glyphs (labelled images), shapes (cap" in message
     assert "cifar10" in message
 
 
