@@ -16,6 +16,7 @@ and the output has the input's dtype.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 Channels = Float[Array, " c"]
@@ -123,7 +124,10 @@ def local_response_norm(
     wide = widen(x)
     window = (1,) * (x.ndim - 1) + (size,)
     ends = ((0, 0),) * (x.ndim - 1) + ((size // 2, (size - 1) // 2),)
+    # NumPy's zero: inside `jit` one of JAX is traced, and a sum that begins with such a
+    # number has no gradient.
+    zero = np.zeros((), wide.dtype)
     squares = jax.lax.reduce_window(
-        wide**2, jnp.zeros((), wide.dtype), jax.lax.add, window, (1,) * x.ndim, ends
+        wide**2, zero, jax.lax.add, window, (1,) * x.ndim, ends
     )
     return (wide / (k + alpha * squares) ** beta).astype(x.dtype)

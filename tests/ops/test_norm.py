@@ -55,6 +55,24 @@ def test_local_response_norm_by_hand():
     close(ours, np.asarray(x) / (1 + 0.5 * sums))
 
 
+def test_local_response_norm_has_a_gradient_inside_jit():
+    """Against central differences, compiled and not."""
+    x = jax.random.normal(jax.random.key(2), (2, 6))
+    weights = jnp.arange(12.0).reshape(2, 6)
+
+    def value(x):
+        normed = norm.local_response_norm(x, size=3, k=1.0, alpha=0.5)
+        return jnp.sum(weights * normed)
+
+    step = 1e-2
+    expected = np.empty((2, 6))
+    for place in np.ndindex(2, 6):
+        ends = [float(value(x.at[place].add(s))) for s in (step, -step)]
+        expected[place] = (ends[0] - ends[1]) / (2 * step)
+    for gradient in (jax.grad(value), jax.jit(jax.grad(value))):
+        np.testing.assert_allclose(gradient(x), expected, rtol=1e-2, atol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("module", "axes"),
     [
