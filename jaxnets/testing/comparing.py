@@ -51,11 +51,17 @@ def shapes(tree: Any) -> Any:
     return jax.tree.map(lambda x: (x.shape, str(x.dtype)), tree)
 
 
-def _numbers(tree: Any) -> list[np.ndarray]:
-    def raw(leaf: Any) -> Any:
+def on_host(tree: Any) -> Any:
+    """The same numbers as NumPy arrays; of keys, what they are made of."""
+
+    def numbers(leaf: Any) -> np.ndarray:
         is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(
             leaf.dtype, jax.dtypes.prng_key
         )
-        return jax.random.key_data(leaf) if is_key else leaf
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
 
-    return [np.asarray(raw(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jax.tree.map(numbers, tree)
+
+
+def _numbers(tree: Any) -> list[np.ndarray]:
+    return jax.tree.leaves(on_host(tree))

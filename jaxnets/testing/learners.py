@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.metrics import Metrics
-from jaxnets.testing.comparing import close_but, finite, same, shapes
+from jaxnets.testing.comparing import close_but, finite, on_host, same, shapes
 
 
 def check_learner(
@@ -99,6 +99,7 @@ def check_members(
     batch: Any,
     *,
     steps: int = 1,
+    further: int = 0,
     exceptions: Iterable[str] = (),
     rtol: float = 1e-4,
     atol: float = 1e-5,
@@ -107,20 +108,23 @@ def check_members(
 
     Sums in another order move the last bits, and a network moves them on: in float32
     the second step may differ visibly where the network is right. Let `learner.init`
-    return float64, under `jax.enable_x64(True)`, to take more steps.
+    return float64, under `jax.enable_x64(True)`, to compare more steps; but a CPU has
+    no fast convolutions in float64.
 
     Args:
         learner: What the members run; they differ in their keys, and the second has
             hyperparameters a tenth larger.
         hyper: A `NamedTuple` of numbers.
         batch: What both train on.
-        steps: How often.
+        steps: How often, before they are compared.
+        further: Steps that the second member takes alone after that.
         exceptions: Parts of the paths of state leaves that are left out.
-        rtol: Relative tolerance of the states after the last step.
+        rtol: Relative tolerance of the states after the compared steps.
         atol: Absolute tolerance.
 
     Returns:
-        The second member's state when trained alone, and the metrics of every step.
+        The second member's state when trained alone for `steps`, and the metrics of
+        every step, the further ones as well.
 
     Raises:
         AssertionError: With the path of the leaf that differs.
@@ -129,13 +133,14 @@ def check_members(
     hypers = jax.tree.map(lambda x: jnp.array([x, 1.1 * x], jnp.float32), hyper)
     start, many = jax.jit(pair.init), jax.jit(pair.step)
     members, _ = _run(many, start(keys, hypers, batch), batch, steps)
+    members = on_host(members)  # to index there takes no program a shape
     init, step = jax.jit(learner.init), jax.jit(learner.step)
     alone, seen = members, []
     for number in (0, 1):
         hyper, member = jax.tree.map(operator.itemgetter(number), (hypers, members))
         alone, seen = _run(step, init(keys[number], hyper, batch), batch, steps)
         close_but(member, alone, exceptions, "a member is not its lone run", rtol, atol)
-    return alone, seen
+    return alone, seen + _run(step, alone, batch, further)[1]
 
 
 def _run(step: Any, state: Any, batch: Any, steps: int) -> tuple[Any, list[Metrics]]:
