@@ -9,11 +9,17 @@ import numpy as np
 
 
 def close(
-    left: Any, right: Any, what: str, rtol: float = 1e-4, atol: float = 1e-5
+    left: Any,
+    right: Any,
+    what: str,
+    rtol: float = 1e-4,
+    atol: float = 1e-5,
+    of_largest: float = 0,
 ) -> None:
-    """Asserts that all leaves agree within the tolerances."""
+    """Asserts that all leaves agree within the tolerances, which add up."""
     for a, b in zip(_numbers(left), _numbers(right), strict=True):
-        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol, err_msg=what)
+        least = atol + of_largest * np.max(np.abs(b), initial=0) if of_largest else atol
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=least, err_msg=what)
 
 
 def close_but(
@@ -23,6 +29,7 @@ def close_but(
     what: str,
     rtol: float,
     atol: float,
+    of_largest: float = 0,
 ) -> None:
     """As `close`, without the leaves whose path holds one of `exceptions`."""
     skipped = tuple(exceptions)
@@ -31,7 +38,7 @@ def close_but(
     for (path, mine), (_, other) in zip(ours, theirs, strict=True):
         name = jax.tree_util.keystr(path)
         if not any(part in name for part in skipped):
-            close(mine, other, f"{what}: {name}", rtol, atol)
+            close(mine, other, f"{what}: {name}", rtol, atol, of_largest)
 
 
 def same(left: Any, right: Any) -> bool:
