@@ -21,6 +21,7 @@ def check_model(
     *inputs: Array,
     variables: Variables | None = None,
     without_gradient: Iterable[str] = (),
+    of_largest: float = 0,
 ) -> None:
     """Asserts that `model` is a pure function of its variables behind the seam.
 
@@ -41,6 +42,8 @@ def check_model(
             measured.
         without_gradient: Ends of the paths of parameters that get none in mathematics:
             `"conv/bias"` before a norm.
+        of_largest: Tolerance of a row alone and among others, as a share of the largest
+            number; 152 layers move the fourth digit in float32.
 
     Raises:
         AssertionError: With the name of the broken promise.
@@ -53,7 +56,12 @@ def check_model(
     assert finite(output), "the prediction is not finite"
     assert same(output, predict(variables, *inputs)), "the prediction is not pure"
     one = predict(variables, *(x[:1] for x in inputs))
-    close(jax.tree.map(lambda row: row[:1], output), one, "a row depends on the others")
+    close(
+        jax.tree.map(lambda row: row[:1], output),
+        one,
+        "a row depends on the others",
+        of_largest=of_largest,
+    )
     named = jax.jit(lambda v: functional.features(model, v, *inputs))(variables)
     assert named, "there is no named feature"
     assert finite(named), "a named feature is not finite"
