@@ -32,7 +32,7 @@ from jaxnets.tasks.captioning import captioning, with_encoder
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 3e-3  # peak of the schedule
+    learning_rate: float = 0.03  # peak of the schedule
     weight_decay: float = 0.01  # decoupled
     clip_norm: float = 5.0  # of the whole gradient
     dropout: float = 0.0  # of units before the logits; 0 leaves it out
@@ -61,7 +61,8 @@ class Config:
     frozen: bool = False  # keep them, and the features on the disk
     features: int = 256  # hidden units; words have half as many, attention a quarter
     decoding: Decoding = Decoding()
-    batch_size: int = 64  # images, with a caption each, in a step
+    batch_size: int = 32  # images in a step
+    each: int = 3  # captions of an image in a step
     epochs: Annotated[int, Extendable] = 25  # passes over the images
     reports: int = 10  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
@@ -74,9 +75,9 @@ def load(config: Config) -> CaptionFeeds:
     captions = named_captions(config.data, side=config.side, file=config.captions)
     if config.frozen and config.weights:
         captions = features_of(captions, config.encoder, config.layer, config.weights)
-    sizes = {"longest": config.longest, "minimum": config.minimum}
-    order = {"batch_size": config.batch_size, "seed": config.data_seed}
-    return caption_feeds(captions, **sizes, **order)
+    names = ("longest", "minimum", "batch_size", "each")
+    sizes = {name: getattr(config, name) for name in names}
+    return caption_feeds(captions, **sizes, seed=config.data_seed)
 
 
 def build(config: Config, data: CaptionFeeds) -> Learner:
@@ -92,7 +93,7 @@ def build(config: Config, data: CaptionFeeds) -> Learner:
         task = with_encoder(task, pretrained(looks, config.side, path))
     steps = config.epochs * data.train.length
     shape = schedules.warmed_up(schedules.cosine(steps - 100), 100)
-    rule = optimizers.composed(optimizers.adamw, shape, optimizers.Extras(clip=True))
+    rule = optimizers.composed(optimizers.muon, shape, optimizers.Extras(clip=True))
     return averaged(supervised(task, rule))
 
 

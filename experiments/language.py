@@ -83,7 +83,9 @@ def build(config: Config, data: TextFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     shape = SHAPES[config.schedule](config.epochs * data.train.length - config.warmup)
     shape = schedules.warmed_up(shape, config.warmup)
-    extras = optimizers.Extras(l2=config.optimizer != "adamw", clip=True)
+    extras = optimizers.Extras(
+        l2=config.optimizer not in optimizers.DECOUPLED, clip=True
+    )
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
     model = LanguageModel(
         len(data.vocabulary),

@@ -86,7 +86,9 @@ def build(config: Config, data: LabelledTextFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     shape = SHAPES[config.schedule](config.epochs * data.train.length - config.warmup)
     shape = schedules.warmed_up(shape, config.warmup)
-    extras = optimizers.Extras(l2=config.optimizer != "adamw", clip=True)
+    extras = optimizers.Extras(
+        l2=config.optimizer not in optimizers.DECOUPLED, clip=True
+    )
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
     model = READERS[config.model](len(data.vocabulary), len(data.dataset.classes))
     rates = ("dropout",) if config.hyper.dropout else ()

@@ -44,10 +44,10 @@ class ImageBatch(NamedTuple):
 
 
 class CaptionBatch(NamedTuple):
-    """`b` images with a sentence each."""
+    """`b` images with a sentence each, or in training with `k` sentences `[b k t]`."""
 
     image: Float[Array, "b h w c"]  # or a grid of features that was computed beforehand
-    caption: Int[Array, "b t"]  # `<start>`, words, `<end>`, then `<pad>`, which is 0
+    caption: Int[Array, "b *k t"]  # `<start>`, words, `<end>`, then `<pad>`, which is 0
     mask: Bool[Array, " b"]  # False marks padding
 
 

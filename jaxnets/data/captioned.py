@@ -113,11 +113,12 @@ def caption_feeds(
     batch_size: int,
     seed: int,
     minimum: int = 1,
+    each: int = 1,
 ) -> CaptionFeeds:
-    """Checked, normalised images with a sentence each.
+    """Checked, normalised images with their sentences.
 
-    In training one of the image's sentences, drawn anew every time it comes round; in
-    evaluation the first.
+    In training `each` of the image's sentences, drawn anew every time it comes round;
+    in evaluation the first.
 
     Args:
         captions: What there is.
@@ -126,6 +127,7 @@ def caption_feeds(
         batch_size: Of training; evaluation takes 256 at a time, or fewer.
         seed: Of the order, and of which sentence.
         minimum: A word that is there less often is `<unk>`.
+        each: Sentences of an image in a batch; where there are fewer, some come twice.
 
     Raises:
         DataError: If anything is wrong with the data; see `checked`.
@@ -155,7 +157,7 @@ def caption_feeds(
         CaptionBatch,
         batch_size=batch_size,
         seed=seed,
-        transform=chain(any_caption, *after),
+        transform=chain(some_captions(each), *after),
     )
     validation, test = (
         ordered(
@@ -171,15 +173,25 @@ def caption_feeds(
     return CaptionFeeds(captions, words, train, validation, test, fixed)
 
 
-def any_caption(key: Key, batch: CaptionBatch) -> CaptionBatch:
-    """One of the captions `[b, k, t]` of each image, all that are there equally."""
-    count = jnp.sum(batch.caption[:, :, 0] != PAD, axis=1)
-    drawn = jax.random.uniform(key, count.shape) * count.astype(jnp.float32)
-    chosen = jnp.minimum(drawn.astype(jnp.int32), jnp.maximum(count - 1, 0))
-    caption = jnp.take_along_axis(
-        batch.caption, chosen[:, None, None], axis=1, mode="fill", fill_value=PAD
-    )
-    return batch._replace(caption=caption[:, 0])
+def some_captions(each: int) -> Transform:
+    """Draws `each` of the captions `[b, k, t]` of every image, no matter which.
+
+    Args:
+        each: How many; the batch's captions are `[b, each, t]` then. A caption comes
+            again only where all of the image's have come.
+    """
+
+    def transform(key: Key, batch: CaptionBatch) -> CaptionBatch:
+        here = batch.caption[:, :, 0] != PAD
+        order = jnp.argsort(jnp.where(here, jax.random.uniform(key, here.shape), 2.0))
+        turns = jnp.arange(each)[None, :] % jnp.maximum(here.sum(1), 1)[:, None]
+        chosen = jnp.take_along_axis(order, turns, axis=1, mode="clip")
+        caption = jnp.take_along_axis(
+            batch.caption, chosen[:, :, None], axis=1, mode="fill", fill_value=PAD
+        )
+        return batch._replace(caption=caption)
+
+    return transform
 
 
 def first_caption(key: Key, batch: CaptionBatch) -> CaptionBatch:

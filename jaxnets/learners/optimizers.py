@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
@@ -71,14 +72,54 @@ def newton(hyper: Any, shape: Shape) -> optax.GradientTransformation:
     return optax.chain(newton_direction(hyper.newton_damping), _rate(hyper, shape))
 
 
+def muon(hyper: Any, shape: Shape) -> optax.GradientTransformation:
+    """Kernels move by their orthogonalised momentum, everything else by NAdam.
+
+    Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024,
+    https://kellerjordan.github.io/posts/muon/. Every singular value of a kernel's step
+    is about 1, times `hyper.learning_rate` and sqrt(max(1, columns / rows)); a kernel
+    of a convolution is the matrix from its window to its outputs. Decay is as in
+    `adamw`, of kernels only.
+
+    Departure: what moves biases, norms, embeddings and kernels of fewer than 8 rows or
+    columns is Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov momentum
+    into Adam", 2016) at a tenth of the rate, so that one number drives both.
+    """
+    matrix = optax.contrib.MuonDimensionNumbers
+
+    def numbers(params: PyTree) -> PyTree:
+        def of(path: Any, leaf: Any) -> Any:
+            rows = leaf.size // max(leaf.shape[-1], 1) if leaf.ndim > 1 else 0
+            if getattr(path[-1], "key", None) != "kernel" or rows < _LEAST:
+                return None
+            if leaf.shape[-1] < _LEAST:
+                return None
+            return matrix(tuple(range(leaf.ndim - 1)), (leaf.ndim - 1,))
+
+        return jax.tree_util.tree_map_with_path(of, params)
+
+    return optax.contrib.muon(
+        lambda step: hyper.learning_rate * shape(step),
+        weight_decay=hyper.weight_decay,
+        adam_learning_rate=lambda step: 0.1 * hyper.learning_rate * shape(step),
+        muon_weight_dimension_numbers=numbers,
+    )
+
+
+_LEAST = 8  # rows and columns of a kernel that is worth orthogonalising
+
 RULES: dict[str, Rule] = {
     "sgd": descent,
     "momentum": momentum,
     "nesterov": nesterov,
     "adam": adam,
     "adamw": adamw,
+    "muon": muon,
     "newton": newton,
 }
+
+# Their decay is their own, decoupled; the others get an L2 penalty.
+DECOUPLED = ("adamw", "muon")
 
 
 def newton_direction(damping: Scalar | float) -> Any:
@@ -106,7 +147,7 @@ class Extras(NamedTuple):
 
     Attributes:
         l2: Add `hyper.weight_decay` times the parameters to the gradient, the L2
-            penalty of half that factor; for rules other than `adamw`.
+            penalty of half that factor; for rules that are not `DECOUPLED`.
         skip_biases: Keep the L2 penalty off biases and norms.
         clip: Clip the 2-norm of the gradient at `hyper.clip_norm`.
         accumulate: Average the gradients of so many batches before each update.
@@ -175,7 +216,7 @@ def settled(
     updates = config.epochs * epoch // config.accumulate
     shape = SHAPES[config.schedule](updates - config.warmup)
     extras = Extras(
-        l2=config.optimizer != "adamw",
+        l2=config.optimizer not in DECOUPLED,
         skip_biases=config.skip_biases,
         clip=config.hyper.clip_norm > 0,
         accumulate=config.accumulate,

@@ -336,14 +336,23 @@ class ImageCaptioner(nn.Module):
     def __call__(
         self,
         image: Float[Array, "b ..."],
-        token: Int[Array, "b t"],
+        token: Int[Array, "b *k t"],
         *,
         train: bool,
         dropout: Rate = 0,
         sampling: Rate = 0,
     ) -> Captioned:
-        """Returns the logits after each token; see the decoder's."""
+        """Returns the logits after each token; see the decoder's.
+
+        Of `k` captions an image, the first rows of the result are the first image's:
+        the image is looked at once, and the captions are rows of their own.
+        """
         annotations = self.annotate(image, train=train)
+        several = token.shape[1] if token.ndim > 2 else 1
         return self.decoder(
-            annotations, token, train=train, dropout=dropout, sampling=sampling
+            jnp.repeat(annotations, several, axis=0),
+            token.reshape(-1, token.shape[-1]),
+            train=train,
+            dropout=dropout,
+            sampling=sampling,
         )

@@ -58,7 +58,7 @@ def captioning(
     given = functional.rates(model) if rates is None else tuple(rates)
 
     def init(key: Key, batch: CaptionBatch) -> Variables:
-        inputs = (batch.image, batch.caption[:, :-1])
+        inputs = (batch.image, batch.caption[..., :-1])
         variables = functional.init(model, key, *inputs)
         if not model.draws:
             return variables
@@ -70,9 +70,10 @@ def captioning(
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
         chosen = {name: getattr(hyper, name) for name in given}
         said, buffers = functional.forward(
-            model, variables, key, batch.image, batch.caption[:, :-1], **chosen
+            model, variables, key, batch.image, batch.caption[..., :-1], **chosen
         )
-        target = batch.caption[:, 1:]
+        target = batch.caption[..., 1:].reshape(len(said.drawn), -1)
+        mask = jnp.repeat(batch.mask, len(target) // len(batch.mask))
         spoken = target != PAD
         nats = _summed(word_losses(said.logits, target), spoken)
         weights = said.attended.weights
@@ -80,7 +81,7 @@ def captioning(
             baseline = variables.buffers["reinforce"]["baseline"]
             losses = nats - _score(said, nats, spoken, baseline) * hyper.reinforce
             losses = losses - hyper.entropy * _summed(_entropy(weights), spoken)
-            drawn = mean(-nats, batch.mask & said.drawn)
+            drawn = mean(-nats, mask & said.drawn)
             latest = drawn.total / jnp.maximum(drawn.weight, 1)
             moved = KEPT * baseline + (1 - KEPT) * jax.lax.stop_gradient(latest)
             after = jnp.where(drawn.weight > 0, moved, baseline)
@@ -91,8 +92,8 @@ def captioning(
             losses = nats + hyper.doubly_stochastic * uneven
         else:
             losses = nats
-        objective = mean(losses, batch.mask)
-        metrics = {"loss": objective, **_by_word(said.logits, target, batch.mask)}
+        objective = mean(losses, mask)
+        metrics = {"loss": objective, **_by_word(said.logits, target, mask)}
         return objective.total / objective.weight, (buffers, metrics)
 
     def evaluate(variables: Variables, batch: CaptionBatch, key: Key) -> Metrics:

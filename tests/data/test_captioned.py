@@ -1,10 +1,17 @@
 """Captioned images as batches, and what words of a caption point at."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxnets.data import captioned
-from jaxnets.data.captioned import Captions, caption_feeds, with_features
+from jaxnets.data.captioned import (
+    Captions,
+    caption_feeds,
+    some_captions,
+    with_features,
+)
 from jaxnets.data.dataset import Dataset, Feature, Split
 from jaxnets.data.shapes_captions import write
 from jaxnets.data.shapes_grammar import read, read_words
@@ -17,6 +24,7 @@ from jaxnets.data.shapes_scene import (
     Thing,
     scene,
 )
+from jaxnets.types import CaptionBatch
 
 TEXTS = [("a cat", "the cat sat"), ("one dog",), ("a dog", "two", "a big red dog")]
 
@@ -51,7 +59,8 @@ def test_an_image_comes_with_each_of_its_captions_and_no_other(captions):
         for image, row in zip(np.asarray(batch.image), batch.caption, strict=True):
             pixels = np.round((image * 0.25 + 0.5) * 255)
             which = [i for i in range(3) if np.array_equal(images[i], pixels)]
-            seen[which[0]].add(feeds.vocabulary.decode(row))
+            (caption,) = row
+            seen[which[0]].add(feeds.vocabulary.decode(caption))
     # The longest is cut to what fits, without an end.
     assert seen == {
         0: set(TEXTS[0]),
@@ -186,3 +195,22 @@ def test_attention_in_a_box_by_hand():
     )
     assert (found["true"], found["true_known"], found["true_held_out"]) == (0.5, 1, 0)
     assert (found["attributes"], found["attributes_references"]) == (2, 7 / 4)
+
+
+def test_captions_come_again_only_when_all_have_come():
+    tokens = np.zeros((3, 4, 2), np.int32)
+    tokens[0, :, 0] = [1, 2, 3, 4]
+    tokens[1, :2, 0] = [5, 6]
+    tokens[2, 0, 0] = 7
+    batch = CaptionBatch(
+        jnp.zeros((3, 2, 2, 3)), jnp.asarray(tokens), jnp.ones(3, bool)
+    )
+    draw, seen = jax.jit(some_captions(3)), set()
+    for number in range(30):
+        rows = np.asarray(draw(jax.random.key(number), batch).caption[:, :, 0])
+        assert len(set(rows[0].tolist())) == 3
+        assert sorted(set(rows[1].tolist())) == [5, 6]
+        assert rows[2].tolist() == [7, 7, 7]
+        seen.add(tuple(rows[0].tolist()))
+    assert {first for first, *_ in seen} == {1, 2, 3, 4}
+    assert len(seen) > 10

@@ -246,3 +246,24 @@ def test_a_word_that_is_not_in_the_vocabulary_is_no_number():
     _, variables, loss = made("soft")
     wrong = BATCH._replace(caption=BATCH.caption.at[0, 1].set(8))
     assert np.isnan(loss(variables, wrong, jax.random.key(0), PLAIN)[0])
+
+
+@pytest.mark.parametrize("kind", ["none", "soft"])
+def test_several_captions_of_an_image_are_rows_of_their_own(kind):
+    _, variables, loss = made(kind)
+    mask = jnp.array([True, True, False, True])
+    captions = jnp.stack([BATCH.caption, jnp.roll(BATCH.caption, 1, axis=0)], axis=1)
+    several = BATCH._replace(caption=captions, mask=mask)
+    flat = CaptionBatch(
+        jnp.repeat(BATCH.image, 2, axis=0),
+        captions.reshape(8, -1),
+        jnp.repeat(mask, 2),
+    )
+    key = jax.random.key(2)
+    ours, (_, metrics) = loss(variables, several, key, PLAIN)
+    theirs, (_, expected) = loss(variables, flat, key, PLAIN)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    for name, mean in expected.items():
+        np.testing.assert_allclose(
+            metrics[name].compute(), mean.compute(), rtol=1e-6, err_msg=name
+        )
