@@ -38,6 +38,7 @@ class Hyper(NamedTuple):
     dropout: float = 0.0  # of units before the logits; 0 leaves it out
     sampling: float = 0.0  # share of words that the decoder draws itself in training
     doubly_stochastic: float = 0.0  # soft attention: each place its share; 1 for photos
+    focus: float = 0.02  # soft attention: price of each nat of entropy, at each word
     reinforce: float = 1.0  # hard attention: factor of the score function
     entropy: float = 0.01  # hard attention: reward of looking at more than one place
     average_decay: float = 0.99  # of the averaged parameters, which are the ones scored
@@ -52,9 +53,7 @@ class Config:
     side: int = 64  # pixels along each edge of the images
     longest: int = 24  # tokens of a caption; of longer ones the first are learned
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
-    attention: Annotated[str, one_of(DECODERS)] = (
-        "soft"  # none: the image as one vector
-    )
+    attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     encoder: Annotated[str, one_of(ENCODERS)] = "grid"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
@@ -72,7 +71,7 @@ class Config:
 
 def load(config: Config) -> CaptionFeeds:
     """The images and captions, looked through for anything wrong, as batches."""
-    captions = named_captions(config.data, side=config.side, file=config.captions)
+    captions = named_captions(config.data, config.side, config.captions)
     if config.frozen and config.weights:
         captions = features_of(captions, config.encoder, config.layer, config.weights)
     names = ("longest", "minimum", "batch_size", "each")

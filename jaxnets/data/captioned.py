@@ -86,7 +86,7 @@ class CaptionFeeds(NamedTuple):
         return ordered(split, CaptionBatch, batch_size=1, transform=self.fixed)
 
 
-def named_captions(name: str, *, side: int, file: str | None = None) -> Captions:
+def named_captions(name: str, side: int, file: str | None = None) -> Captions:
     """The captioned images that go by this name.
 
     Args:

@@ -33,7 +33,9 @@ def captioning(
     `loss` is the mean over captions of the sum over their words, `<end>` included; as
     all metrics it counts no `<pad>`. To it is added, where the locations of a grid are
     attended to softly, `hyper.doubly_stochastic` times sum_i (1 - sum_t alpha_ti)^2
-    (equation 14). Where they are sampled the gradient is that of equation 12: the
+    (equation 14), and `hyper.focus` times the sum over words of the attention's entropy
+    in nats, a departure: without it the attention is content to lie beside what it
+    needs, wherever a cell sees it. Where they are sampled the gradient is that of equation 12: the
     score function, times `hyper.reinforce` and times how much more likely the caption
     is than the moving average b of such log-likelihoods, and `hyper.entropy` times the
     entropy of the attention. With a factor of 1, no entropy and all locations drawn it
@@ -89,7 +91,8 @@ def captioning(
         elif weights.shape[-1] > 1:
             seen = jnp.sum(jnp.where(spoken[:, :, None], weights, 0), axis=1)
             uneven = jnp.sum((1 - seen) ** 2, axis=-1)
-            losses = nats + hyper.doubly_stochastic * uneven
+            spread = _summed(_entropy(weights), spoken)
+            losses = nats + hyper.doubly_stochastic * uneven + hyper.focus * spread
         else:
             losses = nats
         objective = mean(losses, mask)

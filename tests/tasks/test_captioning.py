@@ -25,11 +25,12 @@ class Hyper(NamedTuple):
     dropout: float = 0.1
     sampling: float = 0.2
     doubly_stochastic: float = 0.5
+    focus: float = 0.1
     reinforce: float = 1.0
     entropy: float = 0.05
 
 
-PLAIN = Hyper(dropout=0.0, sampling=0.0, doubly_stochastic=0.0, entropy=0.0)
+PLAIN = Hyper(dropout=0.0, sampling=0.0, doubly_stochastic=0.0, focus=0.0, entropy=0.0)
 BATCH = CaptionBatch(
     jax.random.normal(jax.random.key(1), (4, 1, 3, 5)),
     jnp.array(
@@ -82,12 +83,12 @@ def test_padding_behind_a_caption_never_counts(kind):
     assert short["word_loss"].weight == 4 + 2 + 3 + 4
 
 
-def test_the_loss_is_the_likelihood_and_equation_14():
+def test_the_loss_is_the_likelihood_and_equation_14_and_the_entropy():
     task, variables, loss = made("soft")
-    hyper = PLAIN._replace(doubly_stochastic=0.5)
+    hyper = PLAIN._replace(doubly_stochastic=0.5, focus=0.3)
     _, (_, metrics) = loss(variables, BATCH, jax.random.key(0), hyper)
     twin = jax.jit(by_hand.caption)
-    expected, uneven = 0.0, 0.0
+    expected, uneven, spread = 0.0, 0.0, 0.0
     for row in range(4):
         caption = [int(n) for n in BATCH.caption[row] if n]
         logits, weights, _ = twin(
@@ -97,8 +98,9 @@ def test_the_loss_is_the_likelihood_and_equation_14():
         )
         expected -= by_hand.likelihood(logits, caption[1:]) / 4
         uneven += jnp.sum((1 - weights.sum(0)) ** 2) / 4
+        spread -= jnp.sum(weights * jnp.log(weights)) / 4
     np.testing.assert_allclose(
-        metrics["loss"].compute(), expected + 0.5 * uneven, rtol=1e-4
+        metrics["loss"].compute(), expected + 0.5 * uneven + 0.3 * spread, rtol=1e-4
     )
     scored = jax.jit(task.evaluate)(variables, BATCH, jax.random.key(0))
     np.testing.assert_allclose(scored["loss"].compute(), expected, rtol=1e-4)
