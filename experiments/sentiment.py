@@ -10,7 +10,7 @@ and `attention` more so. `studies/sentiment_models.py` trains all of them.
 
 The default data, generated reviews of a sentence each, have verdicts that depend on the
 order of the words (see `jaxnets.data.reviews`): no count of words reaches two thirds.
-A run takes about a minute on two CPU cores. The picture shows how much surer of its
+A run takes a minute or two on two CPU cores. The picture shows how much surer of its
 verdict the network is because of each word: the drop when the word is left out.
 """
 
@@ -41,7 +41,7 @@ from jaxnets.tasks.classification import classification
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 3e-3  # peak of the schedule
+    learning_rate: float = 1e-3  # peak of the schedule
     momentum: float = 0.9  # of momentum and nesterov
     weight_decay: float = 1e-3  # decoupled in adamw; L2 in the other rules
     label_smoothing: float = 0.0  # share of the target spread over all classes
@@ -63,7 +63,7 @@ class Config:
     schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
     warmup: int = 50  # steps over which the learning rate rises
     batch_size: int = 64  # texts in a step
-    epochs: Annotated[int, Extendable] = 8  # passes over the training split
+    epochs: Annotated[int, Extendable] = 20  # passes over the training split
     reports: int = 10  # how often the validation split is scored
     shown: int = 12  # texts in the picture
     seed: int = 0  # of initialisation and noise

@@ -35,11 +35,12 @@ def captioning(
     attended to softly, `hyper.doubly_stochastic` times sum_i (1 - sum_t alpha_ti)^2
     (equation 14), and `hyper.focus` times the sum over words of the attention's entropy
     in nats, a departure: without it the attention is content to lie beside what it
-    needs, wherever a cell sees it. Where they are sampled the gradient is that of equation 12: the
-    score function, times `hyper.reinforce` and times how much more likely the caption
-    is than the moving average b of such log-likelihoods, and `hyper.entropy` times the
-    entropy of the attention. With a factor of 1, no entropy and all locations drawn it
-    is an unbiased estimate of the gradient of E_s[log p(y | s, a)].
+    needs, wherever a cell sees it. Where they are sampled the gradient is that of
+    equation 12: the score function, times `hyper.reinforce` and times how much more
+    likely the caption is than the moving average b of such log-likelihoods, and
+    `hyper.entropy` times the entropy of the attention. With a factor of 1, no entropy
+    and all locations drawn it is an unbiased estimate of the gradient of
+    E_s[log p(y | s, a)].
 
     That average is a buffer of the variables, `buffers["reinforce"]["baseline"]`, and
     not a part of a learner's state: it belongs to this loss, so every learner trains,
