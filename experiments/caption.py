@@ -50,6 +50,7 @@ class Config:
 
     data: str = "shapes"  # or a folder of images with a .csv or .json of captions
     captions: str | None = None  # that file, if there are several
+    generated: int = 40_000  # images of shapes to train on
     side: int = 64  # pixels along each edge of the images
     longest: int = 24  # tokens of a caption; of longer ones the first are learned
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
@@ -62,7 +63,7 @@ class Config:
     decoding: Decoding = Decoding()
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
-    epochs: Annotated[int, Extendable] = 25  # passes over the images
+    epochs: Annotated[int, Extendable] = 5  # passes over the images
     reports: int = 10  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of the order, and of which caption
@@ -71,12 +72,12 @@ class Config:
 
 def load(config: Config) -> CaptionFeeds:
     """The images and captions, looked through for anything wrong, as batches."""
-    captions = named_captions(config.data, config.side, config.captions)
+    names = ("data", "side", "captions", "generated")
+    captions = named_captions(*(getattr(config, name) for name in names))
     if config.frozen and config.weights:
         captions = features_of(captions, config.encoder, config.layer, config.weights)
-    names = ("longest", "minimum", "batch_size", "each")
-    sizes = {name: getattr(config, name) for name in names}
-    return caption_feeds(captions, **sizes, seed=config.data_seed)
+    names = ("longest", "batch_size", "data_seed", "minimum", "each")
+    return caption_feeds(captions, *(getattr(config, name) for name in names))
 
 
 def build(config: Config, data: CaptionFeeds) -> Learner:
@@ -101,9 +102,8 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     if photo := photo_of(verbs):
         config = dataclasses.replace(config, decoding=Decoding("beam"))
     data = load(config)
-    steps = config.epochs * data.train.length
-    every = max(steps // config.reports, 1)
-    learner, keeps = build(config, data), data.kept
+    steps, keeps = config.epochs * data.train.length, data.kept
+    every, learner = max(steps // config.reports, 1), build(config, data)
     with Run(config, verbs) as run:
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=run.evaluate(data.validation))

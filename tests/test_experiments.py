@@ -71,7 +71,8 @@ SHORT = {
     "caption": {
         "epochs": 1,
         "reports": 1,
-        "batch_size": 2000,
+        "generated": 2000,
+        "batch_size": 500,
         "features": 8,
         "side": 32,
         "longest": 6,

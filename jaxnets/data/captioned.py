@@ -86,19 +86,22 @@ class CaptionFeeds(NamedTuple):
         return ordered(split, CaptionBatch, batch_size=1, transform=self.fixed)
 
 
-def named_captions(name: str, side: int, file: str | None = None) -> Captions:
+def named_captions(
+    name: str, side: int, file: str | None = None, generated: int = 10_000
+) -> Captions:
     """The captioned images that go by this name.
 
     Args:
         name: `shapes`, or the path of a folder as `captioned_folder` reads it.
         side: Pixels along each edge that images are brought to.
         file: The list of captions in that folder, if there are several.
+        generated: How many images of `shapes` there are to train on.
 
     Raises:
         DataError: If there is no such set, or anything is wrong with it.
     """
     if name == "shapes":
-        data = shapes(side=side)
+        data = shapes(side=side, train=generated)
         texts = {n: captions_of(s) for n, s in data.splits.items()}
         return Captions(data, texts, data)
     data = captioned_folder(Path(name).expanduser(), file, size=(side, side))
@@ -108,7 +111,6 @@ def named_captions(name: str, side: int, file: str | None = None) -> Captions:
 
 def caption_feeds(
     captions: Captions,
-    *,
     longest: int,
     batch_size: int,
     seed: int,
