@@ -76,6 +76,14 @@ SHORT = {
         "side": 32,
         "longest": 6,
     },
+    "vae": {
+        **{"data": "digits", "widths": (8,), "latent": 3, "judged": 12},
+        **{"epochs": 1, "reports": 1, "bound_samples": 4},
+    },
+    "draw": {
+        **{"data": "digits", "steps": 2, "features": 4, "latent": 2, "judged": 8},
+        **{"read": 2, "write": 2, "epochs": 1, "reports": 1, "bound_samples": 4},
+    },
     "translate": {
         "epochs": 1,
         "reports": 1,

@@ -18,7 +18,7 @@ _ACTIVE = 0.01  # Burda et al., 2015, https://arxiv.org/abs/1509.00519, section 
 
 def likelihoods(
     judged: Judged, shape: tuple[int, int, int], likelihood: Likelihood, samples: int
-) -> dict[str, float]:
+) -> dict[str, float | int]:
     """What the judged images are worth: bounds in nats per image, with their errors.
 
     Args:
@@ -40,9 +40,9 @@ def likelihoods(
     flat = np.asarray(judged.code, np.float64).reshape(len(elbo), -1)
     return {
         "images": len(elbo),
-        "elbo": elbo.mean(),
+        "elbo": float(elbo.mean()),
         "elbo_error": _error(elbo),
-        f"bound_{samples}": bound.mean(),
+        f"bound_{samples}": float(bound.mean()),
         f"bound_{samples}_error": _error(bound),
         "reconstruction": -float(np.mean(judged.reconstruction, dtype=np.float64)),
         "kl": float(np.mean(judged.kl, dtype=np.float64)),

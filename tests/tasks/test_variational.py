@@ -278,6 +278,14 @@ def test_a_model_without_a_code_is_refused():
         variational(mlp())
 
 
+@pytest.fixture
+def _quickly_compiled():
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.usefixtures("_quickly_compiled")
 def test_it_is_a_task():
     check_task(variational(TINY, bound_samples=3, chunk=2), Hyper(), BATCH)
 
@@ -294,6 +302,7 @@ def learner(model, **options):
     return warming(supervised(task, rule), {"beta": "beta_warmup"})
 
 
+@pytest.mark.usefixtures("_quickly_compiled")
 def test_it_learns_in_one_program():
     check_learner(learner(TINY), Hyper(beta_warmup=5.0), BATCH, steps=60)
 
