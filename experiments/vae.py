@@ -23,7 +23,7 @@ from jaxnets.ops.distributions import LIKELIHOODS
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import AtLeast, Extendable, one_of
-from jaxnets.run.variational import figures, likelihoods
+from jaxnets.run.variational import each_image, figures, likelihoods
 from jaxnets.tasks.variational import Divergence, variational
 
 
@@ -102,6 +102,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         for _ in run.train(learner, data.train, steps=steps, every=every):
             run.log(validation=run.evaluate(data.validation))
         judged = run.predict(data.judged)
+        each_image(run, judged)
         figures(run, data, judged, config.seed)
         scores = likelihoods(
             judged, data.shape, LIKELIHOODS[config.likelihood], config.bound_samples

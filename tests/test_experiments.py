@@ -43,6 +43,8 @@ STUDIES = {
     "alignment": None,  # runs of translate
     "scheduled_sampling": None,  # likewise
     "sentiment_models": None,  # runs of sentiment
+    "likelihoods": None,  # runs of vae and draw
+    "vae_without_kl": None,  # runs of vae; both have tests of their own
     "truncation": None,  # has a test of its own
     "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
 }

@@ -70,21 +70,23 @@ def main(config: Config) -> dict[str, list[float]]:
     rows = [header, "| --- | --- | --- | --- | --- | --- |"]
     found: dict[str, list[float]] = {}
     first: dict[int, np.ndarray] = {}
+    count = 0
     for model, (experiment, plain) in runs(config).items():
         for seed in range(config.first_seed, config.first_seed + config.seeds):
-            path = FOLDER / f"{name}-{files.safe_name(model.replace(', ', '-'))}-{seed}"
+            path = FOLDER / f"{name}-{'-'.join(model.replace(',', '').split())}-{seed}"
             if not (path / "result.json").exists():
                 one = dataclasses.replace(plain, seed=seed)
                 experiment.main(one, Verbs(run_dir=path))
             each = json.loads((path / "judged.json").read_text())
             elbo, many = (np.array(each[part]) for part in ("elbo", "bound"))
             apart = many - first.setdefault(seed, many)
+            count = len(many)
             cells = [model, str(seed), *(spread(x) for x in (elbo, many, apart))]
             rows.append(f"| {' | '.join(cells)} | {minutes(path):.1f} |")
             found.setdefault(model, []).append(float(many.mean()))
     note = (
         f"{name}, {config.binarise} binarisation, seed 0; nats per image, mean and "
-        f"standard error over {len(many)} test images."
+        f"standard error over {count} test images."
     )
     print("\n".join([*rows, "", note]))
     files.write(FOLDER / f"{name}.md", "\n".join([*rows, "", note]) + "\n")

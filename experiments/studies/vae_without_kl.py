@@ -104,13 +104,12 @@ def imagined(
     data = experiment.load(config)
     learner = experiment.build(config, data)
     normal = np.random.default_rng(0).standard_normal((count, *shape))
+    parts = range(0, count, _PART)  # frames of a drawing are many; they are not kept
     with Run(config, Verbs(evaluate=path)) as run:
         for _ in run.train(learner, data.train, steps=1, every=1):
             pass  # it only restores
-        parts = range(0, count, _PART)
-        # Frames of a drawing are many: only the last ones are kept.
         images = [run.predict(codes(normal[i : i + _PART])).image for i in parts]
-        return np.concatenate(images)
+    return np.concatenate(images)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri
 
+from jaxnets import files
 from jaxnets.data.binarised import DensityFeeds, codes
 from jaxnets.ops.distributions import Likelihood, bits_per_dimension
 from jaxnets.run.session import Run
@@ -49,6 +50,17 @@ def likelihoods(
         "bits_per_dimension": float(bits),
         "active_units": int((flat.var(axis=0) > _ACTIVE).sum()),
     }
+
+
+def each_image(run: Run, judged: Judged) -> None:
+    """Saves what every judged image is worth in `judged.json`: `elbo` and `bound`.
+
+    Two models are compared image by image: what images have in common cancels.
+    """
+    if run.held is None:
+        return
+    rows = {n: getattr(judged, n).astype(float).tolist() for n in ("elbo", "bound")}
+    files.write(run.held.path / "judged.json", files.dump_json(rows) + "\n")
 
 
 def figures(run: Run, data: DensityFeeds, judged: Judged, seed: int = 0) -> None:
