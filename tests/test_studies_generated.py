@@ -67,6 +67,7 @@ def test_the_table_can_be_made_from_nothing(here):
     assert all(np.isfinite(list(values)).all() for values in found.values())
 
 
+@pytest.mark.campaign
 def test_without_the_divergence_there_are_other_samples(here, monkeypatch):
     short = judges.Recipe(steps=3)
     monkeypatch.setattr(

@@ -104,11 +104,12 @@ def imagined(
     data = experiment.load(config)
     learner = experiment.build(config, data)
     normal = np.random.default_rng(0).standard_normal((count, *shape))
+    images: list[np.ndarray] = []
     parts = range(0, count, _PART)  # frames of a drawing are many; they are not kept
     with Run(config, Verbs(evaluate=path)) as run:
         for _ in run.train(learner, data.train, steps=1, every=1):
             pass  # it only restores
-        images = [run.predict(codes(normal[i : i + _PART])).image for i in parts]
+        images += [run.predict(codes(normal[i : i + _PART])).image for i in parts]
     return np.concatenate(images)
 
 

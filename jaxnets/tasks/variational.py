@@ -135,16 +135,11 @@ def variational(
             objective = Mean(value * weight, weight)
         return value, (buffers, {"loss": objective, **parts})
 
-    def judged(
-        variables: Variables, image: Float[Array, "b h w c"], key: Key
-    ) -> tuple[Float[Array, " b"], Float[Array, " b"]]:
-        noise = row_noise(key, image, jnp.zeros(1, jnp.int32), shape)
-        coded = functional.predict(model, variables, image, noise)
-        log_prob, kl = terms(coded, image, divergence)
-        return log_prob[:, 0], jnp.sum(kl[:, 0], axis=1)
-
     def evaluate(variables: Variables, batch: ImageBatch, key: Key) -> Metrics:
-        log_prob, kl = judged(variables, batch.image, key)
+        noise = row_noise(key, batch.image, jnp.zeros(1, jnp.int32), shape)
+        coded = functional.predict(model, variables, batch.image, noise)
+        log_prob, kl = (x[:, 0] for x in terms(coded, batch.image, divergence))
+        kl = jnp.sum(kl, axis=1)
         dimensions = batch.image[0].size
         bits = bits_per_dimension(kl - log_prob, dimensions, density=likelihood.density)
         found = {
@@ -172,13 +167,15 @@ def variational(
             log_prob, kl = terms(coded, image, "sampled")
             return log_prob - jnp.sum(kl, axis=2)
 
-        log_prob, kl = judged(variables, image, key)
+        # One pass for both, a draw and the mean: a second one would be compiled again.
+        drawn = row_noise(key, image, jnp.zeros(1, jnp.int32), shape)
+        noise = jnp.concatenate([drawn, jnp.zeros_like(drawn)], axis=1)
+        coded = functional.predict(model, variables, image, noise)
+        log_prob, kl = (x[:, 0] for x in terms(coded, image, divergence))
+        kl = jnp.sum(kl, axis=1)
         bound = streamed_bound(log_weights, bound_samples, chunk, len(image))
-        still = jnp.zeros((len(image), 1, *shape))
-        coded = functional.predict(model, variables, image, still)
-        drawing = jax.tree.map(lambda x: x[:, 0], coded.drawing)
-        expected = likelihood.mean(coded.output[:, 0])
-        code = coded.code[:, 0]
+        expected, code = likelihood.mean(coded.output[:, 1]), coded.code[:, 1]
+        drawing = jax.tree.map(lambda x: x[:, 1], coded.drawing)
         return Judged(expected, code, log_prob - kl, log_prob, kl, bound, drawing)
 
     return Task(init, loss, evaluate, predict)

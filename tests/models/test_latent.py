@@ -45,14 +45,14 @@ def made(name):
     return model, moved, run(moved)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True, scope="module")
 def _quickly_compiled():
+    """Every program here runs once or a few times, on very little."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.mark.usefixtures("_quickly_compiled")
 @pytest.mark.parametrize(
     "name",
     [
