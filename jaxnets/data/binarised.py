@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.draws import uniforms
 from jaxnets.data.feed import Feed, ordered, shuffled
+from jaxnets.data.prefetch import prefetched
 from jaxnets.ops.augment import Transform
 from jaxnets.ops.distributions import Likelihood
 from jaxnets.ops.pixels import dequantised, drawn_pixels
@@ -91,6 +92,8 @@ def density_feeds(
         ordered(part, ImageBatch, batch_size=min(size, len(part)), transform=fixed)
         for part, size in ((once.validation, 256), (once.test, 256), (few, _JUDGED))
     )
+    if len(train.columns) < len(source.train.columns):  # some are read from the disk
+        train = prefetched(train)
     return DensityFeeds(once, train, validation, test, some)
 
 

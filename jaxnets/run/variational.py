@@ -115,7 +115,8 @@ def embedded(code: Float[np.ndarray, "n z"], seed: int = 0) -> Float[np.ndarray,
     from sklearn.manifold import TSNE  # takes a second to import
 
     perplexity = min(30.0, (len(code) - 1) / 3)
-    tsne = TSNE(init="pca", random_state=seed, perplexity=perplexity)
+    init = "pca" if code.shape[1] > 2 else "random"
+    tsne = TSNE(init=init, random_state=seed, perplexity=perplexity)
     return tsne.fit_transform(np.asarray(code, np.float64))
 
 
