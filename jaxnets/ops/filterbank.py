@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 PARAMETERS = 5  # of a window
+_SHARPEST = -20.0  # log of a filter's variance, in pixels squared
 
 
 class Window(NamedTuple):
@@ -64,7 +65,8 @@ def filters(
     place = jnp.arange(1, points + 1) - points / 2 - 0.5
     means = centre[:, None] + place[None, :] * stride[:, None]
     distance = jnp.arange(1, pixels + 1)[None, None, :] - means[:, :, None]
-    sharp = 0.5 * jnp.exp(-log_variance)
+    # Far below a pixel nothing changes any more, but infinity times zero would be NaN.
+    sharp = 0.5 * jnp.exp(-jnp.maximum(log_variance, _SHARPEST))
     return jax.nn.softmax(-sharp[:, None, None] * distance**2, axis=-1)
 
 

@@ -81,3 +81,15 @@ def test_a_window_of_zeros_is_the_whole_image():
     odd = filterbank.window(jnp.array([[0.0, 0, -12, math.log(1 / 4), 0]]), 9, 9, 3)
     seen = filterbank.glimpse(image, odd, 3)[0, ..., 0]
     np.testing.assert_allclose(seen, image[0, 3:6, 3:6, 0], rtol=1e-5)
+
+
+def test_however_sharp_a_filter_is_it_is_finite():
+    sharp = jnp.array([[0.0, 0.0, -200.0, 0.0, 0.0]])
+    image = jnp.ones((1, 9, 9, 1))
+
+    def seen(parameters):
+        window = filterbank.window(parameters, 9, 9, 3)
+        return filterbank.glimpse(image, window, 3).sum()
+
+    np.testing.assert_allclose(seen(sharp), 9, rtol=1e-6)
+    assert np.isfinite(jax.grad(seen)(sharp)).all()
