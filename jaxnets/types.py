@@ -43,6 +43,13 @@ class ImageBatch(NamedTuple):
     mask: Bool[Array, " b"]  # False marks padding
 
 
+class CodeBatch(NamedTuple):
+    """`b` codes of a generative model, to be decoded."""
+
+    code: Float[Array, " b *z"]
+    mask: Bool[Array, " b"]  # False marks padding
+
+
 class CaptionBatch(NamedTuple):
     """`b` images with a sentence each, or in training with `k` sentences `[b k t]`."""
 

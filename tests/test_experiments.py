@@ -43,6 +43,8 @@ STUDIES = {
     "alignment": None,  # runs of translate
     "scheduled_sampling": None,  # likewise
     "sentiment_models": None,  # runs of sentiment
+    "likelihoods": None,  # runs of vae and draw
+    "vae_without_kl": None,  # runs of vae; both have tests of their own
     "truncation": None,  # has a test of its own
     "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
 }
@@ -76,6 +78,14 @@ SHORT = {
         "features": 8,
         "side": 32,
         "longest": 6,
+    },
+    "vae": {
+        **{"data": "digits", "widths": (8,), "latent": 3, "judged": 12},
+        **{"epochs": 1, "reports": 1, "bound_samples": 4},
+    },
+    "draw": {
+        **{"data": "digits", "steps": 2, "features": 4, "latent": 2, "judged": 8},
+        **{"read": 2, "write": 2, "epochs": 1, "reports": 1, "bound_samples": 4},
     },
     "translate": {
         "epochs": 1,

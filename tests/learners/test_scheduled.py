@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxnets.learners import schedules
-from jaxnets.learners.scheduled import scheduled
+from jaxnets.learners.scheduled import scheduled, warming
 from jaxnets.learners.supervised import supervised
 from jaxnets.metrics import mean
 from jaxnets.tasks.base import Task
@@ -85,3 +85,36 @@ def test_the_teacher_is_withdrawn_by_the_formula():
         found = [float(schedules.inverse_sigmoid(k)(jnp.int32(t))) for t in steps]
         np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert float(schedules.inverse_sigmoid(1.5)(jnp.int32(10**6))) == 1.0
+
+
+class Warmed(NamedTuple):
+    learning_rate: float = 0.1
+    pull: float = 2.0
+    length: float = 4.0
+
+
+def warmed():
+    rule = supervised(pulled(), lambda h: optax.sgd(h.learning_rate))
+    return warming(rule, {"pull": "length"})
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"), [(4, [0, 0.5, 1, 1.5, 2, 2]), (0, [2] * 6), (1, [0, 2, 2])]
+)
+def test_a_field_warms_up_over_a_number_of_steps_that_a_sweep_may_change(
+    length, expected
+):
+    rule = warmed()
+    state, found = rule.init(jax.random.key(0), Warmed(length=length), BATCH), []
+    step = jax.jit(rule.step)
+    for _ in expected:
+        state, metrics = step(state, BATCH)
+        found.append(metrics["pull"].compute())
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert state.hyper == Warmed(np.float32(0.1), 2, length)
+
+
+def test_a_length_that_is_no_field_is_refused():
+    rule = warming(supervised(pulled(), lambda h: optax.sgd(0.1)), {"pull": "duration"})
+    with pytest.raises(ValueError, match="duration"):
+        rule.init(jax.random.key(0), Hyper(), BATCH)

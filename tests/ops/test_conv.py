@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnets.models.blocks import Conv
-from jaxnets.ops.conv import conv
+from jaxnets.ops.conv import conv, conv_transpose
 from tests.golden.networks.fill import fill, uniform
 
 REFERENCES = Path(__file__).parents[1] / "golden/networks/references.npz"
@@ -71,3 +71,22 @@ def test_groups_must_divide_the_channels():
         ValueError, match="4 channels in and 6 out do not divide into 3"
     ):
         Conv(6, groups=3).init(jax.random.key(0), jnp.ones((1, 5, 5, 4)))
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "padding"),
+    [(8, 4, (2, 2), ((1, 1), (1, 1))), (7, 3, (1, 2), ((0, 1), (1, 1)))],
+)
+def test_a_transposed_convolution_is_the_gradient_of_one(side, size, stride, padding):
+    kernel = jnp.asarray(uniform("transpose", (size, size, 3, 2)))
+    image = jnp.zeros((2, side, side, 2))
+
+    def forward(x):
+        back = jnp.swapaxes(kernel, 2, 3)
+        return conv(x, back, stride=stride, padding=padding)
+
+    maps, pull = jax.vjp(forward, image)
+    y = jnp.asarray(uniform("transposed", maps.shape))
+    ours = conv_transpose(y, kernel, stride=stride, padding=padding)
+    (expected,) = pull(y)
+    np.testing.assert_allclose(ours, expected[:, : ours.shape[1]], rtol=1e-5, atol=1e-6)

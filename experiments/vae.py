@@ -1,0 +1,114 @@
+"""Train a variational autoencoder, and see what its code knows and what it is worth.
+
+    uv run experiments/vae.py --latent 2
+    uv run experiments/vae.py --samples 5 --binarise dynamic
+    uv run experiments/vae.py --model conv --likelihood logistic --binarise none
+    uv run experiments/vae.py --data fashion_mnist --data-dir ~/tfds
+
+The default learns letters and digits that are generated, without a download.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from jaxnets.data.binarised import Binarise, DensityFeeds, density_feeds
+from jaxnets.data.named import labelled_images
+from jaxnets.learners import optimizers, schedules
+from jaxnets.learners.base import Learner
+from jaxnets.learners.scheduled import warming
+from jaxnets.learners.supervised import supervised
+from jaxnets.models.vae import VAES
+from jaxnets.ops.distributions import LIKELIHOODS
+from jaxnets.run.command import command
+from jaxnets.run.session import Run, Verbs
+from jaxnets.run.settings import AtLeast, Extendable, one_of
+from jaxnets.run.variational import each_image, figures, likelihoods
+from jaxnets.tasks.variational import Divergence, variational
+
+
+class Hyper(NamedTuple):
+    """Numbers inside the mathematics: traced, so that changing one never recompiles."""
+
+    learning_rate: float = 1e-3  # peak of the schedule
+    beta: float = 1.0  # factor of the divergence; 1 for the bound itself, 0 without
+    beta_warmup: float = 0.0  # steps over which beta grows to that
+    free_nats: float = 0.0  # of each number's divergence that cost nothing
+    clip_norm: float = 100.0  # of the whole gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Choices that change shapes or the program, and so are compiled in."""
+
+    model: Annotated[str, one_of(VAES)] = "dense"  # encoder and decoder
+    widths: tuple[int, ...] = (400,)  # of dense hidden layers, image to code
+    latent: Annotated[int, AtLeast(1)] = 20  # numbers in a code
+    likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"  # of a pixel
+    binarise: Binarise = "static"  # drawn once, each step, cut at 128, or kept bytes
+    binarise_seed: int = 0  # of what is drawn once
+    samples: Annotated[int, AtLeast(1)] = 1  # more: importance-weighted training
+    divergence: Divergence = "closed"  # or sampled; several samples always are
+    bound_samples: Annotated[int, AtLeast(1)] = 1000  # of the bound that is reported
+    judged: Annotated[int, AtLeast(2)] = 500  # test images that it is computed of
+    data: str = "glyphs"  # digits, glyphs, a folder ./class/name.png, or a TFDS set
+    data_dir: Path | None = None  # where prepared TFDS sets are
+    batch_size: Annotated[int, AtLeast(1)] = 100  # images in a step
+    epochs: Annotated[int, AtLeast(1), Extendable] = 30  # passes over the data
+    reports: Annotated[int, AtLeast(1)] = 10  # how often the validation split is scored
+    seed: int = 0  # of initialisation and noise
+    data_seed: int = 0  # of the order, and of what is drawn each step
+    hyper: Hyper = Hyper()
+
+
+def load(config: Config) -> DensityFeeds:
+    """The images, looked through for anything wrong, as batches."""
+    return density_feeds(
+        labelled_images(config.data, data_dir=config.data_dir),
+        LIKELIHOODS[config.likelihood],
+        batch_size=config.batch_size,
+        seed=config.data_seed,
+        binarise=config.binarise,
+        binarise_seed=config.binarise_seed,
+        judged=config.judged,
+    )
+
+
+def build(config: Config, data: DensityFeeds) -> Learner:
+    """The whole experiment as a learner; sweeps start from here too."""
+    model = VAES[config.model](
+        data.shape,
+        likelihood=LIKELIHOODS[config.likelihood],
+        latent=config.latent,
+        widths=config.widths,
+    )
+    task = variational(
+        model,
+        samples=config.samples,
+        divergence=config.divergence,
+        bound_samples=config.bound_samples,
+    )
+    shape = schedules.cosine(config.epochs * data.train.length)
+    rule = optimizers.composed(optimizers.adam, shape, optimizers.Extras(clip=True))
+    return warming(supervised(task, rule), {"beta": "beta_warmup"})
+
+
+def main(config: Config, verbs: Verbs = Verbs()) -> None:
+    """Trains, scoring validation now and then, and scores the test split once."""
+    data = load(config)
+    steps = config.epochs * data.train.length
+    every, learner = max(steps // config.reports, 1), build(config, data)
+    with Run(config, verbs) as run:
+        for _ in run.train(learner, data.train, steps=steps, every=every):
+            run.log(validation=run.evaluate(data.validation))
+        judged = run.predict(data.judged)
+        each_image(run, judged)
+        figures(run, data, judged, config.seed)
+        scores = likelihoods(
+            judged, data.shape, LIKELIHOODS[config.likelihood], config.bound_samples
+        )
+        run.finish(test=run.evaluate(data.test), judged=scores)
+
+
+if __name__ == "__main__":
+    command(main, Config)

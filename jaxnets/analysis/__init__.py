@@ -1,0 +1,1 @@
+"""Looking at what was learned: functions of arrays and functions, never of a model."""

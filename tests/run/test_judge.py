@@ -1,0 +1,89 @@
+"""A judge is a classifier that is trained once, and the same ever after."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets.data.dataset import Split
+from jaxnets.data.digits import digits
+from jaxnets.models import functional, weights
+from jaxnets.models.convnet import ConvNet, small_convnet
+from jaxnets.models.weights import WeightsError
+from jaxnets.run.judge import Recipe, judge
+
+RECIPE = Recipe(steps=120, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAXNETS_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def first(cache):
+    said = []
+    made = judge(digits(), recipe=RECIPE, say=said.append)
+    assert said == ["training a judge of digits, once: 120 steps"]
+    return made
+
+
+def test_it_knows_its_data(first):
+    test = digits().test.columns
+    seen = first(test["image"])
+    right = seen.probabilities.argmax(axis=1) == test["label"]
+    assert right.mean() == first.accuracy > 0.9
+    assert seen.features.shape == (len(right), 64)
+    np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1, rtol=1e-5)
+    counts = np.bincount(seen.probabilities.argmax(axis=1), minlength=10)
+    np.testing.assert_allclose(seen.shares, counts / len(right))
+
+
+def test_bytes_and_numbers_are_the_same_and_rows_stand_alone(first):
+    images = digits().test.columns["image"]
+    whole, some = first(images), first(images[:3] / 255)
+    np.testing.assert_allclose(whole.features[:3], some.features, rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_trained_once(first):
+    said = []
+    again = judge(digits(), recipe=RECIPE, say=said.append)
+    assert said == []
+    assert (again.digest, again.accuracy) == (first.digest, first.accuracy)
+    images = digits().test.columns["image"][:20]
+    assert np.array_equal(again(images).features, first(images).features)
+
+
+def test_other_data_or_another_recipe_make_another(first):
+    data = digits()
+    columns = {n: np.array(c) for n, c in data.train.columns.items()}
+    columns["image"][0, 0, 0] = 255  # one pixel
+    changed = dataclasses.replace(data, train=Split(columns, data.train.ids))
+    assert judge(changed, recipe=RECIPE).digest != first.digest
+    slower = RECIPE._replace(learning_rate=1e-3)
+    assert judge(data, recipe=slower).digest != first.digest
+
+
+def test_a_file_of_weights_judges_instead(tmp_path):
+    data, model = digits(), small_convnet(10)
+    image = jnp.asarray(data.test.columns["image"][:4] / 255, jnp.float32)
+    drawn = functional.init(model, jax.random.key(3), image)
+    path = tmp_path / "net.safetensors"
+    weights.save(model, drawn, path)
+    found = judge(data, file=path)
+    normal = (image - data.mean[0]) / data.std[0]
+    named = functional.features(model, drawn, normal)
+    seen = found(np.asarray(image))
+    np.testing.assert_allclose(seen.features, named["drop"], rtol=1e-4, atol=1e-5)
+    expected = jax.nn.softmax(named["output"])
+    np.testing.assert_allclose(seen.probabilities, expected, rtol=1e-4, atol=1e-5)
+    other = ConvNet(10, (4, 4), pools=(0,))
+    drawn = functional.init(other, jax.random.key(3), image)
+    weights.save(other, drawn, path)
+    with pytest.raises(WeightsError, match="not the weights"):
+        judge(data, file=path)
