@@ -14,6 +14,7 @@ from jaxnets.data.shapes_grammar import caption_is_true
 from jaxnets.data.shapes_pointing import described
 from jaxnets.data.text import words
 from jaxnets.models import encoders
+from jaxnets.models.grid import GridNet
 from jaxnets.ops.decoding import Decoded
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.scores.captions import caption_scores
@@ -93,11 +94,15 @@ def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
     seen = grids(np.asarray(made.notes.weights)[:, 0])
     if seen is not None:
         chosen = list(some[:6])
+        title = "where it looked before each word, and the most on one cell"
+        if getattr(run.config, "encoder", None) == "grid":
+            pixels = GridNet().receptive_field
+            title += f" (a cell sees {pixels} x {pixels} pixels)"
         figure = plots.looks(
             [split.columns["image"][np.array([i])][0] for i in chosen],
             [words(best[i]) for i in chosen],
             [seen[i] for i in chosen],
-            title="where it looked before each word, and the most on one cell",
+            title=title,
         )
         run.figure("attention", figure)
     if data.captions.pictures.name == "shapes":
