@@ -200,7 +200,6 @@ def moves(game: Game, rules: Rules) -> Moves:
 def adversarial(
     game: Game,
     rules: Rules,
-    *,
     discriminator_steps: int = 1,
     generator_steps: int = 1,
 ) -> Learner:
