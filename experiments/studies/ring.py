@@ -56,7 +56,7 @@ class PointBatch(NamedTuple):
 class Hyper(NamedTuple):
     """Numbers inside the mathematics."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 1e-3  # of both, falling to zero in a line
     ratio: float = 1.0
     beta1: float = 0.0
     beta2: float = 0.9
@@ -70,7 +70,7 @@ class Config:
     """What is trained, and on what."""
 
     deviation: float = 0.02  # of each Gaussian; the radius is 1
-    steps: int = 8000  # of the generator
+    steps: int = 4000  # of the generator
     batch_size: int = 256  # points in each step of either player
     width: int = 128  # of the hidden layers
     noise: int = 2  # normal numbers behind a sample
@@ -78,8 +78,16 @@ class Config:
     hyper: Hyper = Hyper()
 
 
-def games(config: Config) -> dict[str, tuple[Game, int]]:
-    """What is compared: a game, and the discriminator's steps in each step."""
+class Duel(NamedTuple):
+    """What is compared."""
+
+    game: Game
+    discriminator_steps: int  # in each step
+    rounds: int = 1  # how many times `Config.steps` it is trained for
+
+
+def duels(config: Config) -> dict[str, Duel]:
+    """The losses by name; the first and the last differ in nothing but the penalty."""
     hidden = (config.width,) * 3
     players = MLP(2, hidden), MLP(1, hidden)
 
@@ -87,9 +95,9 @@ def games(config: Config) -> dict[str, tuple[Game, int]]:
         return Game(*players, stakes, penalty, config.noise, reads="point")
 
     return {
-        "non-saturating, R1": (game(NON_SATURATING, R1), 1),
-        "Wasserstein, gradient penalty": (game(WASSERSTEIN, GRADIENT_PENALTY), 5),
-        "minimax, no penalty": (game(MINIMAX), 1),
+        "non-saturating, R1": Duel(game(NON_SATURATING, R1), 1),
+        "Wasserstein, penalty": Duel(game(WASSERSTEIN, GRADIENT_PENALTY), 5, 2),
+        "minimax, no penalty": Duel(game(MINIMAX), 1),
     }
 
 
@@ -98,8 +106,8 @@ def main(config: Config) -> dict[str, np.ndarray]:
     compilation.use_cache()
     points = ring(50_000, config.deviation)
     found, shown = {}, {}
-    for name, (game, steps) in games(config).items():
-        made = trained(config, game, steps, points)
+    for name, duel in duels(config).items():
+        made = trained(config, duel, points)
         found[name] = np.array([judged(rows, config.deviation) for rows in made])
         shown |= {f"{name}\nseed {i}": rows for i, rows in enumerate(made)}
         modes, share = found[name].T
@@ -122,18 +130,19 @@ def main(config: Config) -> dict[str, np.ndarray]:
 
 
 def trained(
-    config: Config, game: Game, steps: int, points: np.ndarray
+    config: Config, duel: Duel, points: np.ndarray
 ) -> Float[np.ndarray, "seeds n 2"]:
     """Samples of the averaged generators of all seeds."""
-    rules = adams(schedules.linear(config.steps))
-    many = population(averaged(adversarial(game, rules, steps), field="generator"))
-    rows = config.batch_size * steps
+    steps, each = duel.rounds * config.steps, duel.discriminator_steps
+    game = adversarial(duel.game, adams(schedules.linear(steps)), each)
+    many = population(averaged(game, field="generator"))
+    rows = config.batch_size * each
     feed = shuffled(Split({"point": points}), PointBatch, batch_size=rows, seed=0)
     keys = jax.vmap(jax.random.key)(np.arange(config.seeds))
     hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), config.hyper)
     state = jax.jit(many.init)(keys, hyper, feed(0))
     for pause in loop.train(
-        many, state, feed, steps=config.steps, every=config.steps, steps_per_call=100
+        many, state, feed, steps=steps, every=steps, steps_per_call=100
     ):
         state = pause.state
     some = PointBatch(jnp.zeros((SAMPLES, 2)), jnp.ones(SAMPLES, bool))

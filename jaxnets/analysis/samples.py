@@ -8,7 +8,7 @@ from jaxtyping import Float, Shaped
 
 from jaxnets.analysis.distances import quality
 
-Images = Shaped[np.ndarray, "n h w c"]
+Images = Shaped[np.ndarray, "_ h w c"]
 
 
 class Seen(Protocol):

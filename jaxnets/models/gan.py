@@ -244,7 +244,7 @@ class ResNetGenerator(nn.Module):
                 width, "up", self.norm, dtype=self.dtype, name=f"block{index}"
             )
             x = block(x, train=train)
-        x = _active(self, x, "norm", train)
+        x = _active(self, x, "last_norm", train)
         x = Conv(self.channels, name="output", **options)(x)
         return jnp.tanh(x.astype(float32_or_wider(self.dtype)))
 
