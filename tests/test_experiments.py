@@ -46,7 +46,15 @@ STUDIES = {
     "likelihoods": None,  # runs of vae and draw
     "vae_without_kl": None,  # runs of vae; both have tests of their own
     "truncation": None,  # has a test of its own
-    "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
+    "batch_norm": {
+        **{"data": "digits", "examples": 20, "batch_size": 10, "epochs": 2},
+        **{"seeds": 2},
+    },
+    "ring": {"steps": 2, "width": 4, "batch_size": 8, "seeds": 2},
+    "discriminator_steps": {
+        **{"steps": 10, "alone": 10, "width": 4, "batch_size": 8, "seeds": 2},
+        **{"judge_steps": 10},
+    },
 }
 
 
@@ -55,12 +63,23 @@ def test_every_study_is_known():
     assert {path.stem for path in found if path.stem[0] != "_"} == set(STUDIES)
 
 
-@pytest.mark.parametrize("name", [n for n, change in STUDIES.items() if change])
+LONG = {"discriminator_steps"}  # eleven programs
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.campaign if name in LONG else ())
+        for name, change in STUDIES.items()
+        if change
+    ],
+)
 def test_a_study_runs_and_draws(name, here):
     study = module(f"studies.{name}")
-    study.main(dataclasses.replace(study.Config(), data="digits", **STUDIES[name]))
-    (picture,) = (here / "runs" / name).glob("*.png")
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    study.main(dataclasses.replace(study.Config(), **STUDIES[name]))
+    pictures = list((here / "runs" / name).glob("*.png"))
+    assert pictures
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in pictures)
 
 
 SHORT = {
@@ -68,6 +87,10 @@ SHORT = {
     "language": {
         **{"features": 8, "embedding": 8, "batch_size": 256, "steps": 128},
         **{"epochs": 1, "reports": 1, "samples": 1, "length": 10},
+    },
+    "gan": {
+        **{"data": "digits", "features": 4, "batch_size": 16, "steps": 4},
+        **{"reports": 1, "judge_steps": 10},
     },
     "sentiment": {"model": "average", "epochs": 1, "reports": 1},
     "caption": {

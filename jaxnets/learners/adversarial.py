@@ -200,7 +200,6 @@ def moves(game: Game, rules: Rules) -> Moves:
 def adversarial(
     game: Game,
     rules: Rules,
-    *,
     discriminator_steps: int = 1,
     generator_steps: int = 1,
 ) -> Learner:
@@ -221,8 +220,9 @@ def adversarial(
     Args:
         game: Who plays, and what for.
         rules: See `moves`.
-        discriminator_steps: Of the discriminator in each step.
-        generator_steps: Of the generator in each step.
+        discriminator_steps: Of the discriminator in each step; 0 to train the other
+            alone, on the same state.
+        generator_steps: Of the generator in each step, likewise.
     """
     halves = moves(game, rules)
     parts = max(discriminator_steps, generator_steps)

@@ -43,7 +43,7 @@ from jaxnets.models.blocks import (
     scaled_normal,
     xavier,
 )
-from jaxnets.models.spectral import SpectralConv, SpectralDense
+from jaxnets.models.spectral import convolution, dense
 from jaxnets.ops.conv import conv_transpose
 from jaxnets.ops.pool import avg_pool
 
@@ -160,7 +160,9 @@ class DCGANDiscriminator(nn.Module):
             normed = norm is not None and index > 0
             options = {"stride": 2, "padding": 1, "use_bias": not normed}
             width = self.features << index
-            x = _conv(self, x, width, 4, _DCGAN, f"down{index}", train, **options)
+            x = convolution(
+                self, x, width, 4, _DCGAN, f"down{index}", train=train, **options
+            )
             if norm is not None and normed:
                 x = norm(dtype=self.dtype, name=f"norm{index}")(x, train=train)
             x = nn.leaky_relu(x, _SLOPE)
@@ -197,13 +199,13 @@ class ResidualBlock(nn.Module):
             x = _active(self, x, "norm1", train)
         if self.change == "up":
             x, short = _doubled(x), _doubled(short)
-        x = _conv(self, x, width, 3, xavier, "conv1", train)
+        x = convolution(self, x, width, 3, xavier, "conv1", train=train)
         x = _active(self, x, "norm2", train)
-        x = _conv(self, x, width, 3, xavier, "conv2", train)
+        x = convolution(self, x, width, 3, xavier, "conv2", train=train)
         if self.change == "down":  # pooling and a 1x1 convolution commute
             x, short = avg_pool(x, 2, stride=2), avg_pool(short, 2, stride=2)
         if self.change or short.shape[-1] != width:
-            short = _conv(self, short, width, 1, xavier, "shortcut", train)
+            short = convolution(self, short, width, 1, xavier, "shortcut", train=train)
         return x + short
 
 
@@ -242,7 +244,7 @@ class ResNetGenerator(nn.Module):
                 width, "up", self.norm, dtype=self.dtype, name=f"block{index}"
             )
             x = block(x, train=train)
-        x = _active(self, x, "norm", train)
+        x = _active(self, x, "last_norm", train)
         x = Conv(self.channels, name="output", **options)(x)
         return jnp.tanh(x.astype(float32_or_wider(self.dtype)))
 
@@ -285,6 +287,47 @@ class ResNetDiscriminator(nn.Module):
         return _score(self, x, label, xavier, train=train)
 
 
+NETWORKS: dict[str, tuple[Any, Any]] = {
+    "dcgan": (DCGANGenerator, DCGANDiscriminator),
+    "resnet": (ResNetGenerator, ResNetDiscriminator),
+}
+
+
+def players(
+    name: str,
+    image: tuple[int, int, int],
+    features: int = 64,
+    classes: int = 0,
+    *,
+    normed: bool = True,
+    spectral: bool = False,
+) -> tuple[nn.Module, nn.Module]:
+    """A generator and its discriminator.
+
+    Args:
+        name: Of the architecture, in `NETWORKS`.
+        image: Height, width and channels of the images, which are square.
+        features: Channels next to the image.
+        classes: How many both are told; 0 for none.
+        normed: Whether the discriminator has batch norm; the generator always has.
+        spectral: Whether it has spectral norm, in that one's place.
+
+    Raises:
+        ValueError: If the images are not square, or cannot be halved.
+    """
+    height, width, channels = image
+    if height != width or not doublings(height):
+        raise ValueError(
+            f"images of {height}x{width} pixels: they must be square, and of an even "
+            "side above 4"
+        )
+    generator, discriminator = NETWORKS[name]
+    return (
+        generator(height, channels, features, classes),
+        discriminator(features, classes, BatchNorm if normed else None, spectral),
+    )
+
+
 def _told(module: Any, noise: Array, label: Labels) -> Array:
     """The noise, and beside it a learned vector of the class."""
     if not module.classes:
@@ -305,12 +348,12 @@ def _score(
 ) -> Array:
     """A linear function of the features, and their projection on the class's vector."""
     wide = float32_or_wider(module.dtype)
-    score = _dense(module, x.astype(wide), 1, "output", drawn, train=train)
+    score = dense(module, x.astype(wide), 1, "output", drawn, train=train)
     if not module.classes:
         return score[:, 0]
     code = _one_hot(module, label, wide)
     width = x.shape[1]
-    vector = _dense(module, code, width, "class", drawn, train=train, use_bias=False)
+    vector = dense(module, code, width, "class", drawn, train=train, use_bias=False)
     return score[:, 0] + jnp.sum(vector * x.astype(wide), axis=1)
 
 
@@ -318,41 +361,6 @@ def _one_hot(module: Any, label: Labels, dtype: Any) -> Array:
     if label is None:
         raise ValueError(f"a network for {module.classes} classes needs labels")
     return jax.nn.one_hot(label, module.classes, dtype=dtype)
-
-
-def _dense(
-    module: Any,
-    x: Array,
-    features: int,
-    name: str,
-    drawn: Initializer,
-    *,
-    train: bool,
-    use_bias: bool = True,
-) -> Array:
-    options: dict[str, Any] = {"use_bias": use_bias, "kernel_init": drawn}
-    if module.spectral:
-        return SpectralDense(features, dtype=x.dtype, name=name, **options)(
-            x, train=train
-        )
-    return nn.Dense(features, dtype=x.dtype, name=name, **options)(x)
-
-
-def _conv(
-    module: Any,
-    x: Array,
-    features: int,
-    size: int,
-    drawn: Initializer,
-    name: str,
-    train: bool,  # noqa: FBT001
-    **options: Any,
-) -> Array:
-    options |= {"kernel_init": drawn, "dtype": module.dtype, "name": name}
-    if module.spectral:
-        options.pop("use_bias", None)
-        return SpectralConv(features, size, **options)(x, train=train)
-    return Conv(features, size, **options)(x)
 
 
 def _active(module: Any, x: Array, name: str, train: bool) -> Array:  # noqa: FBT001

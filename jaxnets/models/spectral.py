@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Initializer, kaiming
+from jaxnets.models.blocks import Conv, Initializer, kaiming
 from jaxnets.ops.conv import conv
 
 _WARM = 15  # iterations before the first step
@@ -98,6 +98,54 @@ class SpectralDense(nn.Module):
             return x
         bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return x + bias.astype(self.dtype)[None]
+
+
+def convolution(
+    module: Any,
+    x: Float[Array, "b h w c"],
+    features: int,
+    size: int,
+    drawn: Initializer,
+    name: str,
+    *,
+    train: bool,
+    **options: Any,
+) -> Float[Array, "b ho wo co"]:
+    """A convolution inside `module`: `SpectralConv` where it is `spectral`, or `Conv`.
+
+    Args:
+        module: With attributes `spectral` and `dtype`.
+        x: Feature maps.
+        features: Channels out.
+        size: Side of the square kernel.
+        drawn: Draws the kernel.
+        name: Of the layer.
+        train: Whether the spectral vector moves.
+        **options: Other attributes of the layer.
+    """
+    options |= {"kernel_init": drawn, "dtype": module.dtype, "name": name}
+    if not module.spectral:
+        return Conv(features, size, **options)(x)
+    options.pop("use_bias", None)  # no norm follows
+    return SpectralConv(features, size, **options)(x, train=train)
+
+
+def dense(
+    module: Any,
+    x: Float[Array, "b d"],
+    features: int,
+    name: str,
+    drawn: Initializer,
+    *,
+    train: bool,
+    use_bias: bool = True,
+) -> Float[Array, "b do"]:
+    """A dense layer inside `module`, likewise; it computes in the type of `x`."""
+    options: dict[str, Any] = {"kernel_init": drawn, "dtype": x.dtype, "name": name}
+    if module.spectral:
+        layer = SpectralDense(features, use_bias, **options)
+        return layer(x, train=train)
+    return nn.Dense(features, use_bias, **options)(x)
 
 
 def _kernel(module: Any, shape: tuple[int, ...], *, train: bool) -> Array:

@@ -9,6 +9,7 @@ its test accuracy belong beside them.
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -57,83 +58,101 @@ class Seen(NamedTuple):
         return np.bincount(found, minlength=self.probabilities.shape[1]) / len(found)
 
 
-@dataclasses.dataclass(frozen=True)
-class Judge:
-    """A fixed network, called on images.
-
-    Attributes:
-        look: From images in [0, 1] to features and probabilities; compiled.
-        accuracy: On the test split.
-        digest: Of its weights: another digest, another unit.
-    """
+class _Known(NamedTuple):
+    """The weights, and what is to be said about them."""
 
     look: Callable[[Float[Array, "b h w c"]], tuple[Array, Array]]
     accuracy: float
     digest: str
 
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+    """A fixed network, called on images; trained or read when it is first needed.
+
+    Attributes:
+        data: What it learns, and is tested on.
+        recipe: How. Data and recipe together are the key in the cache.
+        file: Where its weights come from instead; None for the cache.
+        say: Told that it must be trained.
+    """
+
+    data: Dataset
+    recipe: Recipe
+    file: Path | None
+    say: Callable[[str], Any]
+
     def __call__(self, images: Shaped[np.ndarray, "n h w c"]) -> Seen:
         """What it makes of images, bytes or in [0, 1]."""
-        parts = []
-        for start in range(0, len(images), _ROWS):
-            # The last batch is filled up, so that one program does for all.
-            index = np.minimum(np.arange(start, start + _ROWS), len(images) - 1)
-            rows = images[index]
-            whole = rows / 255 if rows.dtype == np.uint8 else rows
-            parts.append(jax.device_get(self.look(jnp.asarray(whole, jnp.float32))))
-        features, probabilities = (
-            np.concatenate(p)[: len(images)] for p in zip(*parts, strict=True)
+        return _seen(self._known.look, images)
+
+    @property
+    def accuracy(self) -> float:
+        """Its accuracy on the test split."""
+        return self._known.accuracy
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its weights: another digest, another unit."""
+        return self._known.digest
+
+    @functools.cached_property
+    def _known(self) -> _Known:
+        data, recipe, model = self.data, self.recipe, small_convnet(len(self.classes))
+        shape = np.asarray(data.train.columns["image"][:1]).shape
+        blank = jax.eval_shape(
+            lambda key: functional.init(model, key, jnp.zeros(shape)), jax.random.key(0)
         )
-        return Seen(features, probabilities)
+        if self.file is not None:
+            variables = weights.load(model, blank, self.file)
+            look = _looking(model, variables, data)
+            return _Known(look, _accuracy(look, data), files.sha256(self.file))
+
+        def make() -> dict[str, np.ndarray]:
+            self.say(f"training a judge of {data.name}, once: {recipe.steps} steps")
+            variables = _trained(model, data, recipe)
+            score = np.array([_accuracy(_looking(model, variables, data), data)])
+            arrays = weights.to_torch(model, variables)
+            return {"accuracy": score, **{_word(n): a for n, a in arrays.items()}}
+
+        described = {n: str(v) for n, v in recipe._asdict().items()}
+        arrays = cached("judges", {"data": data.digest, **described}, make)
+        names = sorted(weights.torch_shapes(model, blank))
+        found = {name: arrays[_word(name)] for name in names}
+        sha = hashlib.sha256(b"".join(array.tobytes() for array in found.values()))
+        look = _looking(model, weights.from_torch(model, blank, found), data)
+        return _Known(look, float(arrays["accuracy"][0]), sha.hexdigest())
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of what it tells apart."""
+        return self.data.classes
 
 
 def judge(
     data: Dataset,
-    *,
     recipe: Recipe = Recipe(),  # noqa: B008
+    *,
     file: Path | None = None,
     say: Callable[[str], Any] = lambda line: None,
 ) -> Judge:
     """A small ConvNet that knows this data set, from the cache where it was before.
 
+    Nothing is read or trained before it is first asked.
+
     Args:
         data: What it learns, and is tested on.
-        recipe: How. Data and recipe together are the key in the cache.
+        recipe: How.
         file: Take these weights of a `small_convnet` instead, as `python -m jaxnets.run
-            export` writes them.
+            export` writes them. When it is first asked, others raise `WeightsError`.
         say: Told that it must be trained, which takes a minute or three.
-
-    Raises:
-        WeightsError: If the file holds other weights.
-        DataError: If anything is wrong with the data.
     """
-    model = small_convnet(len(data.classes))
-    image = jnp.zeros((1, *np.asarray(data.train.columns["image"][:1]).shape[1:]))
-    blank = jax.eval_shape(
-        lambda k: functional.init(model, k, image), jax.random.key(0)
-    )
-    if file is not None:
-        variables, digest = weights.load(model, blank, file), files.sha256(file)
-        return _judge(model, variables, data, _accuracy(model, variables, data), digest)
-
-    def make() -> dict[str, np.ndarray]:
-        say(f"training a judge of {data.name}, once: {recipe.steps} steps")
-        variables = _trained(model, data, recipe)
-        arrays = weights.to_torch(model, variables)
-        score = np.array([_accuracy(model, variables, data)])
-        return {"accuracy": score, **{_word(n): a for n, a in arrays.items()}}
-
-    described = {n: str(v) for n, v in recipe._asdict().items()}
-    arrays = cached("judges", {"data": data.digest, **described}, make)
-    names = weights.torch_shapes(model, blank)
-    found = {name: arrays[_word(name)] for name in names}
-    variables = weights.from_torch(model, blank, found)
-    sha = hashlib.sha256(b"".join(found[name].tobytes() for name in sorted(found)))
-    return _judge(model, variables, data, float(arrays["accuracy"][0]), sha.hexdigest())
+    return Judge(data, recipe, file, say)
 
 
-def _judge(
-    model: ConvNet, variables: Variables, data: Dataset, accuracy: float, digest: str
-) -> Judge:
+def _looking(
+    model: ConvNet, variables: Variables, data: Dataset
+) -> Callable[[Array], tuple[Array, Array]]:
     mean, std = (
         jnp.asarray(v, jnp.float32).reshape(1, 1, 1, -1) for v in (data.mean, data.std)
     )
@@ -143,7 +162,21 @@ def _judge(
         found = functional.features(model, variables, (image - mean) / std)
         return found["drop"], jax.nn.softmax(found["output"])
 
-    return Judge(look, accuracy, digest)
+    return look
+
+
+def _seen(look: Callable[[Array], tuple[Array, Array]], images: np.ndarray) -> Seen:
+    parts = []
+    for start in range(0, len(images), _ROWS):
+        # The last batch is filled up, so that one program does for all.
+        index = np.minimum(np.arange(start, start + _ROWS), len(images) - 1)
+        rows = images[index]
+        whole = rows / 255 if rows.dtype == np.uint8 else rows
+        parts.append(jax.device_get(look(jnp.asarray(whole, jnp.float32))))
+    features, probabilities = (
+        np.concatenate(p)[: len(images)] for p in zip(*parts, strict=True)
+    )
+    return Seen(features, probabilities)
 
 
 def _trained(model: ConvNet, data: Dataset, recipe: Recipe) -> Variables:
@@ -158,9 +191,9 @@ def _trained(model: ConvNet, data: Dataset, recipe: Recipe) -> Variables:
     return state.variables
 
 
-def _accuracy(model: ConvNet, variables: Variables, data: Dataset) -> float:
-    columns, seen = data.test.columns, _judge(model, variables, data, 0.0, "")
-    guesses = seen(columns["image"][:]).probabilities.argmax(axis=1)
+def _accuracy(look: Callable[[Array], tuple[Array, Array]], data: Dataset) -> float:
+    columns = data.test.columns
+    guesses = _seen(look, columns["image"][:]).probabilities.argmax(axis=1)
     return float(np.mean(guesses == columns["label"][:]))
 
 

@@ -142,8 +142,7 @@ def test_it_keeps_the_contract_of_a_learner(batch):
             stakes=WASSERSTEIN,
             penalty=GRADIENT_PENALTY,
         )
-        learner = adversarial(game, adams(), discriminator_steps=2)
-        learner = averaged(learner, field="generator")
+        learner = averaged(adversarial(game, adams()), field="generator")
         rows = flat(batch)._replace(image=flat(batch).image.astype(wide))
         check_learner(
             widened(learner), Hyper(), rows, lowers=None, steps=3, rtol=1e-7, atol=1e-9

@@ -29,6 +29,8 @@ def cache(tmp_path_factory):
 def first(cache):
     said = []
     made = judge(digits(), recipe=RECIPE, say=said.append)
+    assert said == []  # nobody asked
+    assert made.accuracy > 0
     assert said == ["training a judge of digits, once: 120 steps"]
     return made
 
@@ -53,8 +55,8 @@ def test_bytes_and_numbers_are_the_same_and_rows_stand_alone(first):
 def test_it_is_trained_once(first):
     said = []
     again = judge(digits(), recipe=RECIPE, say=said.append)
-    assert said == []
     assert (again.digest, again.accuracy) == (first.digest, first.accuracy)
+    assert said == []
     images = digits().test.columns["image"][:20]
     assert np.array_equal(again(images).features, first(images).features)
 
@@ -72,12 +74,12 @@ def test_other_data_or_another_recipe_make_another(first):
 def test_a_file_of_weights_judges_instead(tmp_path):
     data, model = digits(), small_convnet(10)
     image = jnp.asarray(data.test.columns["image"][:4] / 255, jnp.float32)
-    drawn = functional.init(model, jax.random.key(3), image)
+    drawn = jax.jit(lambda k: functional.init(model, k, image))(jax.random.key(3))
     path = tmp_path / "net.safetensors"
     weights.save(model, drawn, path)
     found = judge(data, file=path)
     normal = (image - data.mean[0]) / data.std[0]
-    named = functional.features(model, drawn, normal)
+    named = jax.jit(lambda x: functional.features(model, drawn, x))(normal)
     seen = found(np.asarray(image))
     np.testing.assert_allclose(seen.features, named["drop"], rtol=1e-4, atol=1e-5)
     expected = jax.nn.softmax(named["output"])
@@ -86,4 +88,4 @@ def test_a_file_of_weights_judges_instead(tmp_path):
     drawn = functional.init(other, jax.random.key(3), image)
     weights.save(other, drawn, path)
     with pytest.raises(WeightsError, match="not the weights"):
-        judge(data, file=path)
+        judge(data, file=path)(np.asarray(image))

@@ -1,0 +1,174 @@
+"""Which losses learn eight modes, and which lose some?
+
+    uv run experiments/studies/ring.py
+
+Claim (Metz, Poole, Pfau & Sohl-Dickstein, "Unrolled generative adversarial networks",
+2016, https://arxiv.org/abs/1611.02163, section 3.1; Mescheder et al., 2018,
+https://arxiv.org/abs/1801.04406): a GAN of the plain minimax loss runs after a few
+modes of a ring of Gaussians, or after none; a penalty on the discriminator's slope
+makes it converge to all. Eight Gaussians of standard deviation `deviation` stand on a
+circle of radius 1. The seeds of one loss are trained as one program. A mode counts as
+covered when 2 % of the samples, a sixth of its due, lie within three of its standard
+deviations. Writes `runs/ring/ring.png`, and `runs/ring/ring.json` with the numbers.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Array, Bool, Float
+
+from jaxnets import files, plots, plots_samples
+from jaxnets.data.dataset import Split
+from jaxnets.data.draws import uniforms
+from jaxnets.data.feed import shuffled
+from jaxnets.learners import schedules
+from jaxnets.learners.adversarial import Game, adams, adversarial
+from jaxnets.learners.averaged import averaged
+from jaxnets.learners.population import population
+from jaxnets.models.mlp import MLP
+from jaxnets.run import compilation, loop
+from jaxnets.tasks.adversarial import (
+    GRADIENT_PENALTY,
+    MINIMAX,
+    NON_SATURATING,
+    R1,
+    WASSERSTEIN,
+    Penalty,
+    Stakes,
+)
+
+FOLDER = Path("runs/ring")
+MODES, SAMPLES = 8, 2500
+
+
+class PointBatch(NamedTuple):
+    """`b` points in the plane."""
+
+    point: Float[Array, "b 2"]
+    mask: Bool[Array, " b"]
+
+
+class Hyper(NamedTuple):
+    """Numbers inside the mathematics."""
+
+    learning_rate: float = 1e-3  # of both, falling to zero in a line
+    ratio: float = 1.0
+    beta1: float = 0.0
+    beta2: float = 0.9
+    r1: float = 0.1
+    gradient_penalty: float = 0.1
+    average_decay: float = 0.99
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What is trained, and on what."""
+
+    deviation: float = 0.02  # of each Gaussian; the radius is 1
+    steps: int = 4000  # of the generator
+    batch_size: int = 256  # points in each step of either player
+    width: int = 128  # of the hidden layers
+    noise: int = 2  # normal numbers behind a sample
+    seeds: int = 3  # networks of each loss, from seed 0
+    hyper: Hyper = Hyper()
+
+
+class Duel(NamedTuple):
+    """What is compared."""
+
+    game: Game
+    discriminator_steps: int  # in each step
+    rounds: int = 1  # how many times `Config.steps` it is trained for
+
+
+def duels(config: Config) -> dict[str, Duel]:
+    """The losses by name; the first and the last differ in nothing but the penalty."""
+    hidden = (config.width,) * 3
+    players = MLP(2, hidden), MLP(1, hidden)
+
+    def game(stakes: Stakes, penalty: Penalty | None = None) -> Game:
+        return Game(*players, stakes, penalty, config.noise, reads="point")
+
+    return {
+        "non-saturating, R1": Duel(game(NON_SATURATING, R1), 1),
+        "Wasserstein, penalty": Duel(game(WASSERSTEIN, GRADIENT_PENALTY), 5, 2),
+        "minimax, no penalty": Duel(game(MINIMAX), 1),
+    }
+
+
+def main(config: Config) -> dict[str, np.ndarray]:
+    """Returns modes covered and share of good samples, `[seeds, 2]`, of each loss."""
+    compilation.use_cache()
+    points = ring(50_000, config.deviation)
+    found, shown = {}, {}
+    for name, duel in duels(config).items():
+        made = trained(config, duel, points)
+        found[name] = np.array([judged(rows, config.deviation) for rows in made])
+        shown |= {f"{name}\nseed {i}": rows for i, rows in enumerate(made)}
+        modes, share = found[name].T
+        print(
+            f"{name}: modes {', '.join(f'{m:.0f}' for m in modes)}; within three "
+            f"deviations {', '.join(f'{s:.1%}' for s in share)}"
+        )
+    title = f"{MODES} Gaussians of deviation {config.deviation:g} on a circle of 1"
+    figure = plots_samples.clouds(
+        shown, points[:SAMPLES], title=title, columns=config.seeds
+    )
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    plots.png(figure, FOLDER / "ring.png")
+    table = {
+        n: [dict(zip(("modes", "share"), r, strict=True)) for r in rows.tolist()]
+        for n, rows in found.items()
+    }
+    files.write(FOLDER / "ring.json", files.dump_json(table, indent=2) + "\n")
+    return found
+
+
+def trained(
+    config: Config, duel: Duel, points: np.ndarray
+) -> Float[np.ndarray, "seeds n 2"]:
+    """Samples of the averaged generators of all seeds."""
+    steps, each = duel.rounds * config.steps, duel.discriminator_steps
+    game = adversarial(duel.game, adams(schedules.linear(steps)), each)
+    many = population(averaged(game, field="generator"))
+    rows = config.batch_size * each
+    feed = shuffled(Split({"point": points}), PointBatch, batch_size=rows, seed=0)
+    keys = jax.vmap(jax.random.key)(np.arange(config.seeds))
+    hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), config.hyper)
+    state = jax.jit(many.init)(keys, hyper, feed(0))
+    for pause in loop.train(
+        many, state, feed, steps=steps, every=steps, steps_per_call=100
+    ):
+        state = pause.state
+    some = PointBatch(jnp.zeros((SAMPLES, 2)), jnp.ones(SAMPLES, bool))
+    return np.asarray(jax.jit(many.predict)(state, some, jax.random.key(0)))
+
+
+def ring(count: int, deviation: float) -> Float[np.ndarray, "n 2"]:
+    """Points of the data, the modes in turn; by Box and Muller's transform."""
+    u, v = uniforms("ring", (count, 2)).T
+    radius, angle = deviation * np.sqrt(-2 * np.log1p(-u)), 2 * np.pi * v
+    noise = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return (centres()[np.arange(count) % MODES] + noise).astype(np.float32)
+
+
+def centres() -> Float[np.ndarray, "modes 2"]:
+    """Where the Gaussians stand."""
+    angle = 2 * np.pi * np.arange(MODES) / MODES
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def judged(samples: Float[np.ndarray, "n 2"], deviation: float) -> tuple[int, float]:
+    """How many modes are covered, and the share within three deviations of one."""
+    apart = np.linalg.norm(samples[:, None] - centres()[None], axis=2)
+    near = apart < 3 * deviation
+    return int((near.mean(axis=0) >= 0.02).sum()), float(near.any(axis=1).mean())
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)))

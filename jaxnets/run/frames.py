@@ -1,0 +1,67 @@
+"""Images that a run keeps on its way, to be shown as a strip and an animation.
+
+Each is a PNG in the folder `frames/NAME`, named after its step. A run that is killed
+and goes on finds those from before, and makes the last ones again with the same bits.
+"""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from PIL import Image
+
+from jaxnets import files
+from jaxnets.run.session import Run
+
+
+def keep(run: Run, name: str, images: Shaped[np.ndarray, "n h w c"]) -> None:
+    """Keeps images, bytes or in [0, 1], as what the run made at this step.
+
+    Where the run only reads, with `--evaluate`, nothing is kept.
+
+    Raises:
+        ValueError: If the name could leave the folder.
+    """
+    if run.held is None:
+        return
+    if images.dtype != np.uint8:
+        images = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
+    column = images.reshape(-1, *images.shape[2:])  # one below the other
+    buffer = io.BytesIO()
+    grey = column[..., 0] if column.shape[-1] == 1 else column
+    Image.fromarray(grey).save(buffer, format="PNG")
+    folder = _folder(run.held.path, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(folder / f"{run.step:09d}.png", buffer.getvalue())
+
+
+def kept(run: Run, name: str, count: int) -> dict[int, UInt8[np.ndarray, "n h w c"]]:
+    """Steps to the images of `keep`, `count` each; none where the run only reads."""
+    if run.held is None:
+        return {}
+    found = {}
+    for path in sorted(_folder(run.held.path, name).glob("*.png")):
+        with Image.open(path) as image:
+            column = np.asarray(image)
+        wide = column if column.ndim == 3 else column[..., None]
+        found[int(path.stem)] = wide.reshape(count, -1, *wide.shape[1:])
+    return found
+
+
+def animate(run: Run, name: str, count: int) -> None:
+    """Shows what was kept as figures: a strip, and every step a frame of NAME.gif."""
+    from jaxnets import plots_samples  # matplotlib takes half a second to import
+
+    frames = kept(run, name, count)
+    if run.held is None or not frames:
+        return
+    run.figure(name, plots_samples.strip(frames))
+    columns = max(round(count**0.5), 1)
+    sheets = [plots_samples.sheet(f, columns, scale=2) for f in frames.values()]
+    path = run.held.path / "figures" / (files.safe_name(name) + ".gif")
+    files.write_with(path, lambda file: plots_samples.gif(sheets, file))
+
+
+def _folder(run: Path, name: str) -> Path:
+    return run / "frames" / files.safe_name(name)
