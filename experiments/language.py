@@ -20,7 +20,7 @@ from typing import Annotated, NamedTuple
 from jaxnets.data.streams import TextFeeds, character_feeds, named_text, prompts
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
-from jaxnets.learners.optimizers import RULES
+from jaxnets.learners.optimizers import DECOUPLED, RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.language import LanguageModel
@@ -83,9 +83,7 @@ def build(config: Config, data: TextFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     shape = SHAPES[config.schedule](config.epochs * data.train.length - config.warmup)
     shape = schedules.warmed_up(shape, config.warmup)
-    extras = optimizers.Extras(
-        l2=config.optimizer not in optimizers.DECOUPLED, clip=True
-    )
+    extras = optimizers.Extras(l2=config.optimizer not in DECOUPLED, clip=True)
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
     model = LanguageModel(
         len(data.vocabulary),

@@ -28,7 +28,7 @@ from jaxnets.data.labelled_text import (
 )
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
-from jaxnets.learners.optimizers import RULES
+from jaxnets.learners.optimizers import DECOUPLED, RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.reader import READERS
@@ -86,9 +86,7 @@ def build(config: Config, data: LabelledTextFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     shape = SHAPES[config.schedule](config.epochs * data.train.length - config.warmup)
     shape = schedules.warmed_up(shape, config.warmup)
-    extras = optimizers.Extras(
-        l2=config.optimizer not in optimizers.DECOUPLED, clip=True
-    )
+    extras = optimizers.Extras(l2=config.optimizer not in DECOUPLED, clip=True)
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
     model = READERS[config.model](len(data.vocabulary), len(data.dataset.classes))
     rates = ("dropout",) if config.hyper.dropout else ()
