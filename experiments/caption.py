@@ -5,8 +5,7 @@
         --layer conv5_3 --weights vgg16.safetensors --frozen
     uv run experiments/caption.py --describe photo.jpg --run runs/caption/TIME-ID
 
-The default looks softly at generated images of coloured shapes, without a download;
-what it says is read again and compared with what is there.
+The default looks softly at generated images of coloured shapes, without a download.
 """
 
 import dataclasses
@@ -26,6 +25,7 @@ from jaxnets.run.captions import describe, features_of, figures, photo_of, score
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
+from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.captioning import captioning, with_encoder
 
 
@@ -43,6 +43,9 @@ class Hyper(NamedTuple):
     average_decay: float = 0.99  # of the averaged parameters, which are the ones scored
 
 
+SPACE = Hyper(LogUniform(3e-4, 3e-2), weight_decay=LogUniform(1e-3, 0.3))
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
@@ -52,9 +55,7 @@ class Config:
     side: int = 64  # pixels along each edge of the images
     longest: int = 24  # tokens of a caption; of longer ones the first are learned
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
-    attention: Annotated[str, one_of(DECODERS)] = (
-        "soft"  # none: the image as one vector
-    )
+    attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: of one vector
     encoder: Annotated[str, one_of(ENCODERS)] = "grid"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
@@ -101,9 +102,8 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     if photo := photo_of(verbs):
         config = dataclasses.replace(config, decoding=Decoding("beam"))
     data = load(config)
-    steps = config.epochs * data.train.length
-    every = max(steps // config.reports, 1)
-    learner, keeps = build(config, data), data.kept
+    steps, learner = config.epochs * data.train.length, build(config, data)
+    every, keeps = max(steps // config.reports, 1), data.kept
     with Run(config, verbs) as run:
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=run.evaluate(data.validation))
