@@ -125,7 +125,11 @@ def command(
         if verbs.slurm:
             from jaxnets.sweeps import slurm
 
-            slurm.submit(verbs.slurm, verbs.slurm_options, arguments, verbs.dry_run)
+            if verbs.dry_run:
+                print(slurm.script(verbs.slurm_options, arguments))  # noqa: T201
+            else:
+                jobs = slurm.submit(verbs.slurm, verbs.slurm_options, arguments)
+                print(f"submitted {', '.join(jobs)}")  # noqa: T201
         elif verbs.dry_run:
             print(described(definition))  # noqa: T201
         else:

@@ -113,7 +113,7 @@ def survivors(scores: Sequence[float], count: int) -> list[int]:
 def evolved(
     scores: Sequence[float],
     values: Sequence[Mapping[str, float]],
-    space: Mapping[str, Range | float],
+    space: Mapping[str, Range | float | int],
     seed: int,
 ) -> list[tuple[int, dict[str, float]]]:
     """Whose state each member goes on from, and with which hyperparameters.

@@ -13,6 +13,7 @@ Ostermeier, 2001), NSGA-II (Deb et al., 2002), and a Gaussian process where torc
 installed.
 """
 
+import functools
 import importlib.util
 import math
 import warnings
@@ -34,7 +35,7 @@ Result = Sequence[float] | None
 
 
 def proposals(
-    space: Mapping[str, Range | float],
+    space: Mapping[str, Range | float | int],
     method: str,
     seed: int,
     sizes: Sequence[int],
@@ -59,7 +60,11 @@ def proposals(
     if not ranges:
         raise SpaceError("nothing is searched: every hyperparameter is fixed")
     if method in LEARNING:
-        return _replayed(ranges, method, seed, sizes, results, objectives)
+        known = tuple(
+            tuple(None if r is None else tuple(r) for r in batch) for batch in results
+        )
+        own = tuple(ranges.items())
+        return _replayed(own, method, seed, tuple(sizes), known, objectives)
     total = sum(sizes)
     if method == "grid":
         points = grid(space, total)
@@ -77,7 +82,7 @@ def proposals(
     return batches
 
 
-def grid(space: Mapping[str, Range | float], trials: int) -> list[Values]:
+def grid(space: Mapping[str, Range | float | int], trials: int) -> list[Values]:
     """All combinations of evenly spread values: at most `trials`, if one each fits.
 
     Choices take all their values; ranges share what is left, as many values each.
@@ -105,20 +110,22 @@ def _settings(ranges: Mapping[str, Range], cube: np.ndarray) -> list[Values]:
 def _sobol(dimensions: int, count: int, seed: int) -> np.ndarray:
     from scipy.stats import qmc  # a quarter of a second to import
 
-    words = np.random.Generator(np.random.Philox(key=seed % 2**64))
+    words = np.random.Generator(np.random.Philox(seed % 2**64))
     engine = qmc.Sobol(dimensions, scramble=True, rng=words)
     # Its balance needs a power of two; the first ones of more points are as balanced.
     return engine.random_base2(math.ceil(math.log2(max(count, 1))))[:count]
 
 
+@functools.lru_cache(maxsize=64)  # an agenda is made often, and changes seldom
 def _replayed(
-    ranges: Mapping[str, Range],
+    own: tuple[tuple[str, Range], ...],
     method: str,
     seed: int,
-    sizes: Sequence[int],
-    results: Sequence[Sequence[Result]],
+    sizes: tuple[int, ...],
+    results: tuple[tuple[Result, ...], ...],
     objectives: int,
 ) -> list[list[Values]]:
+    ranges = dict(own)
     quiet()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -11,7 +11,7 @@ from jaxnets.run import compilation, settings
 from jaxnets.run import folder as folders
 from jaxnets.run.folder import Folder, RunError
 from jaxnets.run.interrupts import Interrupts
-from jaxnets.sweeps import extraction, plans
+from jaxnets.sweeps import extraction, plans, report, results
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.groups import Experiment
 from jaxnets.sweeps.ledger import Ledger
@@ -151,10 +151,30 @@ def _end(shop: Workshop, agenda: plans.Agenda, ledger: Ledger, seconds: float) -
         files.write(path / "result.json", files.dump_json(result, indent=2) + "\n")
         raise RunError(f"no setting came to its end: {'; '.join(reasons[:3])}")
     replica = extraction.best_replica(definition, best)
-    _say(f"the winner ends as an ordinary run; its test score is the only one: {path}")
+    _say("the winner ends as an ordinary run, and is scored on the test split:")
     tested = extraction.taken_out(shop, best, replica, path / "best")
-    result |= {"winner": best._asdict(), "test": tested.get("test", {})}
+    outcomes = ledger.outcomes()
+    written = report.write(
+        path,
+        definition,
+        agenda.finished,
+        outcomes,
+        ledger.results,
+        best,
+        tested,
+        seconds,
+    )
+    result |= {
+        "compute": report.compute(definition, agenda.finished, outcomes),
+        "winner": best._asdict(),
+        "replica": replica,
+        "test": tested.get("test", {}),
+    }
+    # Last: a sweep that has a result has everything.
     files.write(path / "result.json", files.dump_json(result, indent=2) + "\n")
+    for line in results.lines(definition, agenda.finished):
+        _say(line)
+    _say(f"{result['compute']['saved']} of the steps saved  ->  {written}")
 
 
 def _say(text: str) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # half a second to import, which a lone run can do without
     from optuna.distributions import BaseDistribution
 
 
+Number = float | int
+
+
 class SpaceError(ValueError):
     """A range, or what was written for one, cannot be; the message says why."""
 
@@ -26,11 +29,11 @@ class Range(float):
     kind: str
     bounds: tuple[float, ...]
 
-    def at(self, place: float) -> float:
+    def at(self, place: Number) -> float:
         """The value at a place in [0, 1]."""
         raise NotImplementedError
 
-    def place(self, value: float) -> float:
+    def place(self, value: Number) -> float:
         """Where a value lies in [0, 1]: what `at` takes to return it."""
         raise NotImplementedError
 
@@ -54,7 +57,8 @@ class Range(float):
         low, high = self.bounds
         return f"{low:g}..{high:g}:{self.kind}"
 
-    __hash__ = float.__hash__
+    def __hash__(self) -> int:
+        return hash((self.kind, self.bounds))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Range):
@@ -62,7 +66,7 @@ class Range(float):
         return float(self) == other
 
 
-def _ends(low: float, high: float, what: str) -> tuple[float, float]:
+def _ends(low: Number, high: Number, what: str) -> tuple[float, float]:
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise SpaceError(f"{what} from {low:g} to {high:g} is empty or not finite")
     return float(low), float(high)
@@ -73,19 +77,19 @@ class Uniform(Range):
 
     kind = "linear"
 
-    def __new__(cls, low: float, high: float) -> "Uniform":
+    def __new__(cls, low: Number, high: Number) -> "Uniform":
         """A range; `low` < `high`."""
-        low, high = _ends(low, high, "a range")
-        new = super().__new__(cls, (low + high) / 2)
-        new.bounds = (low, high)
+        ends = _ends(low, high, "a range")
+        new = super().__new__(cls, sum(ends) / 2)
+        new.bounds = ends
         return new
 
-    def at(self, place: float) -> float:
+    def at(self, place: Number) -> float:
         """The value at a place in [0, 1]."""
         low, high = self.bounds
         return low + place * (high - low)
 
-    def place(self, value: float) -> float:
+    def place(self, value: Number) -> float:
         """Where a value lies in [0, 1]."""
         low, high = self.bounds
         return (value - low) / (high - low)
@@ -102,22 +106,22 @@ class LogUniform(Range):
 
     kind = "log"
 
-    def __new__(cls, low: float, high: float) -> "LogUniform":
+    def __new__(cls, low: Number, high: Number) -> "LogUniform":
         """A range; 0 < `low` < `high`."""
-        low, high = _ends(low, high, "a range")
+        ends = _ends(low, high, "a range")
         if low <= 0:
             raise SpaceError(f"a logarithmic range cannot begin at {low:g}")
-        new = super().__new__(cls, math.sqrt(low * high))
-        new.bounds = (low, high)
+        new = super().__new__(cls, math.sqrt(ends[0] * ends[1]))
+        new.bounds = ends
         return new
 
-    def at(self, place: float) -> float:
+    def at(self, place: Number) -> float:
         """The value at a place in [0, 1]."""
         low, high = self.bounds
         value = low * math.exp(place * math.log(high / low))
-        return min(max(value, low), high)
+        return high if place >= 1 else min(max(value, low), high)
 
-    def place(self, value: float) -> float:
+    def place(self, value: Number) -> float:
         """Where a value lies in [0, 1]."""
         low, high = self.bounds
         return math.log(value / low) / math.log(high / low)
@@ -134,7 +138,7 @@ class IntUniform(Range):
 
     kind = "int"
 
-    def __new__(cls, low: int, high: int) -> "IntUniform":
+    def __new__(cls, low: Number, high: Number) -> "IntUniform":
         """A range; `low` < `high`, both whole."""
         ends = _ends(low, high, "a range")
         if any(end != int(end) for end in ends):
@@ -143,12 +147,12 @@ class IntUniform(Range):
         new.bounds = ends
         return new
 
-    def at(self, place: float) -> float:
+    def at(self, place: Number) -> float:
         """The value at a place in [0, 1]."""
         low, high = self.bounds
         return float(min(low + math.floor(place * (high - low + 1)), high))
 
-    def place(self, value: float) -> float:
+    def place(self, value: Number) -> float:
         """Where a value lies in [0, 1]: the middle of what becomes it."""
         low, high = self.bounds
         return (value - low + 0.5) / (high - low + 1)
@@ -165,7 +169,7 @@ class Choice(Range):
 
     kind = "choice"
 
-    def __new__(cls, *values: float) -> "Choice":
+    def __new__(cls, *values: Number) -> "Choice":
         """At least one number, none of them twice."""
         if not values or len(set(values)) < len(values):
             raise SpaceError(f"{values} is no choice: it is empty, or repeats itself")
@@ -173,11 +177,11 @@ class Choice(Range):
         new.bounds = tuple(map(float, values))
         return new
 
-    def at(self, place: float) -> float:
+    def at(self, place: Number) -> float:
         """The value at a place in [0, 1]."""
         return self.bounds[min(int(place * len(self.bounds)), len(self.bounds) - 1)]
 
-    def place(self, value: float) -> float:
+    def place(self, value: Number) -> float:
         """Where a value lies in [0, 1]: the middle of what becomes it."""
         return (self.bounds.index(value) + 0.5) / len(self.bounds)
 
@@ -196,7 +200,7 @@ class Choice(Range):
         return ",".join(f"{b:g}" for b in self.bounds)
 
 
-Space = dict[str, Range | float]
+Space = dict[str, Any]  # of ranges and of numbers, which are fixed
 
 
 def of(hyper: Any) -> Space:
@@ -204,12 +208,12 @@ def of(hyper: Any) -> Space:
     return dict(zip(hyper._fields, hyper, strict=True))
 
 
-def free(space: Mapping[str, Range | float]) -> dict[str, Range]:
+def free(space: Mapping[str, Range | Number]) -> dict[str, Range]:
     """What is searched; the rest is fixed."""
     return {name: value for name, value in space.items() if isinstance(value, Range)}
 
 
-def parsed(text: str, own: float | Range | None = None) -> Range | float:
+def parsed(text: str, own: Number | Range | None = None) -> Range | float:
     """A range or a number as people write it.
 
     `1e-4..1e-1` is a range: logarithmic where the experiment's own is, or where it has
@@ -245,7 +249,7 @@ def parsed(text: str, own: float | Range | None = None) -> Range | float:
         ) from None
 
 
-def narrowed(space: Mapping[str, Range | float], texts: Mapping[str, str]) -> Space:
+def narrowed(space: Mapping[str, Range | Number], texts: Mapping[str, str]) -> Space:
     """The space with some of it replaced by what was written.
 
     Args:
@@ -273,7 +277,7 @@ def narrowed(space: Mapping[str, Range | float], texts: Mapping[str, str]) -> Sp
     return found
 
 
-def to_json(space: Mapping[str, Range | float]) -> dict[str, Any]:
+def to_json(space: Mapping[str, Range | Number]) -> dict[str, Any]:
     """Plain data: `{"learning_rate": {"log": [0.0001, 0.1]}, "dropout": 0.1}`."""
     return {
         name: {value.kind: list(value.bounds)}
