@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxnets.plots import COLOURS
 
-Curve = Sequence[tuple[float, float]]  # of steps and values
+Curve = Sequence[tuple[float | int, float | int]]  # of steps and values
 
 
 def ranking(

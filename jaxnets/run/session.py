@@ -454,6 +454,7 @@ class Run:
         if found is not None:
             resume.refuse_other_keeps(path, found.record["keeps"], self._keeps)
             self.state, self.step = resume.on_device(found.state), found.step
+            self._saved_step = found.step
             mark = found.record["metrics"]
             self._stop = found.record["ended"]
             pending = resume.from_lists(found.record["pending"])

@@ -8,7 +8,7 @@ the batches from `load`. The test split is taken out before anything else sees t
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from jaxnets.sweeps.space import Range
 MODES = ("vmap", "unrolled", "loop", "separate")
 
 
+@runtime_checkable
 class Experiment(Protocol):
     """A module of `experiments/`."""
 

@@ -70,16 +70,24 @@ class Ledger:
         self._gate_path = folder / "ledger.lock"
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._alive = _hold(folder / "workers", self.worker)
-        self._local = url is None or url.startswith("sqlite")
+        try:
+            self._open(name, definition, objectives, url)
+        except BaseException:
+            self._release()
+            raise
+
+    def _open(
+        self, name: str, definition: Mapping[str, Any], objectives: int, url: str | None
+    ) -> None:
         with self._gate():
-            self._storage = _storage(url or f"sqlite:///{folder / 'study.db'}")
+            self._storage = _storage(url or f"sqlite:///{self.folder / 'study.db'}")
             self._work = self._study(f"{name}.work", ["minimize"])
-            results = self._study(name, ["minimize"] * objectives)
-            self._results = results
+            self._results = self._study(name, ["minimize"] * objectives)
             known = self._work.user_attrs.get("definition")
             if known is None:
                 self._work.set_user_attr("definition", dict(definition))
             elif known != json.loads(files.dump_json(dict(definition))):
+                self.close()
                 raise RunError(f"study {name} in this storage is another sweep")
 
     def _study(self, name: str, directions: list[str]) -> optuna.Study:
@@ -196,12 +204,16 @@ class Ledger:
 
     def close(self) -> None:
         """Lets go of the storage."""
-        self._alive.close()
-        (self.folder / "workers" / f"{self.worker}.lock").unlink(missing_ok=True)
+        self._release()
         self._storage.remove_session()
         engine = getattr(getattr(self._storage, "_backend", None), "engine", None)
         if engine is not None:
             engine.dispose()
+
+    def _release(self) -> None:
+        """Says that this worker has ended."""
+        self._alive.close()
+        (self.folder / "workers" / f"{self.worker}.lock").unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
@@ -232,13 +244,17 @@ class Claim:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Ends it; an interrupted unit is queued again at once."""
-        self._end.set()
-        self._thread.join()
+        self._stop()
         if error is not None:
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
                 self._set("reason", f"{type(error).__name__}: {error}"[:1000])
                 self._set("reached", self.reached)
                 self._storage.set_trial_state_values(self._number, TrialState.FAIL)
+
+    def _stop(self) -> None:
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def renew(self) -> None:
         """A sign of life."""
@@ -250,8 +266,7 @@ class Claim:
 
         Where another worker was faster, after a lease had run out, its outcome stands.
         """
-        self._end.set()
-        self._thread.join()
+        self._stop()
         plain = json.loads(files.dump_json(dict(outcome)))
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             self._set("outcome", plain)

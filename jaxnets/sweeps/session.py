@@ -117,13 +117,13 @@ def _folder(
         held = folders.opened(root, wanted, named=around.folder, fresh=fresh)
         return held, held.path
     if around.folder is not None:
-        around.folder.mkdir(parents=True, exist_ok=True)
-        return None, around.folder
-    same = sorted(root.glob(f"*-{settings.identity(wanted)}"), reverse=True)
+        same = [around.folder] if (around.folder / "config.json").exists() else []
+    else:
+        same = sorted(root.glob(f"*-{settings.identity(wanted)}"), reverse=True)
     unfinished = [path for path in same if not (path / "result.json").exists()]
     if same:
         return None, (unfinished or same)[0]
-    begun = folders.opened(root, wanted)  # who leads has not come yet
+    begun = folders.opened(root, wanted, named=around.folder)  # before who leads
     begun.close()
     return None, begun.path
 

@@ -43,7 +43,7 @@ def test_a_replayed_search_proposes_the_same(method):
 @pytest.mark.parametrize("method", ["tpe", "cmaes"])
 def test_methods_that_learn_come_nearer(method):
     _, results = searched(method, 0, [8] * 10)
-    first = np.mean([r for r in results[0]])
+    first = np.mean(results[0])
     last = np.mean([r for batch in results[-2:] for r in batch])
     assert last < 0.5 * first
 
