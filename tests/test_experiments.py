@@ -45,6 +45,7 @@ STUDIES = {
     "alignment": None,  # runs of translate
     "scheduled_sampling": None,  # likewise
     "sentiment_models": None,  # runs of sentiment
+    "search": None,  # sweeps of classify, which tests/sweeps has
     "truncation": None,  # has a test of its own
     "batch_norm": {"examples": 20, "batch_size": 10, "epochs": 2, "seeds": 2},
 }

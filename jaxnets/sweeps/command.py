@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from optuna.exceptions import StorageInternalError
 
 from jaxnets.data.dataset import DataError
 from jaxnets.models.weights import WeightsError
@@ -148,6 +149,12 @@ def command(
         ImageSizeError,
     ) as error:
         sys.exit(f"error: {error}")
+    except StorageInternalError as error:
+        cause = error.__cause__ or error
+        sys.exit(
+            f"error: the storage does not answer: {cause}\nOnce it does, the same "
+            "command goes on from the last checkpoint"
+        )
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
         sys.exit(128 + signal.SIGPIPE)
