@@ -1,12 +1,9 @@
 """Train a network to say in a sentence what an image shows, and see where it looks.
 
-    uv run experiments/caption.py --attention none
-    uv run experiments/caption.py --data ./photos --side 224 --encoder vgg16 \
+uv run experiments/caption.py
+uv run experiments/caption.py --data ./photos --side 224 --encoder vgg16 \
         --layer conv5_3 --weights vgg16.safetensors --frozen
-    uv run experiments/caption.py --describe photo.jpg --run runs/caption/TIME-ID
-
-The default looks softly at generated images of coloured shapes, without a download;
-what it says is read again and compared with what is there.
+uv run experiments/caption.py --describe photo.jpg --run runs/caption/TIME-ID
 """
 
 import dataclasses
@@ -26,6 +23,7 @@ from jaxnets.run.captions import describe, features_of, figures, photo_of, score
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
+from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.captioning import captioning, with_encoder
 
 
@@ -44,12 +42,15 @@ class Hyper(NamedTuple):
     average_decay: float = 0.99  # of the averaged parameters, which are the ones scored
 
 
+SPACE = Hyper(LogUniform(3e-3, 0.3), weight_decay=LogUniform(1e-3, 0.3))
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    data: str = "shapes"  # or a folder of images with a .csv or .json of captions
-    captions: str | None = None  # that file, if there are several
+    data: str = "shapes"  # generated; or a folder of images with captions in a file
+    captions: str | None = None  # that .csv or .json, if there are several
     generated: int = 40_000  # images of shapes to train on
     side: int = 64  # pixels along each edge of the images
     longest: int = 24  # tokens of a caption; of longer ones the first are learned
@@ -84,15 +85,15 @@ def build(config: Config, data: CaptionFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     path, units = config.weights, config.features
     looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
-    sizes = len(data.vocabulary), units, units // 2, units // 4
-    speaks = DECODERS[config.attention](*sizes)
+    widths = units, units // 2, units // 4
+    speaks = DECODERS[config.attention](len(data.vocabulary), *widths)
     model = ImageCaptioner(None if config.frozen and path else looks, speaks)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = captioning(model, config.longest, config.decoding, rates=rates)
     if path and not config.frozen:
         task = with_encoder(task, pretrained(looks, config.side, path))
-    steps = config.epochs * data.train.length
-    shape = schedules.warmed_up(schedules.cosine(steps - 100), 100)
+    falls = schedules.cosine(config.epochs * data.train.length - 100)
+    shape = schedules.warmed_up(falls, 100)
     rule = optimizers.composed(optimizers.muon, shape, optimizers.Extras(clip=True))
     return averaged(supervised(task, rule))
 

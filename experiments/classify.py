@@ -1,10 +1,8 @@
 """Train a network to tell images apart.
 
-    uv run experiments/classify.py
     uv run experiments/classify.py --model resnet20 --data cifar10 --epochs 30
 
-The default, a small ConvNet on scikit-learn's digits, takes a minute on two CPU cores.
-A network brings its paper's recipe as defaults: `--model resnet20 --help` shows it.
+Networks bring their papers' recipes as defaults: `--model resnet20 --help` shows one.
 """
 
 import dataclasses
@@ -25,6 +23,7 @@ from jaxnets.ops.augment import CHOICES
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import AtLeast, Extendable, one_of
+from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.classification import classification, scores
 from jaxnets.tasks.pretrained import pretrained
 
@@ -45,6 +44,9 @@ class Hyper(NamedTuple):
     plateau_factor: float = 0.1  # of the learning rate, when validation stops improving
     newton_damping: float = 1.0  # added to the diagonal of the Hessian
     backbone_rate: float = 1.0  # learning rate of all but a new head, relative to it
+
+
+SPACE = Hyper(LogUniform(1e-4, 1e-1), weight_decay=LogUniform(1e-3, 0.3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +77,9 @@ class Config:
 def load(config: Config) -> Feeds:
     """The data set, looked through for anything wrong, as batches."""
     data = labelled_images(config.data, data_dir=config.data_dir)
-    size, moves = config.batch_size or len(data.train), CHOICES[config.augment]
-    return image_feeds(
-        data, batch_size=size, seed=config.data_seed, augmentation=moves(data.side)
-    )
+    size = config.batch_size or len(data.train)
+    moves = CHOICES[config.augment](data.side)
+    return image_feeds(data, batch_size=size, seed=config.data_seed, augmentation=moves)
 
 
 def build(config: Config, data: Feeds) -> Learner:
@@ -101,8 +102,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     data = load(config)
     steps = config.epochs * data.train.length
     every, learner = max(steps // config.reports, 1), build(config, data)
-    file = config.pretrained
-    keeps = {"pretrained": files.sha256(file)} if file else {}
+    keeps = {"pretrained": files.sha256(file)} if (file := config.pretrained) else {}
     with Run(config, verbs) as run:
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             score = run.evaluate(data.validation)

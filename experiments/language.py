@@ -28,6 +28,7 @@ from jaxnets.models.recurrent import CELLS
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
+from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.language import Sampling, language, perplexity
 
 
@@ -40,6 +41,9 @@ class Hyper(NamedTuple):
     dropout: float = 0.0  # variational, one mask a chunk; 0 leaves it out
     clip_norm: float = 1.0  # of the whole gradient: it explodes now and then
     newton_damping: float = 1.0  # added to the diagonal of the Hessian
+
+
+SPACE = Hyper(LogUniform(3e-4, 3e-2), clip_norm=LogUniform(0.1, 10))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,13 +89,8 @@ def build(config: Config, data: TextFeeds) -> Learner:
     shape = schedules.warmed_up(shape, config.warmup)
     extras = optimizers.Extras(l2=config.optimizer not in DECOUPLED, clip=True)
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
-    model = LanguageModel(
-        len(data.vocabulary),
-        config.cell,
-        config.features,
-        config.layers,
-        config.embedding,
-    )
+    sizes = config.features, config.layers, config.embedding
+    model = LanguageModel(len(data.vocabulary), config.cell, *sizes)
     sampling = Sampling(config.length, config.temperature, config.top_p)
     rates = ("dropout",) if config.hyper.dropout else ()
     task = language(model, sampling=sampling, unit="character", rates=rates)

@@ -1,17 +1,14 @@
 """Train a network to tell what a text thinks of something: with and without word order.
 
-    uv run experiments/sentiment.py
     uv run experiments/sentiment.py --model bag
     uv run experiments/sentiment.py --data ./sst2 --minimum 2 --model gru
 
-Models: `bag` counts words, `average` averages learned embeddings, `onehot_rnn` and
-`rnn` read words in order without and with embeddings, `lstm`, `gru`, `bidirectional`
-and `attention` more so. `studies/sentiment_models.py` trains all of them.
+Models: `bag` counts words, `average` averages learned embeddings, the others read words
+in order. `studies/sentiment_models.py` trains all of them.
 
 The default data, generated reviews of a sentence each, have verdicts that depend on the
 order of the words (see `jaxnets.data.reviews`): no count of words reaches two thirds.
-A run takes a minute or two on two CPU cores. The picture shows how much surer of its
-verdict the network is because of each word: the drop when the word is left out.
+The picture shows how much surer of its verdict the network is because of each word.
 """
 
 import dataclasses
@@ -35,6 +32,7 @@ from jaxnets.models.reader import READERS
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
+from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.classification import classification
 
 
@@ -48,6 +46,9 @@ class Hyper(NamedTuple):
     dropout: float = 0.1  # of features, of one mask a text in recurrent networks
     clip_norm: float = 1.0  # of the whole gradient
     newton_damping: float = 1.0  # added to the diagonal of the Hessian
+
+
+SPACE = Hyper(LogUniform(3e-4, 3e-2), weight_decay=LogUniform(1e-4, 0.1))
 
 
 @dataclasses.dataclass(frozen=True)

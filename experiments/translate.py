@@ -1,12 +1,10 @@
 """Train a network to turn one sequence into another, and see where it looks.
 
-    uv run experiments/translate.py
     uv run experiments/translate.py --model plain
     uv run experiments/translate.py --data pairs.tsv --features 256 --decode beam
 
 The default turns dates as people write them into ISO 8601 (`the 4th of march, '99` to
-`1999-03-04`), character by character and without a download, in a few minutes on
-two CPU cores. A file of lines `source TAB target` is translated word by word.
+`1999-03-04`), character by character; lines `source TAB target` go word by word.
 """
 
 import dataclasses
@@ -30,6 +28,7 @@ from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
 from jaxnets.scores.bleu import sacrebleu
+from jaxnets.sweeps.space import LogUniform, Uniform
 from jaxnets.tasks.translation import translation
 
 
@@ -42,6 +41,9 @@ class Hyper(NamedTuple):
     label_smoothing: float = 0.0  # share of the target spread over the vocabulary
     dropout: float = 0.0  # of source vectors and of units before the logits
     sampling: float = 0.0  # share of tokens that the decoder draws itself in training
+
+
+SPACE = Hyper(LogUniform(3e-4, 3e-2), label_smoothing=Uniform(0.0, 0.2))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +72,7 @@ def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
     pairs = date_pairs()
     if config.data != "dates":
-        names = ("longest", "minimum", "largest")
-        limits = {name: getattr(config, name) for name in names}
+        limits = {n: getattr(config, n) for n in ("longest", "minimum", "largest")}
         pairs = word_pairs(Path(config.data), **limits)
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
@@ -96,9 +97,8 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     data = load(config)
     source, target = data.pairs.source, data.pairs.target
     steps = config.epochs * data.train.length
-    every = max(steps // config.reports, 1)
     keeps = {"source": list(source.tokens), "target": list(target.tokens)}
-    learner = build(config, data)
+    every, learner = max(steps // config.reports, 1), build(config, data)
     with Run(config, verbs) as run:
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=run.evaluate(data.validation))

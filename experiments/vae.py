@@ -24,6 +24,7 @@ from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import AtLeast, Extendable, one_of
 from jaxnets.run.variational import each_image, figures, likelihoods
+from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.variational import Divergence, variational
 
 
@@ -35,6 +36,9 @@ class Hyper(NamedTuple):
     beta_warmup: float = 0.0  # steps over which beta grows to that
     free_nats: float = 0.0  # of each number's divergence that cost nothing
     clip_norm: float = 100.0  # of the whole gradient
+
+
+SPACE = Hyper(LogUniform(1e-4, 1e-2))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,11 @@ from jaxnets.learners.base import Learner
 
 
 def population(
-    learner: Learner, *, own_batches: bool = False, unrolled: bool = False
+    learner: Learner,
+    *,
+    own_batches: bool = False,
+    unrolled: bool = False,
+    looped: bool = False,
 ) -> Learner:
     """Trains one member a key and a row of hyperparameters, as one program.
 
@@ -26,8 +30,16 @@ def population(
             operation for all of them (`vmap`). It takes that many times as long to
             compile, and is what convolutions want on a CPU, where the members' kernels
             together become a grouped convolution.
+        looped: Whether the program is a loop over the members, `lax.map`: it compiles
+            as fast as one member, and needs the memory of one at a time. Not for
+            convolutions on a CPU, whose gradients are slow inside a loop.
+
+    Raises:
+        ValueError: If it is to be both.
     """
-    mapped = _unrolled if unrolled else jax.vmap
+    if unrolled and looped:
+        raise ValueError("a population is unrolled or looped, not both")
+    mapped = _unrolled if unrolled else _looped if looped else jax.vmap
     batch = 0 if own_batches else None
     return Learner(
         init=mapped(learner.init, in_axes=(0, 0, batch)),
@@ -51,6 +63,26 @@ def _unrolled(
             for i in range(members)
         ]
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+
+    return mapped
+
+
+def _looped(
+    function: Callable[..., Any], in_axes: tuple[int | None, ...]
+) -> Callable[..., Any]:
+    """What `jax.vmap` computes, by a loop inside the program."""
+
+    def mapped(*arguments: Any) -> Any:
+        own = tuple(
+            a for a, axis in zip(arguments, in_axes, strict=True) if axis is not None
+        )
+
+        def one(rows: tuple[Any, ...]) -> Any:
+            rest = iter(rows)
+            given = zip(arguments, in_axes, strict=True)
+            return function(*(a if axis is None else next(rest) for a, axis in given))
+
+        return jax.lax.map(one, own)
 
     return mapped
 

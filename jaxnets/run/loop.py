@@ -108,7 +108,7 @@ def train(
     program = compiled(learner, feed, mesh)
     if mesh is not None:
         on.check_batch(mesh, feed.batch_size)
-        state = on.everywhere(mesh, state)
+        state = on.place_state(mesh, state)
     columns = placed(feed, mesh)
     flying: collections.deque[tuple[int, int, Metrics]] = collections.deque()
     step, gathered = start, metrics
@@ -202,9 +202,10 @@ def _compiled(learner: Learner, prepare: Any, mesh: Mesh | None) -> Program:
         return jax.lax.scan(lambda s, f: one(s, columns, f), state, fetched)
 
     # On a mesh the outputs are pinned, or XLA might leave a state split.
-    where: dict[str, Any] = (
-        {} if mesh is None else {"out_shardings": on.replicated(mesh)}
-    )
+    where: dict[str, Any] = {}
+    if mesh is not None:
+        # The metrics of many steps have the steps in front, and are a few numbers.
+        where = {"out_shardings": (on.state_sharding(mesh), on.replicated(mesh))}
     return Program(
         jax.jit(one, donate_argnums=0, **where),
         jax.jit(many, donate_argnums=0, **where),

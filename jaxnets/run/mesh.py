@@ -1,5 +1,8 @@
 """Which device holds what: the batch is split, the state is on every device.
 
+Or, for a population, the other way round: its members are split, the batch is on every
+device.
+
 One machine with one device, one with many, and many machines (after
 `jax.distributed.initialize`) run the same code: XLA inserts the sums across devices, so
 a mean over the batch, batch norm's too, is over the whole of it.
@@ -21,18 +24,41 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(chosen), ("data",), axis_types=(AxisType.Auto,))
 
 
+def members_mesh(members: int, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh of one axis, `members`, over as many devices as split them evenly."""
+    chosen = list(jax.devices()) if devices is None else list(devices)
+    count = max(n for n in range(1, len(chosen) + 1) if members % n == 0)
+    return Mesh(np.array(chosen[:count]), ("members",), axis_types=(AxisType.Auto,))
+
+
+def state_sharding(mesh: Mesh) -> NamedSharding:
+    """How a state lies on a mesh.
+
+    Whole on every device; that of a population is split by members, where those are
+    the mesh's axis.
+    """
+    members = mesh.axis_names == ("members",)
+    return NamedSharding(mesh, PartitionSpec("members") if members else PartitionSpec())
+
+
+def place_state(mesh: Mesh, state: Any) -> Any:
+    """Places a state as `state_sharding` says."""
+    sharding = state_sharding(mesh)
+    return jax.tree.map(lambda leaf: _put(leaf, sharding), state)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """On every device, whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def check_batch(mesh: Mesh | AbstractMesh, batch_size: int) -> None:
-    """Raises unless the batch splits evenly.
+    """Raises unless the batch splits evenly, where it is to be split.
 
     Raises:
         ValueError: Naming the sizes that would do.
     """
-    if batch_size % mesh.size:
+    if mesh.axis_names == ("data",) and batch_size % mesh.size:
         lower = batch_size // mesh.size * mesh.size
         raise ValueError(
             f"a batch of {batch_size} does not split over {mesh.size} devices: use "
@@ -43,8 +69,11 @@ def check_batch(mesh: Mesh | AbstractMesh, batch_size: int) -> None:
 def split_rows(mesh: Mesh, tree: Any, *, axis: int = 0) -> Any:
     """Places host arrays with their axis `axis` split over the devices.
 
-    Arrays without that axis go to every device.
+    Arrays without that axis go to every device, and so do all where the devices have
+    members of a population in place of rows.
     """
+    if mesh.axis_names != ("data",):
+        return everywhere(mesh, tree)
 
     def placed(leaf: Any) -> jax.Array:
         rows = np.ndim(leaf) > axis

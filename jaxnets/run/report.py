@@ -7,7 +7,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,46 +57,52 @@ def write(folder: Path, headline: str, result: Mapping[str, Any]) -> Path:
 
         buffer = io.BytesIO()
         plots.png(plots.curves(lines), buffer)
-        parts += ["<h2>Learning curves</h2>", _image(buffer.getvalue(), "curves")]
+        parts += ["<h2>Learning curves</h2>", image(buffer.getvalue(), "curves")]
     for path in sorted((folder / "figures").glob("*.png")):
         title = path.stem.replace("_", " ")
         parts += [f"<h2>{html.escape(title.capitalize())}</h2>"]
-        parts += [_image(path.read_bytes(), title)]
+        parts += [image(path.read_bytes(), title)]
     for path in sorted((folder / "texts").glob("*.txt")):
         title, text = path.stem.replace("_", " "), path.read_text(encoding="utf-8")
         parts += [f"<h2>{html.escape(title.capitalize())}</h2>"]
         parts += [f"<pre>{html.escape(text)}</pre>"]
     if result:
-        parts += ["<h2>Result</h2>", _table(settings.flat(dict(result)))]
+        parts += ["<h2>Result</h2>", table(settings.flat(dict(result)))]
     if lines:
         parts += ["<h2>Metrics</h2>", _lines(lines)]
-    parts += ["<h2>Configuration</h2>", _table(settings.flat(described))]
+    parts += ["<h2>Configuration</h2>", table(settings.flat(described))]
     sessions = around.get("sessions", [])
     if sessions:
-        parts += ["<h2>Environment</h2>", _table(settings.flat(sessions[-1]))]
+        parts += ["<h2>Environment</h2>", table(settings.flat(sessions[-1]))]
     patch = folder / "changes.patch"
     if patch.exists():
         text = html.escape(patch.read_text()[:200_000])
         parts += ["<h2>Uncommitted changes</h2>", f"<pre>{text}</pre>"]
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(name)}</title><style>{_STYLE}</style></head><body>"
-        f"{''.join(parts)}</body></html>"
-    )
     path = folder / "report.html"
-    files.write(path, page)
+    files.write(path, page(name, parts))
     return path
 
 
-def _image(content: bytes, title: str) -> str:
+def page(title: str, parts: Sequence[str]) -> str:
+    """A whole page of these parts, which are HTML."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f"{''.join(parts)}</body></html>"
+    )
+
+
+def image(content: bytes, title: str) -> str:
+    """A PNG inside the page."""
     code = base64.b64encode(content).decode()
     return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{code}">'
 
 
-def _table(rows: Mapping[str, Any]) -> str:
+def table(rows: Mapping[str, Any]) -> str:
+    """Names and values, a row each."""
     cells = "".join(
-        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(_shown(value))}</td></tr>"
+        f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(shown(value))}</td></tr>"
         for name, value in rows.items()
     )
     return f"<table>{cells}</table>"
@@ -115,7 +121,7 @@ def _lines(lines: list[dict[str, Any]], *, most: int = 60) -> str:
     body = "".join(
         "<tr>"
         + "".join(
-            f'<td class="number">{html.escape(_shown(line.get(name, "")))}</td>'
+            f'<td class="number">{html.escape(shown(line.get(name, "")))}</td>'
             for name in names
         )
         + "</tr>"
@@ -124,11 +130,12 @@ def _lines(lines: list[dict[str, Any]], *, most: int = 60) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a person reads it: five digits; not escaped."""
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, list):
-        return ", ".join(_shown(inner) for inner in value)
+        return ", ".join(shown(inner) for inner in value)
     return str(value)
 
 

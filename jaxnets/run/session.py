@@ -12,9 +12,9 @@ checkpoints, signals, progress, devices. The experiment's `main` stays plain lin
 import dataclasses
 import inspect
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +105,43 @@ class Describing(Verbs):
 
 class DryRun(Exception):
     """Ends a dry run inside the experiment's `main`."""
+
+
+class Plan(NamedTuple):
+    """What a run would do.
+
+    Attributes:
+        steps: How many it takes.
+        every: Steps between two reports.
+        steps_per_call: Steps in one dispatch.
+        keeps: What its checkpoints hold beside the state.
+    """
+
+    steps: int
+    every: int
+    steps_per_call: int
+    keeps: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Asking(Verbs):
+    """Asks an experiment's `main` what it would do: nothing is written or said."""
+
+    dry_run: bool = True
+    answers: list[Plan] = dataclasses.field(default_factory=list)
+
+
+def planned(main: Callable[[Any, Verbs], object], config: RunConfig) -> Plan:
+    """What `main` would do with this configuration.
+
+    Raises:
+        RunError: If it comes to its end without training anything.
+    """
+    asking = Asking()
+    main(config, asking)
+    if not asking.answers:
+        raise RunError(f"{main.__module__}.main trains nothing with this configuration")
+    return asking.answers[0]
 
 
 class Run:
@@ -244,6 +281,10 @@ class Run:
             InterruptedRun: After Ctrl-C or SIGTERM; the state is saved.
         """
         self.steps, self._learner, self._feed = steps, learner, feed
+        if isinstance(self.verbs, Asking):
+            plan = Plan(steps, every, steps_per_call, dict(keeps or {}))
+            self.verbs.answers.append(plan)
+            raise DryRun
         if self.verbs.dry_run:
             describe.dry_run(self, learner, feed, steps)
             raise DryRun
@@ -413,6 +454,7 @@ class Run:
         if found is not None:
             resume.refuse_other_keeps(path, found.record["keeps"], self._keeps)
             self.state, self.step = resume.on_device(found.state), found.step
+            self._saved_step = found.step
             mark = found.record["metrics"]
             self._stop = found.record["ended"]
             pending = resume.from_lists(found.record["pending"])

@@ -36,7 +36,8 @@ def too_small(config: Any) -> list[str]:
         for name, hint in hints.items()
         for mark in typing.get_args(hint)
         if isinstance(mark, AtLeast)
-        and not (value := getattr(config, name)) >= mark.low
+        and (value := getattr(config, name)) is not None
+        and not value >= mark.low
     ]
 
 

@@ -1,0 +1,201 @@
+"""Pictures of a sweep; see `jaxnets.plots`."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from jaxnets.plots import COLOURS
+
+Curve = Sequence[tuple[float | int, float | int]]  # of steps and values
+
+
+def ranking(
+    results: Mapping[str, Sequence[float]], *, label: str, title: str = ""
+) -> Figure:
+    """The settings from the best down: every run a dot, mean and deviation a bar.
+
+    Args:
+        results: What to call a setting to the results of its runs, best first.
+        label: What is measured.
+        title: Above.
+    """
+    height = max(0.24 * len(results) + 1.2, 2.2)
+    figure = Figure(figsize=(7, height), layout="constrained")
+    axes = figure.add_subplot()
+    for place, values in enumerate(results.values()):
+        spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
+        axes.errorbar(
+            np.mean(values), place, xerr=spread, fmt="|", color=COLOURS[0], capsize=3
+        )
+        dots = [place] * len(values)
+        axes.plot(values, dots, "o", color=COLOURS[0], alpha=0.5, markersize=4)
+    axes.set_yticks(range(len(results)), list(results), fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    _quiet(axes)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def curves(
+    runs: Sequence[Curve], best: int | None, *, label: str, title: str = ""
+) -> Figure:
+    """The learning curves of all members; the winner's is thick.
+
+    Args:
+        runs: Of each member, pairs of step and value.
+        best: Which one won.
+        label: What is measured.
+        title: Above.
+    """
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    everything = []
+    for index, run in enumerate(runs):
+        if not run:
+            continue
+        steps, values = zip(*run, strict=True)
+        everything += values
+        won = index == best
+        axes.plot(
+            steps,
+            values,
+            color=COLOURS[1] if won else COLOURS[0],
+            linewidth=2.2 if won else 0.8,
+            alpha=1.0 if won else 0.45,
+            zorder=3 if won else 2,
+            marker="." if len(steps) < 3 else None,
+            label="winner" if won else None,
+        )
+    if everything and min(everything) > 0 and max(everything) > 5 * min(everything):
+        axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel(label)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    if best is not None:
+        axes.legend(frameon=False, fontsize=8)
+    _quiet(axes)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def responses(
+    values: Mapping[str, Sequence[float]],
+    results: Sequence[float],
+    logarithmic: Sequence[str],
+    groups: Sequence[str],
+    *,
+    label: str,
+) -> Figure:
+    """The result against each hyperparameter, a panel each, a colour a group.
+
+    Args:
+        values: Name of a hyperparameter to what it is in each setting.
+        results: One a setting; what is not finite is left out.
+        logarithmic: Names of those with a logarithmic axis.
+        groups: Of each setting.
+        label: What is measured.
+    """
+    columns = min(max(len(values), 1), 3)
+    rows = max(-(-len(values) // columns), 1)
+    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
+    shown = np.array(results, np.float64)
+    kinds = list(dict.fromkeys(groups))
+    for index, (name, places) in enumerate(values.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for kind, colour in zip(kinds, itertools.cycle(COLOURS), strict=False):
+            mine = np.array([group == kind for group in groups]) & np.isfinite(shown)
+            axes.plot(
+                np.array(places)[mine], shown[mine], "o", color=colour, label=kind
+            )
+        if name in logarithmic:
+            axes.set_xscale("log")
+        finite = shown[np.isfinite(shown)]
+        if len(finite) and finite.min() > 0 and finite.max() > 5 * finite.min():
+            axes.set_yscale("log")
+        axes.set_xlabel(name.replace("_", " "))
+        axes.set_ylabel(label)
+        _quiet(axes)
+        if len(kinds) > 1:
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def parallel(
+    places: Mapping[str, Sequence[float]],
+    ends: Mapping[str, tuple[str, str]],
+    results: Sequence[float],
+    *,
+    label: str,
+    lower: bool = True,
+) -> Figure:
+    """Every setting as a line across its hyperparameters, coloured by its rank.
+
+    Args:
+        places: Name of a hyperparameter to where each setting lies in its range, in
+            [0, 1].
+        ends: Name to how the ends of the range are written.
+        results: One a setting; what is not finite is left out.
+        label: What is measured.
+        lower: Whether lower results are better.
+    """
+    shown = np.array(results, np.float64)
+    finite = np.flatnonzero(np.isfinite(shown))
+    ordered = finite[np.argsort(shown[finite] * (1 if lower else -1), kind="stable")]
+    ranks = {int(i): r / max(len(finite) - 1, 1) for r, i in enumerate(ordered)}
+    names = [*places, label]
+    figure = Figure(figsize=(max(1.6 * len(names), 4.5), 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    shades = colormaps["viridis"]
+    for i in reversed(ordered):
+        line = [float(places[name][i]) for name in places] + [1 - ranks[int(i)]]
+        axes.plot(range(len(names)), line, color=shades(1 - ranks[int(i)]), alpha=0.8)
+    for place, name in enumerate(names):
+        axes.axvline(place, color="#888888", linewidth=0.8)
+        low, high = ends.get(name, ("worst", "best"))
+        axes.annotate(low, (place, -0.07), ha="center", fontsize=7)
+        axes.annotate(high, (place, 1.04), ha="center", fontsize=7)
+    axes.set_xticks(range(len(names)), [n.replace("_", " ") for n in names])
+    axes.set_yticks([])
+    axes.set_ylim(-0.12, 1.12)
+    axes.tick_params(length=0, labelsize=8)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def importance(shares: Mapping[str, float], *, title: str = "") -> Figure:
+    """How much of the variance each hyperparameter explains, as bars.
+
+    Args:
+        shares: Name to share, in [0, 1].
+        title: Above.
+    """
+    figure = Figure(
+        figsize=(5.5, 0.35 * max(len(shares), 1) + 1.2), layout="constrained"
+    )
+    axes = figure.add_subplot()
+    ordered = sorted(shares.items(), key=lambda pair: pair[1])
+    names = [name.replace("_", " ") for name, _ in ordered]
+    axes.barh(names, [share for _, share in ordered], color=COLOURS[0])
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the variance")
+    _quiet(axes)
+    if title:
+        axes.set_title(title, fontsize=10)
+    return figure
+
+
+def _quiet(axes: Any) -> None:
+    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", labelsize=8, length=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,354 @@
+"""The command line of sweeps: the flags of an experiment, and those of the search."""
+
+import contextlib
+import dataclasses
+import difflib
+import itertools
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from optuna.exceptions import StorageInternalError
+
+from jaxnets.data.dataset import DataError
+from jaxnets.models.weights import WeightsError
+from jaxnets.ops.pool import ImageSizeError
+from jaxnets.run import settings
+from jaxnets.run.checkpoints import CheckpointError
+from jaxnets.run.folder import RunError
+from jaxnets.run.interrupts import InterruptedRun
+from jaxnets.run.settings import AtLeast
+from jaxnets.sweeps import space as spaces
+from jaxnets.sweeps.plans import Definition
+from jaxnets.sweeps.rungs import SCHEDULES
+from jaxnets.sweeps.search import METHODS
+from jaxnets.sweeps.session import Surroundings, sweep
+from jaxnets.sweeps.settle import ObjectiveError
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to search; the flags of the experiment say what is trained."""
+
+    members: Annotated[int, AtLeast(1)] = 16
+    """Settings that are trained together, as one program."""
+    trials: Annotated[int | None, AtLeast(1)] = None
+    """Settings in all, in each group; by default as many as members."""
+    method: Annotated[str, settings.one_of(METHODS)] = "random"
+    """How settings are proposed."""
+    plan: Annotated[str, settings.one_of(SCHEDULES)] = "full"
+    """full: every setting to the end. halving, hyperband: the worse stop early, and the
+    others go on in a smaller program. pbt: the worse copy the better on the way."""
+    eta: Annotated[int, AtLeast(2)] = 3
+    """One of so many goes on to the next rung, which is so many times as long."""
+    first: Annotated[int | None, AtLeast(1)] = None
+    """Steps of the shortest rung."""
+    batch: Annotated[int | None, AtLeast(1)] = None
+    """Settings that are proposed at once, and compared by halving; by default as many
+    as members. Several workers share a batch: give it as many as all of them run."""
+    seeds: Annotated[int, AtLeast(1)] = 1
+    """Runs of each setting that differ in initialisation and noise."""
+    data_seeds: Annotated[int, AtLeast(1)] = 1
+    """Runs of each that differ in order and augmentation."""
+    objective: tuple[str, ...] = ("loss",)
+    """Metrics of the validation split; nsga2 and tpe take several."""
+    maximise: Literal["auto", "yes", "no"] = "auto"
+    """Whether they are to be raised; auto: what has accuracy in its name is."""
+    grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A static choice, `model=lenet5,resnet20`: a group and a program each. May be
+    repeated; all combinations are searched."""
+    mode: Literal["auto", "vmap", "unrolled", "loop", "separate"] = "auto"
+    """How members are run; auto measures which is fastest."""
+    memory: float | None = None
+    """GiB that a population may take, instead of 80 % of what there is."""
+    sweep_seed: int = 0
+    """Of the search: the same seed, the same settings."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Verbs:
+    """What to do with the search; never part of it."""
+
+    dry_run: bool = False
+    """Print what would be searched, or the script for Slurm; write nothing."""
+    worker: bool = False
+    """Help with the sweep that the same command without this flag leads."""
+    storage: str | None = None
+    """Where workers meet: an address as SQLAlchemy writes it, or grpc://HOST:PORT for
+    Optuna's proxy; by default a SQLite file in the folder."""
+    folder: Path | None = None
+    """Of the sweep, instead of runs/sweeps/EXPERIMENT/TIME-ID."""
+    resume: Literal["auto", "never"] = "auto"
+    """auto: go on with an unfinished sweep of the same settings. never: a new one."""
+    lease: float = 60.0
+    """Seconds without a sign of life after which a worker's share is given away."""
+    checkpoint_seconds: float = 30.0
+    """Time between two checkpoints of a population."""
+    slurm: Annotated[int, AtLeast(0)] = 0
+    """Submit so many workers to Slurm, which needs the extra `slurm`."""
+    slurm_options: tuple[str, ...] = ()
+    """Of sbatch, as in `partition=gpu gres=gpu:1 time=60`."""
+
+
+def command(
+    experiments: Mapping[str, Callable[[], Any]], arguments: list[str] | None = None
+) -> None:
+    """Runs a sweep from the command line, and exits as a program should.
+
+    Exit status: 0 done, 1 it failed, 2 the flags are wrong, 130 Ctrl-C, 143 SIGTERM.
+
+    Args:
+        experiments: Name to what imports the experiment; only these can be swept.
+        arguments: Instead of the command line's: the name, then flags.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name = arguments[0] if arguments else ""
+    if name not in experiments:
+        asked = name in ("", "-h", "--help")
+        near = difflib.get_close_matches(name, experiments, n=1)
+        print(
+            ("" if asked else f"there is no experiment {name!r}")
+            + (f"; did you mean {near[0]}?" if near else "")
+            + f"\nusage: sweep.py {{{','.join(sorted(experiments))}}} [flags], and "
+            "--help behind the name for the flags",
+            file=sys.stdout if asked else sys.stderr,
+        )
+        sys.exit(0 if name in ("-h", "--help") else 2)
+    try:
+        module = experiments[name]()
+        definition, configs, verbs = parsed(name, module, arguments[1:])
+        around = Surroundings(
+            **{f.name: getattr(verbs, f.name) for f in dataclasses.fields(Surroundings)}
+        )
+        if verbs.slurm:
+            from jaxnets.sweeps import slurm
+
+            if verbs.dry_run:
+                print(slurm.script(verbs.slurm_options, arguments))  # noqa: T201
+            else:
+                jobs = slurm.submit(verbs.slurm, verbs.slurm_options, arguments)
+                print(f"submitted {', '.join(jobs)}")  # noqa: T201
+        elif verbs.dry_run:
+            print(described(definition))  # noqa: T201
+        else:
+            sweep(definition, module, configs, around)
+    except InterruptedRun as stopped:
+        print("stopped; the state is saved. The same command goes on from there.")  # noqa: T201
+        sys.exit(128 + stopped.signum)
+    except (spaces.SpaceError, ObjectiveError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except (
+        RunError,
+        DataError,
+        CheckpointError,
+        WeightsError,
+        ImageSizeError,
+    ) as error:
+        sys.exit(f"error: {error}")
+    except StorageInternalError as error:
+        cause = error.__cause__ or error
+        sys.exit(
+            f"error: the storage does not answer: {cause}\nOnce it does, the same "
+            "command goes on from the last checkpoint"
+        )
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = None
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def parsed(
+    name: str, module: Any, arguments: Sequence[str]
+) -> tuple[Definition, dict[str, Any], Verbs]:
+    """The sweep that the flags describe, the configuration of every group, the verbs.
+
+    The flags are read once for each group, with its static choices behind them: so
+    these are checked as flags are, and a network brings its own recipe.
+
+    Raises:
+        SpaceError: If a hyperparameter or a range is wrong.
+    """
+    kind = module.Config
+    config, options, verbs, texts = _read(module, list(arguments))
+    own = getattr(module, "SPACE", None)
+    known = spaces.of(own if own is not None else config.hyper)
+    if own is None and not texts:
+        known = spaces.default(config.hyper)
+    chosen = spaces.narrowed(known, texts)
+    free: spaces.Space = dict(spaces.free(chosen))
+    fixed = {
+        name: float(chosen[name])
+        for name in (written.replace("-", "_") for written in texts)
+        if name not in free
+    }
+    configs = {}
+    for label, flags in _choices(kind, options.grid):
+        if flags:
+            config = _read(module, [*arguments, *flags])[0]
+        hyper = config.hyper._replace(**fixed)
+        configs[label] = dataclasses.replace(config, hyper=hyper)
+    wrong = [
+        line
+        for whole in (options, verbs, *configs.values())
+        for line in settings.too_small(whole)
+    ]
+    if wrong:
+        raise spaces.SpaceError("; ".join(wrong))
+    return _definition(name, configs, free, options), configs, verbs
+
+
+def _definition(
+    name: str, configs: Mapping[str, Any], free: spaces.Space, options: Options
+) -> Definition:
+    up = {"yes": True, "no": False}
+    trials = options.trials or options.members
+    if options.method == "grid" and options.plan == "hyperband":
+        raise spaces.SpaceError("hyperband counts its own settings: no grid")
+    return Definition(
+        experiment=name,
+        groups={label: settings.to_json(config) for label, config in configs.items()},
+        space=spaces.to_json(free),
+        method=options.method,
+        schedule=options.plan,
+        trials=trials,
+        members=options.members,
+        batch=options.batch or options.members,
+        eta=options.eta,
+        first=options.first,
+        seeds=options.seeds,
+        data_seeds=options.data_seeds,
+        objectives=options.objective,
+        maximise=tuple(
+            up.get(options.maximise, "accuracy" in metric)
+            for metric in options.objective
+        ),
+        mode=options.mode,
+        memory=options.memory,
+        seed=options.sweep_seed,
+    )
+
+
+def _choices(kind: type, grid: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Label and flags of every combination of static choices."""
+    known = {field.name for field in dataclasses.fields(kind)} - {"hyper"}
+    axes = []
+    for text in grid:
+        name, _, values = text.partition("=")
+        name = name.replace("-", "_")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            raise spaces.SpaceError(f"--grid {text}: there is no setting {name}{meant}")
+        if not values or len(set(values.split(","))) < values.count(",") + 1:
+            raise spaces.SpaceError(f"--grid {text}: write {name}=VALUE,OTHER")
+        axes.append([(name, value) for value in values.split(",")])
+    found = []
+    for combination in itertools.product(*axes):
+        label = " ".join(f"{name}={value}" for name, value in combination) or "all"
+        flags = []
+        for name, value in combination:
+            flag = "config." + name.replace("_", "-")
+            truth = {"true": [f"--{flag}"], "false": [f"--config.no-{flag[7:]}"]}
+            flags += truth.get(value.lower(), [f"--{flag}", value])
+        found.append((label, flags))
+    return found
+
+
+def _read(
+    module: Any, arguments: list[str]
+) -> tuple[Any, Options, Verbs, dict[str, str]]:
+    rest, texts = _spaces(arguments)
+    kind = module.Config
+    if not hasattr(kind, "preset"):
+        return *_flags(module, kind(), rest), texts
+    # Twice: what is chosen decides the defaults of the rest, in the help text too.
+    plain = [word for word in rest if word not in ("-h", "--help")]
+    chosen: Any = _flags(module, kind(), plain)[0]
+    return *_flags(module, chosen.preset(), rest), texts
+
+
+def _spaces(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes the flags `--space.NAME RANGE` out."""
+    rest, texts, words = [], {}, iter(arguments)
+    for word in words:
+        if not word.startswith("--space."):
+            rest.append(word)
+            continue
+        name, equals, text = word.removeprefix("--space.").partition("=")
+        texts[name] = text if equals else next(words, "")
+    return rest, texts
+
+
+def _flags(
+    module: Any, default: Any, arguments: list[str]
+) -> tuple[Any, Options, Verbs]:
+    """Two parsers: what the search does not know is for the experiment.
+
+    A flag that both have is the search's; the experiment's is then `--config.NAME`.
+    """
+    unnamed = tyro.conf.arg(name="")
+
+    def search(
+        options: Annotated[Options, unnamed] = Options(),
+        verbs: Annotated[Verbs, unnamed] = Verbs(),
+    ) -> tuple[Options, Verbs]:
+        return options, verbs
+
+    name = f"sweep.py {module.__name__.rsplit('.', 1)[-1]}"
+    flat = (tyro.conf.OmitArgPrefixes,)
+    helps = {"-h", "--help"} & set(arguments)
+    own = getattr(module, "SPACE", None)
+    ranges = spaces.free(spaces.of(own)) if own is not None else {}
+    lines = [f"  --space.{n.replace('_', '-')} {r}" for n, r in ranges.items()]
+    about = (
+        "Searches the hyperparameters of an experiment, many in one program. A range "
+        "replaces a hyperparameter: --space.NAME 1e-4..1e-1, or 0.1,0.2,0.5, or a "
+        "number.\n\nSearched by default:\n" + "\n".join(lines)
+    )
+    with contextlib.suppress(SystemExit) if helps else contextlib.nullcontext():
+        (options, verbs), rest = tyro.cli(
+            search,
+            args=list(helps) or arguments,
+            prog=name,
+            description=about,
+            config=flat,
+            return_unknown_args=True,
+        )
+    config = tyro.cli(
+        module.Config,
+        args=list(helps)
+        or [
+            "--" + word.removeprefix("--config.")
+            if word.startswith("--config.")
+            else word
+            for word in rest
+        ],
+        default=default,
+        prog=name,
+        description="Flags of the experiment; where the search has one of the same "
+        "name, this one is --config.NAME.",
+        config=flat,
+    )
+    return config, options, verbs
+
+
+def described(definition: Definition) -> str:
+    """What a dry run prints."""
+    lines = [f"sweep of {definition.experiment}: dry run, nothing is written"]
+    lines += [
+        f"  search {name}: {value}"
+        for name, value in spaces.from_json(definition.space).items()
+    ]
+    lines += [f"  group {label}" for label in definition.groups]
+    for field in dataclasses.fields(definition):
+        if field.name not in ("experiment", "groups", "space"):
+            lines.append(f"  {field.name}: {getattr(definition, field.name)}")
+    runs = definition.trials * definition.replicas * len(definition.groups)
+    lines.append(
+        f"{definition.trials} settings x {definition.replicas} seeds x "
+        f"{len(definition.groups)} groups = {runs} runs"
+    )
+    return "\n".join(lines)

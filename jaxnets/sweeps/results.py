@@ -1,0 +1,125 @@
+"""The table of a sweep: a row a setting, the best first.
+
+from jaxnets.sweeps.results import table
+frame = table("runs/sweeps/classify/TIME-ID")
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets import files
+from jaxnets.run.folder import RunError
+from jaxnets.sweeps import plans
+from jaxnets.sweeps import space as spaces
+from jaxnets.sweeps.plans import Definition, Finished
+
+
+def rows_of(
+    definition: Definition, finished: Sequence[Finished]
+) -> list[dict[str, Any]]:
+    """A dictionary a setting: the best first, then those stopped early, then failures.
+
+    `mean` and `deviation` are over the runs that differ in their seeds; the deviation
+    is that of a sample, and missing where there is one run.
+    """
+    found = []
+    for done in finished:
+        failed = [reason for reason in done.reasons if reason]
+        row: dict[str, Any] = {"group": done.group, "trial": done.trial, **done.values}
+        row["state"] = "failed" if failed else "whole" if done.whole else "stopped"
+        row["step"] = done.step
+        for place, name in enumerate(definition.objectives):
+            values = [run[place] for run in done.results]
+            sound = [value for value in values if value is not None]
+            row[name] = float(np.mean(sound)) if sound and not failed else math.nan
+            if definition.replicas > 1:
+                many = len(sound) > 1 and not failed
+                spread = float(np.std(sound, ddof=1)) if many else math.nan
+                row[f"{name}_deviation"] = spread
+                for run, value in enumerate(values):
+                    row[f"{name}_{run}"] = math.nan if value is None else value
+        row["reason"] = "; ".join(dict.fromkeys(failed))
+        order = ("whole", "stopped", "failed").index(row["state"])
+        score = plans.score(definition, done.results)
+        found.append(((order, -done.step, score, done.group, done.trial), row))
+    return [row for _, row in sorted(found, key=lambda pair: pair[0])]
+
+
+def lines(
+    definition: Definition, finished: Sequence[Finished], *, most: int = 5
+) -> list[str]:
+    """The best settings as people read them, and how many failed."""
+    names = definition.objectives
+    ranked = rows_of(definition, finished)
+    found = []
+    for place, row in enumerate(ranked[:most], start=1):
+        if row["state"] == "failed":
+            break
+        group = f"{row['group']}  " if len(definition.groups) > 1 else ""
+        values = ", ".join(f"{name} {row[name]:.4g}" for name in _free(definition))
+        scores = ", ".join(
+            f"{name} {row[name]:.4g}"
+            + (f" +- {row[f'{name}_deviation']:.2g}" if definition.replicas > 1 else "")
+            for name in names
+        )
+        found.append(f"{place}. {scores}  {group}{values}")
+    failed = [row for row in ranked if row["state"] == "failed"]
+    if failed:
+        found.append(f"{len(failed)} failed: {failed[0]['reason']}")
+    return found
+
+
+def _free(definition: Definition) -> list[str]:
+    return list(spaces.free(spaces.from_json(definition.space)))
+
+
+def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes table.csv, and the same as table.json."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write(folder / "table.csv", text.getvalue())
+    files.write(folder / "table.json", files.dump_json(list(rows), indent=1) + "\n")
+
+
+def rows(folder: str | Path) -> list[dict[str, Any]]:
+    """The rows of a finished sweep, as `rows_of` returned them.
+
+    Raises:
+        RunError: If the folder holds no finished sweep.
+    """
+    path = Path(folder) / "table.json"
+    if not path.exists():
+        raise RunError(f"{folder} holds no finished sweep: it has no table.json")
+    special = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+    return [
+        {
+            name: special.get(value, value) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in json.loads(path.read_text())
+    ]
+
+
+def table(folder: str | Path) -> Any:
+    """The rows of a finished sweep as a pandas data frame.
+
+    Raises:
+        RunError: If the folder holds no finished sweep, or pandas is not installed.
+    """
+    try:
+        import pandas  # type: ignore[import-not-found]
+    except ImportError:
+        raise RunError(
+            "data frames need pandas: pip install jaxnets[notebook]; `rows` gives the "
+            "same as dictionaries"
+        ) from None
+    return pandas.DataFrame(rows(folder))

@@ -1,0 +1,119 @@
+"""Kill any process of a sweep at any moment: no trial is lost, none is left running."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from conftest import TOYS
+from test_sweep import studies
+
+from jaxnets.sweeps.ledger import Ledger
+from jaxnets.sweeps.plans import Unit
+
+FLAGS = (
+    *("--mode", "vmap", "--members", "4", "--trials", "8", "--steps", "200"),
+    *("--plan", "halving", "--eta", "2", "--checkpoint-seconds", "0"),
+)
+
+
+def campaign(tmp_path, cache, kills, *, workers=0, seed=0, flags=FLAGS):
+    """So many kills; every sweep must end as the one that was left alone."""
+    environment = {**os.environ, "JAXNETS_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    arguments = [str(kills), str(seed), str(workers), *flags]
+    done = subprocess.run(
+        [sys.executable, str(TOYS / "killed.py"), *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    for folder in found["folders"]:
+        for name in ("table.csv", "result.json", "best/metrics.jsonl"):
+            mine, calm = (tmp_path / f / name for f in (folder, "calm"))
+            assert mine.read_bytes() == calm.read_bytes(), (folder, name)
+        work, results = studies(tmp_path / folder)
+        states = [t.state for t in (*work.trials, *results.trials)]
+        assert optuna.trial.TrialState.RUNNING not in states
+        numbers = [trial.user_attrs["trial"] for trial in results.trials]
+        assert sorted(numbers) == list(range(8))
+    return found["kills"]
+
+
+def test_3_kills_change_nothing(tmp_path, cache):
+    assert campaign(tmp_path, cache, 3) == 3
+
+
+@pytest.mark.campaign
+def test_30_kills_over_workers_and_who_leads(tmp_path, cache):
+    assert campaign(tmp_path, cache, 30, workers=1, seed=1) == 30
+
+
+UNITS = [Unit("0.settle", "all"), Unit("1.settle", "other")]
+
+
+def ledger(folder, lease=60.0):
+    return Ledger(folder, "sweep", {"a": 1}, 1, lease=lease)
+
+
+def test_a_lease_that_ran_out_is_failed_and_queued_again(tmp_path):
+    first, second = ledger(tmp_path, 0.4), ledger(tmp_path, 0.4)
+    lost = first.claim(UNITS[:1])
+    assert lost is not None
+    assert second.claim(UNITS[:1]) is None
+    time.sleep(0.5)
+    again = second.claim(UNITS[:1])
+    assert again is not None
+    with again:
+        again.complete({"x": 1})
+    lost.complete({"x": 2})  # the one that was thought dead comes too late
+    assert second.outcomes() == {"0.settle": {"x": 1}}
+    work = optuna.load_study(
+        study_name="sweep.work", storage=f"sqlite:///{tmp_path / 'study.db'}"
+    )
+    states = [trial.state.name for trial in work.trials]
+    assert states == ["FAIL", "COMPLETE"]
+    assert "ran out" in work.trials[0].user_attrs["reason"]
+    assert work.trials[0].user_attrs["worker"] == first.worker
+    first.close()
+    second.close()
+
+
+def test_a_lease_is_renewed_while_its_worker_lives(tmp_path):
+    mine = ledger(tmp_path, 0.2)
+    signs = set()
+    with mine.claim(UNITS) as claim:
+        until = time.monotonic() + 60
+        while len(signs) < 3 and time.monotonic() < until:
+            (trial,) = mine._trials(optuna.trial.TrialState.RUNNING)
+            signs.add(trial.user_attrs["renewed"])
+            time.sleep(0.02)
+        claim.complete({"x": 1})
+    assert len(signs) == 3
+    assert mine.outcomes() == {"0.settle": {"x": 1}}
+    mine.close()
+
+
+def test_an_interrupted_unit_is_free_at_once(tmp_path):
+    mine = ledger(tmp_path)
+    with pytest.raises(KeyboardInterrupt), mine.claim(UNITS):
+        raise KeyboardInterrupt
+    again = mine.claim(UNITS)
+    assert again.unit.name == "0.settle"
+    mine.close()
+
+
+def test_another_sweep_under_the_same_name_is_refused(tmp_path):
+    from jaxnets.run.folder import RunError
+
+    ledger(tmp_path).close()
+    with pytest.raises(RunError, match="another sweep"):
+        Ledger(tmp_path, "sweep", {"a": 2}, 1)
+    with pytest.raises(RunError, match="cannot be used"):
+        Ledger(tmp_path, "sweep", {"a": 1}, 1, url="sqlite:////no/such/folder/x.db")

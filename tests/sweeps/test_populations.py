@@ -1,0 +1,212 @@
+"""Members of a population do as they would alone, however they are run."""
+
+import dataclasses
+import functools
+import logging
+
+import jax
+import net
+import numpy as np
+import pytest
+
+from jaxnets.learners.plateau import observe
+from jaxnets.run import loop, session
+from jaxnets.sweeps import groups, members, settle, work
+from jaxnets.sweeps import space as spaces
+from jaxnets.sweeps.plans import Definition
+from jaxnets.sweeps.populations import Population, Row
+
+RANGES = spaces.free(spaces.of(net.SPACE))
+RATES = (0.002, 0.01, 0.04)
+ROWS = [
+    Row({"learning_rate": rate, "dropout": 0.1 + 0.05 * i}, i, 0)
+    for i, rate in enumerate(RATES)
+]
+
+
+@pytest.fixture(scope="module")
+def group():
+    return groups.Group("all", net, net.Config(model="mlp"), RANGES)
+
+
+@functools.lru_cache
+def lone_learner(model):
+    config = net.Config(model=model)
+    return net.build(config, net.load(config))
+
+
+@functools.lru_cache(maxsize=32)
+def _alone(model, seed, data_seed, values, steps, every):
+    hyper = net.Hyper()._replace(**dict(values))
+    data = net.load(net.Config(model=model, data_seed=data_seed))
+    learner = lone_learner(model)
+    state = jax.jit(learner.init)(jax.random.key(seed), hyper, data.train(0))
+    for pause in loop.train(learner, state, data.train, steps=steps, every=every):
+        if every < steps:
+            score = loop.evaluate(learner, pause.state, data.validation)
+            loss = np.float32(score["loss"].compute())
+            pause.state = jax.jit(observe)(pause.state, loss)
+    return pause.state
+
+
+def alone(group, row, steps, every=10):
+    """The state after a lone run, by the loop that runs have."""
+    values = tuple(row.values.items())
+    return _alone(group.config.model, row.seed, row.data_seed, values, steps, every)
+
+
+def together(population, steps, every=10):
+    for start in range(0, steps, every):
+        population.train(start, start + every, every, None)
+        population.observe(population.evaluate()["loss"].compute())
+    return population.state
+
+
+def assert_close(state, other, tolerance=1e-5):
+    for (path, mine), theirs in zip(
+        jax.tree_util.tree_leaves_with_path(state), jax.tree.leaves(other), strict=True
+    ):
+        if jax.numpy.issubdtype(mine.dtype, jax.dtypes.prng_key):
+            mine, theirs = jax.random.key_data(mine), jax.random.key_data(theirs)
+        np.testing.assert_allclose(
+            mine, theirs, rtol=tolerance, atol=tolerance, err_msg=str(path)
+        )
+
+
+@pytest.mark.parametrize("mode", groups.MODES)
+def test_members_equal_their_lone_runs_after_50_steps(group, mode):
+    state = together(Population(group, (), mode, ROWS), 50)
+    for index, row in enumerate(ROWS):
+        assert_close(members.row(state, index).inner, alone(group, row, 50))
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("mode", groups.MODES)
+def test_members_of_a_convolutional_network_equal_their_lone_runs(mode):
+    group = groups.Group("all", net, net.Config(model="conv"), RANGES)
+    state = together(Population(group, (), mode, ROWS), 50)
+    for index, row in enumerate(ROWS):
+        assert_close(members.row(state, index).inner, alone(group, row, 50), 1e-4)
+
+
+@pytest.mark.parametrize("mode", ["vmap", "separate"])
+def test_each_data_seed_has_its_own_batches(group, mode):
+    pairs = zip(ROWS, (0, 7, 7), strict=True)
+    rows = [row._replace(data_seed=seed) for row, seed in pairs]
+    state = together(Population(group, (), mode, rows), 20)
+    for index, row in enumerate(rows):
+        assert_close(members.row(state, index).inner, alone(group, row, 20))
+
+
+@pytest.mark.parametrize("mode", groups.MODES)
+def test_a_member_that_diverges_is_frozen_and_the_others_go_on(group, mode):
+    wild = Row({"learning_rate": 1e30, "dropout": 0.1}, 0, 0)
+    population = Population(group, (), mode, [ROWS[0], wild, ROWS[2]])
+    metrics = population.train(0, 10, 10, None)
+    assert np.isfinite(metrics["loss"].compute()).all()
+    state = population.state
+    assert np.asarray(state.alive).tolist() == [True, False, True]
+    first, reason, last = members.reasons(state, list(metrics))
+    assert (first, last) == ("", "")
+    step = int(state.died[1])
+    assert 0 < step < 5
+    assert reason.startswith(f"step {step}: ")
+    assert "loss" in reason
+    assert metrics["loss"].weight[1] < metrics["loss"].weight[0]
+    for index, row in ((0, ROWS[0]), (2, ROWS[2])):
+        assert_close(members.row(state, index).inner, alone(group, row, 10))
+    # Frozen where a lone run would have stopped: before the step that was not finite.
+    config = group.settings(wild.values, 0, 0)
+    data = net.load(config)
+    learner = lone_learner(config.model)
+    lone = jax.jit(learner.init)(jax.random.key(0), config.hyper, data.train(0))
+    with pytest.raises(loop.NonFiniteError, match=f"step {step}: ") as raised:
+        for _ in loop.train(learner, lone, data.train, steps=10, every=1):
+            pass
+    assert raised.value.step == step
+    assert int(members.row(state, 1).inner.steps) == step
+
+
+class Compilations(logging.Handler):
+    """Counts compilations of the training step, by what JAX itself logs."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def emit(self, record):
+        text = record.getMessage()
+        self.count += "Finished XLA compilation of jit(one)" in text
+
+    def __enter__(self):
+        jax.config.update("jax_log_compiles", True)
+        self.logger = logging.getLogger("jax._src.dispatch")
+        self.propagated, self.logger.propagate = self.logger.propagate, False
+        self.logger.addHandler(self)
+        return self
+
+    def __exit__(self, *details):
+        jax.config.update("jax_log_compiles", False)
+        self.logger.removeHandler(self)
+        self.logger.propagate = self.propagated
+
+
+@pytest.mark.parametrize("mode", groups.MODES)
+def test_one_compilation_for_each_group_and_size(mode):
+    group = groups.Group("all", net, net.Config(steps=20), RANGES)
+    with Compilations() as seen:
+        for number, rows in enumerate((ROWS, [*reversed(ROWS)], ROWS), start=1):
+            population = Population(group, (), mode, rows)
+            population.train(0, 10, 10, None)
+            kept = population.state
+            population.load(jax.device_get(kept))  # as after a kill
+            population.train(10, 20, 10, None)
+            assert seen.count == 1, (number, seen.count)
+        Population(group, (), mode, ROWS[:2]).train(0, 10, 10, None)
+    assert seen.count == (1 if mode == "separate" else 2)
+
+
+def test_what_is_measured_has_all_ways_and_the_fastest_is_taken(group):
+    told = []
+    definition = Definition("net", {"all": {}}, spaces.to_json(RANGES), members=3)
+    found = settle.settled(definition, group, told.append)
+    assert set(found["seconds"]) == set(groups.MODES)
+    assert found["seconds"][found["mode"]] == min(found["seconds"].values())
+    assert found["mode"] in told[0]
+    assert (found["steps"], found["every"]) == (30, 10)
+    state = sum(
+        leaf.nbytes
+        for leaf in jax.tree.leaves(
+            members.row(Population(group, (), "vmap", ROWS).state, 0)
+        )
+    )
+    assert state < found["bytes"] < 1000 * state
+    tight = dataclasses.replace(definition, memory=4 * found["bytes"] / 2**30)
+    few = settle.settled(tight, group, told.append)
+    assert 1 <= few["capacity"] <= 3
+    wrong = dataclasses.replace(definition, objectives=("los",))
+    with pytest.raises(settle.ObjectiveError, match="accuracy"):
+        settle.settled(wrong, group, told.append)
+
+
+def test_a_sweep_never_receives_the_test_split(group):
+    for data in (group._data.test, group._data.dataset.test):
+        with pytest.raises(groups.TestSplitError):
+            data.columns["image"]
+    with pytest.raises(groups.TestSplitError):
+        group._data.test(0)
+    with pytest.raises(groups.TestSplitError):
+        loop.evaluate(group.learner(), None, group._data.test)
+
+
+def test_a_run_says_what_it_would_do_without_doing_it(here):
+    plan = session.planned(net.main, net.Config(steps=44, every=5))
+    assert (plan.steps, plan.every, plan.steps_per_call) == (44, 5, 1)
+    assert list(here.iterdir()) == []
+
+
+def test_rows_are_pairs_of_seeds(group):
+    definition = Definition("net", {"all": {}}, {}, seeds=2, data_seeds=2)
+    found = work.rows(definition, group, {"learning_rate": 0.1})
+    pairs = [(row.seed, row.data_seed) for row in found]
+    assert pairs == [(0, 0), (0, 1), (1, 0), (1, 1)]
