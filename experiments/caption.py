@@ -1,9 +1,9 @@
 """Train a network to say in a sentence what an image shows, and see where it looks.
 
-uv run experiments/caption.py
-uv run experiments/caption.py --data ./photos --side 224 --encoder vgg16 \
-        --layer conv5_3 --weights vgg16.safetensors --frozen
-uv run experiments/caption.py --describe photo.jpg --run runs/caption/TIME-ID
+    uv run experiments/caption.py --data ./photos --minimum 5 --doubly-stochastic 1
+    uv run experiments/caption.py --describe photo.jpg --run runs/caption/TIME-ID
+
+The default looks softly at generated images of coloured shapes, without a download.
 """
 
 import dataclasses
@@ -83,10 +83,9 @@ def load(config: Config) -> CaptionFeeds:
 
 def build(config: Config, data: CaptionFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    path, units = config.weights, config.features
+    path, d = config.weights, config.features
     looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
-    widths = units, units // 2, units // 4
-    speaks = DECODERS[config.attention](len(data.vocabulary), *widths)
+    speaks = DECODERS[config.attention](len(data.vocabulary), d, d // 2, d // 4)
     model = ImageCaptioner(None if config.frozen and path else looks, speaks)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = captioning(model, config.longest, config.decoding, rates=rates)
