@@ -87,7 +87,7 @@ class Duel(NamedTuple):
 
 
 def duels(config: Config) -> dict[str, Duel]:
-    """The losses by name; the first and the last differ in nothing but the penalty."""
+    """What is compared, by name: the first and the last are trained alike."""
     hidden = (config.width,) * 3
     players = MLP(2, hidden), MLP(1, hidden)
 
