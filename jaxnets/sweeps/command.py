@@ -21,6 +21,7 @@ from jaxnets.run.checkpoints import CheckpointError
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import InterruptedRun
 from jaxnets.run.settings import AtLeast
+from jaxnets.sweeps import search
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.plans import Definition
 from jaxnets.sweeps.rungs import SCHEDULES
@@ -197,6 +198,9 @@ def parsed(
     ]
     if wrong:
         raise spaces.SpaceError("; ".join(wrong))
+    # What cannot be searched at all is said now, and not when the data is there.
+    count = len(options.objective)
+    search.proposals(free, options.method, 0, [1], objectives=count)
     return _definition(name, configs, free, options), configs, verbs
 
 

@@ -18,6 +18,11 @@ from jaxnets.sweeps.populations import Population, Row
 
 RANGES = spaces.free(spaces.of(net.SPACE))
 RATES = (0.002, 0.01, 0.04)
+# The others are compared over ten steps below, and over fifty in the campaign.
+FIRST = [
+    m if m in ("vmap", "separate") else pytest.param(m, marks=pytest.mark.campaign)
+    for m in groups.MODES
+]
 ROWS = [
     Row({"learning_rate": rate, "dropout": 0.1 + 0.05 * i}, i, 0)
     for i, rate in enumerate(RATES)
@@ -73,7 +78,7 @@ def assert_close(state, other, tolerance=1e-5):
         )
 
 
-@pytest.mark.parametrize("mode", groups.MODES)
+@pytest.mark.parametrize("mode", FIRST)
 def test_members_equal_their_lone_runs_after_50_steps(group, mode):
     state = together(Population(group, (), mode, ROWS), 50)
     for index, row in enumerate(ROWS):
@@ -89,7 +94,7 @@ def test_members_of_a_convolutional_network_equal_their_lone_runs(mode):
         assert_close(members.row(state, index).inner, alone(group, row, 50), 1e-4)
 
 
-@pytest.mark.parametrize("mode", ["vmap", "separate"])
+@pytest.mark.parametrize("mode", FIRST)
 def test_each_data_seed_has_its_own_batches(group, mode):
     pairs = zip(ROWS, (0, 7, 7), strict=True)
     rows = [row._replace(data_seed=seed) for row, seed in pairs]
@@ -151,7 +156,7 @@ class Compilations(logging.Handler):
         self.logger.propagate = self.propagated
 
 
-@pytest.mark.parametrize("mode", groups.MODES)
+@pytest.mark.parametrize("mode", FIRST)
 def test_one_compilation_for_each_group_and_size(mode):
     group = groups.Group("all", net, net.Config(steps=20), RANGES)
     with Compilations() as seen:

@@ -146,8 +146,9 @@ def test_the_same_seed_gives_the_same_trials_to_the_bit(whole, here, plain):
 
 
 def test_halving_with_tpe_frees_the_compute(here, plain):
+    small = ("--steps", "20", "--mode", "separate", "--members", "4")
     flags = ("--plan", "halving", "--method", "tpe", "--trials", "8", "--eta", "2")
-    swept(*SMALL, *flags, "--folder", "sweep")
+    swept(*small, *flags, "--folder", "sweep")
     result = json.loads((here / "sweep" / "result.json").read_text())
     # By hand: in each of two brackets 4 settings for 5 steps, 2 for 5 more, 1 for 10.
     assert result["compute"]["member-steps"] == 2 * (4 * 5 + 2 * 5 + 1 * 10)
@@ -257,3 +258,19 @@ def test_the_table_is_a_data_frame_where_pandas_is(whole):
     pytest.importorskip("pandas", reason="the extra `notebook` is not installed")
     frame = results.table(whole)
     assert frame["loss"].tolist() == [row["loss"] for row in results.rows(whole)]
+
+
+@pytest.mark.campaign
+def test_members_split_over_four_devices_are_those_of_one(start, tmp_path):
+    flags = ("--steps", "20", "--members", "4")
+    for folder, devices, mode in (("four", "4", "auto"), ("one", "1", "vmap")):
+        process = start(
+            *flags, "--mode", mode, "--folder", folder, JAX_NUM_CPU_DEVICES=devices
+        )
+        out, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, out
+        assert ("split over 4 devices" in out) == (folder == "four")
+    four, one = (results.rows(tmp_path / name) for name in ("four", "one"))
+    for mine, other in zip(four, one, strict=True):
+        assert mine["trial"] == other["trial"]
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5)
