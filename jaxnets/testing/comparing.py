@@ -14,7 +14,7 @@ def close(
     what: str,
     rtol: float = 1e-4,
     atol: float = 1e-5,
-    of_largest: float = 0,
+    of_largest: float = 0.0,
 ) -> None:
     """Asserts that all leaves agree within the tolerances, which add up."""
     for a, b in zip(_numbers(left), _numbers(right), strict=True):
@@ -29,7 +29,7 @@ def close_but(
     what: str,
     rtol: float,
     atol: float,
-    of_largest: float = 0,
+    of_largest: float = 0.0,
 ) -> None:
     """As `close`, without the leaves whose path holds one of `exceptions`."""
     skipped = tuple(exceptions)

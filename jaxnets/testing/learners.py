@@ -103,7 +103,7 @@ def check_members(
     exceptions: Iterable[str] = (),
     rtol: float = 1e-4,
     atol: float = 1e-5,
-    of_largest: float = 0,
+    of_largest: float = 0.0,
 ) -> tuple[Any, list[Metrics]]:
     """Asserts that each of two members of a population does as it would alone.
 

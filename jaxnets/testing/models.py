@@ -21,7 +21,7 @@ def check_model(
     *inputs: Array,
     variables: Variables | None = None,
     without_gradient: Iterable[str] = (),
-    of_largest: float = 0,
+    of_largest: float = 0.0,
 ) -> None:
     """Asserts that `model` is a pure function of its variables behind the seam.
 

@@ -74,7 +74,7 @@ class Hyper(NamedTuple):
     label_smoothing: float = 0.0
 
 
-def check_trains(model, variables, image, unused=(), of_largest=0):
+def check_trains(model, variables, image, unused=(), of_largest=0.0):
     """A population of two is two lone runs; they learn, and every parameter does.
 
     What is compared is the first step's gradient, a whole of length 1 at most, and what
