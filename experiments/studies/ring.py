@@ -5,8 +5,9 @@
 Claim (Metz, Poole, Pfau & Sohl-Dickstein, "Unrolled generative adversarial networks",
 2016, https://arxiv.org/abs/1611.02163, section 3.1; Mescheder et al., 2018,
 https://arxiv.org/abs/1801.04406): a GAN of the plain minimax loss may run after a few
-modes of a ring of Gaussians; a penalty on the discriminator's slope makes it converge to
-all. Whether modes are lost without one depends on the setting: see LOG.md. Eight Gaussians of standard deviation `deviation` stand on a
+modes of a ring of Gaussians; a penalty on the discriminator's slope makes it converge
+to all. Whether modes are lost without one depends on the setting: see LOG.md. Eight
+Gaussians of standard deviation `deviation` stand on a
 circle of radius 1. The seeds of one loss are trained as one program. A mode counts as
 covered when 2 % of the samples, a sixth of its due, lie within three of its standard
 deviations. Writes `runs/ring/ring.png`, and `runs/ring/ring.json` with the numbers.
