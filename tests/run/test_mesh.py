@@ -2,10 +2,14 @@
 
 import json
 import textwrap
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+
+# Two folders have a conftest.py, and only one of them can be imported.
+TOYS = Path(__file__).parent / "toys"
 
 PROGRAM = textwrap.dedent("""
     import json, sys
@@ -50,8 +54,6 @@ PROGRAM = textwrap.dedent("""
 
 @pytest.mark.parametrize("each", [1, 5])
 def test_four_devices_give_the_numbers_of_one(toy, tmp_path, each):
-    from conftest import TOYS
-
     program = tmp_path / "mesh.py"
     program.write_text(PROGRAM)
 

@@ -5,14 +5,16 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import optuna
 import pytest
-from conftest import TOYS
 from test_sweep import studies
 
 from jaxnets.sweeps.ledger import Ledger
 from jaxnets.sweeps.plans import Unit
+
+TOYS = Path(__file__).parent / "toys"
 
 FLAGS = (
     *("--mode", "vmap", "--members", "4", "--trials", "8", "--steps", "200"),
