@@ -17,8 +17,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import jax
 import net
 
+from jaxnets.run import compilation
 from jaxnets.sweeps import report
 from jaxnets.sweeps.command import command
 
@@ -34,6 +36,8 @@ def forked(flags, log):
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    if "calm" not in flags:
+        compilation.use_cache = only_read
     try:
         command({"net": lambda: net}, ["net", *flags])
         status = 0
@@ -47,6 +51,12 @@ def forked(flags, log):
         status = 1
     sys.stdout.flush()
     os._exit(status)
+
+
+def only_read():
+    """The cache that the calm sweep has filled: a kill then costs no entry of it."""
+    jax.config.update("jax_compilation_cache_dir", str(compilation.cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
 
 
 def started(flags, folder, role):
@@ -78,7 +88,7 @@ def main(kills, seed, workers, flags):
         roles = ["", *["--worker"] * workers]
         running = [started(flags, folder, role) for role in roles]
         while True:
-            status = ended(running[0], rng.uniform(0.1, 0.9) * seconds)
+            status = ended(running[0], rng.uniform(0.05, 0.5) * seconds)
             if status == 0:
                 break
             if status is not None:
