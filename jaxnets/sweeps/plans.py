@@ -297,7 +297,7 @@ class _Walk:
         chunks = [
             (zeros, tuple(group[i : i + size]))
             for zeros, group in alike.items()
-            for size in [_even(len(group), most)]
+            for size in [rungs.even(len(group), most)]
             for i in range(0, len(group), size)
         ]
         return [
@@ -386,25 +386,17 @@ def _result(definition: Definition, done: Finished) -> search.Result:
     return [float(s * m) for s, m in zip(signs, means, strict=True)]
 
 
-def _even(count: int, most: int) -> int:
-    """The size of equal chunks of at most `most`: fewer sizes, fewer compilations."""
-    return math.ceil(count / math.ceil(count / most))
-
-
 def _never(
     label: str, entry: Entry, definition: Definition, settled: Mapping[str, Any]
 ) -> Finished:
     """A trial of a group that cannot be built at all."""
-    none: list[float | None] = [None] * len(definition.objectives)
+    replicas = range(definition.replicas)
     return Finished(
-        label,
-        entry.trial,
-        entry.values,
-        0,
+        *(label, entry.trial, entry.values, 0),
         whole=False,
-        results=[list(none) for _ in range(definition.replicas)],
-        reasons=[str(settled["failed"])] * definition.replicas,
-        curves=[[] for _ in range(definition.replicas)],
+        results=[[None] * len(definition.objectives) for _ in replicas],
+        reasons=[str(settled["failed"]) for _ in replicas],
+        curves=[[] for _ in replicas],
         source=Source("", 0, 0, ()),
         history=[(0, entry.values)],
     )
