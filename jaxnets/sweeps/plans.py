@@ -193,14 +193,14 @@ def brackets(definition: Definition, settled: Mapping[str, Any]) -> list[rungs.B
     """The brackets of a group, once it is known how long its runs are."""
     if settled.get("failed"):
         return [rungs.Bracket(definition.trials, (0,), (definition.trials,))]
-    trials, batch = definition.trials, definition.batch
+    trials = definition.trials
     if definition.method == "grid":
         space = spaces.from_json(definition.space)
         trials = len(search.grid(space, trials))
     return rungs.brackets(
         definition.schedule,
         trials=trials,
-        batch=batch,
+        batch=definition.batch,
         steps=settled["steps"],
         eta=definition.eta,
         first=definition.first,
@@ -212,19 +212,14 @@ def _group(
 ) -> Agenda:
     settled = outcomes[f"{number}.settle"]
     planned = brackets(definition, settled)
-    space = spaces.from_json(definition.space)
+    space, number_of = spaces.from_json(definition.space), len(definition.objectives)
     results: list[list[search.Result]] = []
     open_units: list[Unit] = []
     finished: list[Finished] = []
     sizes = [bracket.trials for bracket in planned]
     learns = definition.method in search.LEARNING
     propose = lambda: search.proposals(
-        space,
-        definition.method,
-        definition.seed,
-        sizes,
-        results,
-        len(definition.objectives),
+        space, definition.method, definition.seed, sizes, results, number_of
     )
     batches = propose()
     for index, bracket in enumerate(planned):
