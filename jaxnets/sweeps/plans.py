@@ -193,14 +193,14 @@ def brackets(definition: Definition, settled: Mapping[str, Any]) -> list[rungs.B
     """The brackets of a group, once it is known how long its runs are."""
     if settled.get("failed"):
         return [rungs.Bracket(definition.trials, (0,), (definition.trials,))]
-    trials, batch = definition.trials, definition.batch
+    trials = definition.trials
     if definition.method == "grid":
         space = spaces.from_json(definition.space)
         trials = len(search.grid(space, trials))
     return rungs.brackets(
         definition.schedule,
         trials=trials,
-        batch=batch,
+        batch=definition.batch,
         steps=settled["steps"],
         eta=definition.eta,
         first=definition.first,
@@ -212,19 +212,14 @@ def _group(
 ) -> Agenda:
     settled = outcomes[f"{number}.settle"]
     planned = brackets(definition, settled)
-    space = spaces.from_json(definition.space)
+    space, number_of = spaces.from_json(definition.space), len(definition.objectives)
     results: list[list[search.Result]] = []
     open_units: list[Unit] = []
     finished: list[Finished] = []
     sizes = [bracket.trials for bracket in planned]
     learns = definition.method in search.LEARNING
     propose = lambda: search.proposals(
-        space,
-        definition.method,
-        definition.seed,
-        sizes,
-        results,
-        len(definition.objectives),
+        space, definition.method, definition.seed, sizes, results, number_of
     )
     batches = propose()
     for index, bracket in enumerate(planned):
@@ -297,7 +292,7 @@ class _Walk:
         chunks = [
             (zeros, tuple(group[i : i + size]))
             for zeros, group in alike.items()
-            for size in [_even(len(group), most)]
+            for size in [rungs.even(len(group), most)]
             for i in range(0, len(group), size)
         ]
         return [
@@ -386,25 +381,17 @@ def _result(definition: Definition, done: Finished) -> search.Result:
     return [float(s * m) for s, m in zip(signs, means, strict=True)]
 
 
-def _even(count: int, most: int) -> int:
-    """The size of equal chunks of at most `most`: fewer sizes, fewer compilations."""
-    return math.ceil(count / math.ceil(count / most))
-
-
 def _never(
     label: str, entry: Entry, definition: Definition, settled: Mapping[str, Any]
 ) -> Finished:
     """A trial of a group that cannot be built at all."""
-    none: list[float | None] = [None] * len(definition.objectives)
+    replicas = range(definition.replicas)
     return Finished(
-        label,
-        entry.trial,
-        entry.values,
-        0,
+        *(label, entry.trial, entry.values, 0),
         whole=False,
-        results=[list(none) for _ in range(definition.replicas)],
-        reasons=[str(settled["failed"])] * definition.replicas,
-        curves=[[] for _ in range(definition.replicas)],
+        results=[[None] * len(definition.objectives) for _ in replicas],
+        reasons=[str(settled["failed"]) for _ in replicas],
+        curves=[[] for _ in replicas],
         source=Source("", 0, 0, ()),
         history=[(0, entry.values)],
     )

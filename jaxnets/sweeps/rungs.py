@@ -101,6 +101,11 @@ def _log(value: int, base: int) -> int:
     return found
 
 
+def even(count: int, most: int) -> int:
+    """The size of equal chunks of at most `most`: fewer sizes, fewer compilations."""
+    return math.ceil(count / math.ceil(count / most))
+
+
 def survivors(scores: Sequence[float], count: int) -> list[int]:
     """Positions of the lowest scores, in ascending order; ties go to the earlier.
 
