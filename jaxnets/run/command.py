@@ -1,8 +1,9 @@
 """The command line of every experiment: its flags, and the verbs they all share."""
 
+import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,19 +41,30 @@ def command(
         arguments: Instead of the command line's.
         verbs: What the experiment can do: `Describing` adds `--describe`.
     """
-    try:
-        config, chosen = _parsed(kind, verbs, arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with exits():
+        config, chosen = preset(
+            kind, arguments, lambda default, words: _flags(kind, verbs, default, words)
+        )
         if wrong := settings.too_small(config):
             print("error: " + "; ".join(wrong), file=sys.stderr)  # noqa: T201
             sys.exit(2)
         if chosen.evaluate is not None:
             config = _recorded(kind, config, chosen.evaluate)
-        main(config, chosen)
+        try:
+            main(config, chosen)
+        except NonFiniteError:
+            sys.exit("error: the run has stopped; checkpoints from before are intact")
+
+
+@contextlib.contextmanager
+def exits() -> Iterator[None]:
+    """Ends the program as `command` says, where what is done inside is stopped."""
+    try:
+        yield
     except InterruptedRun as stopped:
         print("stopped; the state is saved. The same command goes on from there.")  # noqa: T201
         sys.exit(128 + stopped.signum)  # as a shell expects: 130 for Ctrl-C
-    except NonFiniteError:
-        sys.exit("error: the run has stopped; checkpoints from before are intact")
     except (
         RunError,
         DataError,
@@ -66,16 +78,22 @@ def command(
         sys.exit(128 + signal.SIGPIPE)
 
 
-def _parsed(
-    kind: type, known: type[Verbs], arguments: list[str] | None
-) -> tuple[Any, Verbs]:
-    arguments = sys.argv[1:] if arguments is None else arguments
+def preset(
+    kind: type, arguments: list[str], flags: Callable[[Any, list[str]], tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """What the flags say, over the defaults that the choices among them bring.
+
+    Args:
+        kind: The experiment's `Config`; see `command` for its method `preset`.
+        arguments: Of the command line.
+        flags: Reads arguments over the defaults of a configuration, and returns a
+            configuration first.
+    """
     if not hasattr(kind, "preset"):
-        return _flags(kind, known, kind(), arguments)
+        return flags(kind(), arguments)
     # Twice: what is chosen decides the defaults of the rest, in the help text too.
     plain = [word for word in arguments if word not in ("-h", "--help")]
-    chosen: Any = _flags(kind, known, kind(), plain)[0]
-    return _flags(kind, known, chosen.preset(), arguments)
+    return flags(flags(kind(), plain)[0].preset(), arguments)
 
 
 def _flags(

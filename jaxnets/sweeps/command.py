@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import difflib
 import itertools
-import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,13 +12,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from optuna.exceptions import StorageInternalError
 
-from jaxnets.data.dataset import DataError
-from jaxnets.models.weights import WeightsError
-from jaxnets.ops.pool import ImageSizeError
 from jaxnets.run import settings
-from jaxnets.run.checkpoints import CheckpointError
-from jaxnets.run.folder import RunError
-from jaxnets.run.interrupts import InterruptedRun
+from jaxnets.run.command import exits, preset
 from jaxnets.run.settings import AtLeast
 from jaxnets.sweeps import search
 from jaxnets.sweeps import space as spaces
@@ -118,47 +112,37 @@ def command(
             file=sys.stdout if asked else sys.stderr,
         )
         sys.exit(0 if name in ("-h", "--help") else 2)
-    try:
-        module = experiments[name]()
-        definition, configs, verbs = parsed(name, module, arguments[1:])
-        around = Surroundings(
-            **{f.name: getattr(verbs, f.name) for f in dataclasses.fields(Surroundings)}
-        )
-        if verbs.slurm:
-            from jaxnets.sweeps import slurm
+    with exits():
+        try:
+            _searched(name, experiments[name](), arguments)
+        except (spaces.SpaceError, ObjectiveError) as error:
+            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            sys.exit(2)
+        except StorageInternalError as error:
+            cause = error.__cause__ or error
+            sys.exit(
+                f"error: the storage does not answer: {cause}\nOnce it does, the same "
+                "command goes on from the last checkpoint"
+            )
 
-            if verbs.dry_run:
-                print(slurm.script(verbs.slurm_options, arguments))  # noqa: T201
-            else:
-                jobs = slurm.submit(verbs.slurm, verbs.slurm_options, arguments)
-                print(f"submitted {', '.join(jobs)}")  # noqa: T201
-        elif verbs.dry_run:
-            print(described(definition))  # noqa: T201
+
+def _searched(name: str, module: Any, arguments: list[str]) -> None:
+    definition, configs, verbs = parsed(name, module, arguments[1:])
+    around = Surroundings(
+        **{f.name: getattr(verbs, f.name) for f in dataclasses.fields(Surroundings)}
+    )
+    if verbs.slurm:
+        from jaxnets.sweeps import slurm
+
+        if verbs.dry_run:
+            print(slurm.script(verbs.slurm_options, arguments))  # noqa: T201
         else:
-            sweep(definition, module, configs, around)
-    except InterruptedRun as stopped:
-        print("stopped; the state is saved. The same command goes on from there.")  # noqa: T201
-        sys.exit(128 + stopped.signum)
-    except (spaces.SpaceError, ObjectiveError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
-    except (
-        RunError,
-        DataError,
-        CheckpointError,
-        WeightsError,
-        ImageSizeError,
-    ) as error:
-        sys.exit(f"error: {error}")
-    except StorageInternalError as error:
-        cause = error.__cause__ or error
-        sys.exit(
-            f"error: the storage does not answer: {cause}\nOnce it does, the same "
-            "command goes on from the last checkpoint"
-        )
-    except BrokenPipeError:  # `| head` has seen enough
-        sys.stdout = None
-        sys.exit(128 + signal.SIGPIPE)
+            jobs = slurm.submit(verbs.slurm, verbs.slurm_options, arguments)
+            print(f"submitted {', '.join(jobs)}")  # noqa: T201
+    elif verbs.dry_run:
+        print(described(definition))  # noqa: T201
+    else:
+        sweep(definition, module, configs, around)
 
 
 def parsed(
@@ -265,13 +249,9 @@ def _read(
     module: Any, arguments: list[str]
 ) -> tuple[Any, Options, Verbs, dict[str, str]]:
     rest, texts = _spaces(arguments)
-    kind = module.Config
-    if not hasattr(kind, "preset"):
-        return *_flags(module, kind(), rest), texts
-    # Twice: what is chosen decides the defaults of the rest, in the help text too.
-    plain = [word for word in rest if word not in ("-h", "--help")]
-    chosen: Any = _flags(module, kind(), plain)[0]
-    return *_flags(module, chosen.preset(), rest), texts
+    read = lambda default, words: _flags(module, default, words)
+    config, options, verbs = preset(module.Config, rest, read)
+    return config, options, verbs, texts
 
 
 def _spaces(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
