@@ -58,7 +58,7 @@ def curves(lines: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
         axes.set_title(name.replace("_", " "), fontsize=10)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        _quiet(axes)
+        quiet(axes)
         axes.legend(frameon=False, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=11)
@@ -196,12 +196,15 @@ def _by_interest(name: str) -> tuple[int, str]:
     return (order.index(name) if name in order else 1, name)
 
 
-def _quiet(axes: Any) -> None:
+def quiet(axes: Any, title: str = "") -> None:
+    """A pale grid, and no more lines around it than it needs."""
     axes.grid(visible=True, color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", labelsize=8, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=10)
 
 
 def comparison(
@@ -229,9 +232,7 @@ def comparison(
     axes.set_xlim(-0.6, len(groups) - 0.2)
     axes.set_xticks(range(len(groups)), list(groups))
     axes.set_ylabel(label)
-    _quiet(axes)
-    if title:
-        axes.set_title(title, fontsize=10)
+    quiet(axes, title)
     return figure
 
 
@@ -301,9 +302,7 @@ def progress(
     axes.set_xlabel(across)
     axes.set_ylabel(label)
     axes.legend(frameon=False, fontsize=8)
-    _quiet(axes)
-    if title:
-        axes.set_title(title, fontsize=10)
+    quiet(axes, title)
     return figure
 
 
@@ -351,9 +350,7 @@ def against(
     axes.set_ylabel(labels[1])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
-    _quiet(axes)
-    if title:
-        axes.set_title(title, fontsize=10)
+    quiet(axes, title)
     return figure
 
 

@@ -2,14 +2,13 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxnets.plots import COLOURS
+from jaxnets.plots import COLOURS, quiet
 
 Curve = Sequence[tuple[float | int, float | int]]  # of steps and values
 
@@ -37,9 +36,7 @@ def ranking(
     axes.set_yticks(range(len(results)), list(results), fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel(label)
-    _quiet(axes)
-    if title:
-        axes.set_title(title, fontsize=10)
+    quiet(axes, title)
     return figure
 
 
@@ -80,9 +77,7 @@ def curves(
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if best is not None:
         axes.legend(frameon=False, fontsize=8)
-    _quiet(axes)
-    if title:
-        axes.set_title(title, fontsize=10)
+    quiet(axes, title)
     return figure
 
 
@@ -122,7 +117,7 @@ def responses(
             axes.set_yscale("log")
         axes.set_xlabel(name.replace("_", " "))
         axes.set_ylabel(label)
-        _quiet(axes)
+        quiet(axes)
         if len(kinds) > 1:
             axes.legend(frameon=False, fontsize=8)
     return figure
@@ -187,15 +182,5 @@ def importance(shares: Mapping[str, float], *, title: str = "") -> Figure:
     axes.barh(names, [share for _, share in ordered], color=COLOURS[0])
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of the variance")
-    _quiet(axes)
-    if title:
-        axes.set_title(title, fontsize=10)
+    quiet(axes, title)
     return figure
-
-
-def _quiet(axes: Any) -> None:
-    axes.grid(visible=True, color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(which="both", labelsize=8, length=2)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
