@@ -75,6 +75,13 @@ def global_average(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
     return jnp.mean(norms.widen(x), axis=(1, 2))
 
 
+def biased(module: nn.Module, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+    """`x` and the module's parameter `bias`, a number for each channel; 0 at first."""
+    zeros = nn.initializers.zeros
+    bias = module.param("bias", zeros, (x.shape[-1],), jnp.float32)
+    return x + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 class Conv(nn.Module):
     """A convolution over images, channels last, with torch's explicit padding.
 
@@ -124,10 +131,7 @@ class Conv(nn.Module):
             dilation=(self.dilation,) * 2,
             groups=self.groups,
         )
-        if not self.use_bias:
-            return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return x + bias.astype(self.dtype)[None, None, None, :]
+        return biased(self, x) if self.use_bias else x
 
 
 class Unit(nn.Module):

@@ -35,6 +35,11 @@ def encoder(name: str, layer: str, side: int, *, published: bool) -> nn.Module:
     return LayerOf(network if published else suited(network, side), layer)
 
 
+def sees(name: str) -> int | None:
+    """Pixels along the side of what one cell of an encoder sees; None: not known."""
+    return GridNet().receptive_field if name == "grid" else None
+
+
 def pretrained(model: nn.Module, side: int, path: Any) -> Variables:
     """The variables of the network in a `LayerOf`, from a file; see `weights.load`.
 

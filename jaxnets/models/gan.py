@@ -39,6 +39,7 @@ from jaxnets.models.blocks import (
     Conv,
     Initializer,
     Norm,
+    biased,
     float32_or_wider,
     scaled_normal,
     xavier,
@@ -82,10 +83,7 @@ class ConvTranspose(nn.Module):
         x = conv_transpose(
             x.astype(self.dtype), kernel, stride=(2, 2), padding=((1, 1), (1, 1))
         )
-        if not self.use_bias:
-            return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return biased(self, x) if self.use_bias else x
 
 
 class DCGANGenerator(nn.Module):

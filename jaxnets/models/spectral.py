@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Conv, Initializer, kaiming
+from jaxnets.models.blocks import Conv, Initializer, biased, kaiming
 from jaxnets.ops.conv import conv
 
 _WARM = 15  # iterations before the first step
@@ -70,8 +70,7 @@ class SpectralConv(nn.Module):
             stride=(self.stride,) * 2,
             padding=pad if isinstance(pad, str) else ((pad, pad),) * 2,
         )
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return x + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+        return biased(self, x)
 
 
 class SpectralDense(nn.Module):
@@ -94,10 +93,7 @@ class SpectralDense(nn.Module):
         """Returns `x` times the kernel, and the bias."""
         kernel = _kernel(self, (x.shape[-1], self.features), train=train)
         x = x.astype(self.dtype) @ kernel.astype(self.dtype)
-        if not self.use_bias:
-            return x
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-        return x + bias.astype(self.dtype)[None]
+        return biased(self, x) if self.use_bias else x
 
 
 def convolution(
