@@ -73,12 +73,12 @@ class Config:
 
 def load(config: Config) -> CaptionFeeds:
     """The images and captions, looked through for anything wrong, as batches."""
-    names = ("data", "side", "captions", "generated")
-    captions = named_captions(*(getattr(config, name) for name in names))
+    source = config.data, config.side, config.captions
+    captions = named_captions(*source, config.generated)
     if config.frozen and config.weights:
         captions = features_of(captions, config.encoder, config.layer, config.weights)
-    names = ("longest", "batch_size", "data_seed", "minimum", "each")
-    return caption_feeds(captions, *(getattr(config, name) for name in names))
+    how = {n: getattr(config, n) for n in ("longest", "minimum", "batch_size", "each")}
+    return caption_feeds(captions, **how, seed=config.data_seed)
 
 
 def build(config: Config, data: CaptionFeeds) -> Learner:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, UInt8
 from jaxnets.data.cache import cache_folder
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split, checked
 from jaxnets.data.decoded import Notes, Store, decoded
-from jaxnets.data.feed import Feed, ordered, shuffled
+from jaxnets.data.feed import Feed, filled_batches, ordered, shuffled
 from jaxnets.data.folder import captioned_folder
 from jaxnets.data.images import Picture, decode
 from jaxnets.data.prefetch import prefetched
@@ -111,6 +111,7 @@ def named_captions(
 
 def caption_feeds(
     captions: Captions,
+    *,
     longest: int,
     batch_size: int,
     seed: int,
@@ -231,12 +232,9 @@ def with_features(
             some = images[np.arange(min(batch_size, len(images)))]
             shape = jax.eval_shape(compiled, some).shape[1:]
             with store.column(name, (len(images), *shape), "<f4") as append:
-                for start in range(0, len(images), batch_size):
-                    index = np.arange(start, start + batch_size)
-                    # The last batch is filled up, so that one program does for all.
-                    rows = images[np.minimum(index, len(images) - 1)]
-                    made = np.asarray(compiled(rows), np.float32)
-                    append(made[: len(images) - start])
+                for index, count in filled_batches(len(images), batch_size):
+                    made = np.asarray(compiled(images[index]), np.float32)
+                    append(made[:count])
         return {}
 
     found = decoded(cache_folder() / "features", source, fill).columns

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree, UInt8
+from jaxtyping import Array, Int, PyTree, UInt8
 
 from jaxnets.data.dataset import DataError, Split
 from jaxnets.ops.augment import Transform
@@ -151,6 +151,22 @@ def order(seed: int, epoch: int, examples: int) -> np.ndarray:
     words = np.array([seed % 2**64, epoch], np.uint64)
     ranks = np.random.Philox(key=words).random_raw(examples)
     return np.argsort(ranks, kind="stable")
+
+
+def filled_batches(
+    examples: int, batch_size: int
+) -> Iterator[tuple[Int[np.ndarray, " b"], int]]:
+    """Rows of each batch in order, and how many of them are new.
+
+    The last batch is filled up with the last row, so that one program does for all.
+
+    Args:
+        examples: How many rows there are.
+        batch_size: Of every batch.
+    """
+    for start in range(0, examples, batch_size):
+        index = np.minimum(np.arange(start, start + batch_size), examples - 1)
+        yield index, min(batch_size, examples - start)
 
 
 def _feed(

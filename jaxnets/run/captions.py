@@ -14,7 +14,6 @@ from jaxnets.data.shapes_grammar import caption_is_true
 from jaxnets.data.shapes_pointing import described
 from jaxnets.data.text import words
 from jaxnets.models import encoders
-from jaxnets.models.grid import GridNet
 from jaxnets.ops.decoding import Decoded
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.scores.captions import caption_scores
@@ -95,8 +94,7 @@ def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
     if seen is not None:
         chosen = list(some[:6])
         title = "where it looked before each word, and the most on one cell"
-        if getattr(run.config, "encoder", None) == "grid":
-            pixels = GridNet().receptive_field
+        if pixels := encoders.sees(getattr(run.config, "encoder", "")):
             title += f" (a cell sees {pixels} x {pixels} pixels)"
         figure = plots.looks(
             [split.columns["image"][np.array([i])][0] for i in chosen],

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Shaped
 from jaxnets import files
 from jaxnets.data.cache import cached
 from jaxnets.data.dataset import Dataset
+from jaxnets.data.feed import filled_batches
 from jaxnets.data.feeds import image_feeds
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
@@ -167,15 +168,12 @@ def _looking(
 
 def _seen(look: Callable[[Array], tuple[Array, Array]], images: np.ndarray) -> Seen:
     parts = []
-    for start in range(0, len(images), _ROWS):
-        # The last batch is filled up, so that one program does for all.
-        index = np.minimum(np.arange(start, start + _ROWS), len(images) - 1)
+    for index, count in filled_batches(len(images), _ROWS):
         rows = images[index]
         whole = rows / 255 if rows.dtype == np.uint8 else rows
-        parts.append(jax.device_get(look(jnp.asarray(whole, jnp.float32))))
-    features, probabilities = (
-        np.concatenate(p)[: len(images)] for p in zip(*parts, strict=True)
-    )
+        seen = jax.device_get(look(jnp.asarray(whole, jnp.float32)))
+        parts.append([made[:count] for made in seen])
+    features, probabilities = map(np.concatenate, zip(*parts, strict=True))
     return Seen(features, probabilities)
 
 
