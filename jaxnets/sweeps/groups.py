@@ -6,6 +6,7 @@ the batches from `load`. The test split is taken out before anything else sees t
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -111,8 +112,6 @@ class Group:
     @property
     def source(self) -> Path:
         """The file of the experiment."""
-        import inspect
-
         return Path(inspect.getfile(type(self.config)))
 
     def hyper(self, values: Mapping[str, float]) -> Any:

@@ -160,6 +160,7 @@ class _Training:
         self.step, self.lines, self.pending = self.unit.start, [], None
         self.curve: list[tuple[int, list[float]]] = []
         self.names: list[str] = []
+        self.scores: np.ndarray | None = None  # of this step, a row a member
         self.saved = time.monotonic()
         shape = group.shape(self.unit.zeros, len(self.rows))
         found = self.checkpoints.newest(shape)
@@ -237,10 +238,8 @@ class _Training:
     def _report(self, metrics: Metrics) -> None:
         """Scores the validation split, and writes a line where a lone run would."""
         plan = self.group.plan
-        score = self.population.evaluate()
+        score, found = self._scored()
         names = self.shop.definition.objectives
-        found = np.stack([np.float64(score[name].compute()) for name in names], axis=-1)
-        self.scores = found
         self.curve.append((self.step, found[:, 0].tolist()))
         if self.step % plan.every == 0 or self.step == plan.steps:
             groups = {"train": metrics, "validation": score}
@@ -260,6 +259,14 @@ class _Training:
                     f"  best {names[0]} {best:.4g}"
                 )
 
+    def _scored(self) -> tuple[Metrics, np.ndarray]:
+        """The validation split's metrics, and the objectives, a row a member."""
+        score = self.population.evaluate()
+        names = self.shop.definition.objectives
+        found = np.stack([np.float64(score[name].compute()) for name in names], axis=-1)
+        self.scores = found
+        return score, found
+
     def _save(self) -> None:
         self.checkpoints.save(
             self.step,
@@ -274,15 +281,13 @@ class _Training:
         self.saved, self.claim.reached = time.monotonic(), self.step
 
     def _results(self) -> dict[str, Any]:
-        definition = self.shop.definition
-        if not hasattr(self, "scores"):  # killed between the last step and the outcome
-            score = self.population.evaluate()
-            names = definition.objectives
-            self.scores = np.stack([np.float64(score[n].compute()) for n in names], -1)
+        definition, found = self.shop.definition, self.scores
+        if found is None:  # killed between the last step and the outcome
+            _, found = self._scored()
         why = members.reasons(self.population.state, self.names)
         results, reasons, curves = [], [], []
         for index in range(len(self.rows)):
-            values = [float(value) for value in self.scores[index]]
+            values = [float(value) for value in found[index]]
             sound = not why[index] and all(map(np.isfinite, values))
             results.append(values if sound else [None] * len(values))
             reasons.append(why[index] or ("" if sound else "a score is not finite"))
