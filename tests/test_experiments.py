@@ -18,13 +18,6 @@ EXPERIMENTS = sorted(
 )
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
-    return tmp_path
-
-
 def module(name):
     return importlib.import_module(f"experiments.{name}")
 

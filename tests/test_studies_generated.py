@@ -14,11 +14,9 @@ TINY = {"epochs": 1, "reports": 1, "judged": 12, "bound_samples": 4}
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
-    return tmp_path
+def here(here, monkeypatch):
+    monkeypatch.setenv("JAXNETS_CACHE", str(here / "cache"))
+    return here
 
 
 def quickly_judged(monkeypatch):

@@ -125,14 +125,7 @@ def widened(learner):
     return learner._replace(init=init)
 
 
-@pytest.fixture
-def _quickly_compiled():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("_quickly_compiled")
+@pytest.mark.usefixtures("quickly_compiled")
 def test_it_keeps_the_contract_of_a_learner(batch):
     with jax.enable_x64(True):
         wide = jnp.float64

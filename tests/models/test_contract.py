@@ -103,30 +103,19 @@ def check_trains(model, variables, image, unused=(), of_largest=0.0):
     assert min(losses[1:]) < losses[0], losses
 
 
-@pytest.fixture
-def _quickly_compiled():
-    """Programs that run once: neither made fast, nor kept with the weights inside."""
-    seconds = jax.config.values["jax_persistent_cache_min_compile_time_secs"]
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)
-
-
-@pytest.mark.usefixtures("_quickly_compiled")
+@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_population_is_lone_runs_that_learn(family):
     check_trains(FAMILIES[family], drawn(family), images(4, size_of(family)))
 
 
-@pytest.mark.usefixtures("_quickly_compiled")
+@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_works_from_nnx(family):
     check_bridge(FAMILIES[family], drawn(family), images(2, size_of(family)))
 
 
-@pytest.mark.usefixtures("_quickly_compiled")
+@pytest.mark.usefixtures("quickly_compiled")
 def test_the_shipped_contract_holds():
     """`convnet` has both parameters and buffers; as a campaign it is every member's."""
     check_model(FAMILIES["convnet"], images(3, 16))
@@ -360,7 +349,7 @@ def measured(model, variables, image):
 
 
 @pytest.mark.campaign
-@pytest.mark.usefixtures("_quickly_compiled")
+@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", MEMBERS)
 def test_every_member(name):
     """The contract, and two sizes, learning, members; what passed is not run again."""

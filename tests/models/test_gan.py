@@ -39,14 +39,7 @@ MORE = {
 }
 
 
-@pytest.fixture
-def _quickly_compiled():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-@pytest.mark.usefixtures("_quickly_compiled")
+@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", MODELS)
 def test_the_contract_of_a_model(name):
     model, *inputs = MODELS[name]
@@ -54,7 +47,7 @@ def test_the_contract_of_a_model(name):
 
 
 @pytest.mark.campaign
-@pytest.mark.usefixtures("_quickly_compiled")
+@pytest.mark.usefixtures("quickly_compiled")
 @pytest.mark.parametrize("name", MORE)
 def test_the_contract_of_the_other_models(name):
     model, *inputs = MORE[name]

@@ -1,16 +1,16 @@
 """What is said and shown of a model with a code; and that its run resumes exactly."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 from scipy import stats
+from test_resume_carry import killed, outcome
 
 from experiments import draw, vae
 from jaxnets.ops.distributions import BERNOULLI, GAUSSIAN
 from jaxnets.run import variational
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Verbs
 from jaxnets.tasks.variational import Judged
 
 
@@ -55,15 +55,6 @@ def test_the_plane_has_equal_shares_of_the_prior():
     np.testing.assert_allclose(shares[:, 0, 1], [0.875, 0.625, 0.375, 0.125])
 
 
-class Killed(Exception):
-    pass
-
-
-def outcome(path):
-    metrics = (path / "metrics.jsonl").read_bytes()
-    return json.loads((path / "result.json").read_text()), metrics
-
-
 SMALL = {"data": "digits", "epochs": 1, "reports": 3, "judged": 8, "bound_samples": 3}
 EXPERIMENTS = {
     # What is drawn anew in every step, and what grows with the steps.
@@ -81,19 +72,8 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bits(name, here, monkeypatc
     hyper = plain.hyper._replace(beta_warmup=20.0)
     config = dataclasses.replace(plain, **SMALL, **sizes, hyper=hyper)
     experiment.main(config, Verbs(run_dir=here / "whole"))
-
-    def stopping(self, **groups):
-        if self.step > 5:
-            raise Killed
-        original(self, **groups)
-
-    original = Run.log
     verbs = Verbs(run_dir=here / "killed", checkpoint_every=3)
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", stopping)
-        with pytest.raises(Killed):
-            experiment.main(config, verbs)
-    saved = [int(p.name) for p in (here / "killed" / "checkpoints").iterdir()]
+    saved = killed(experiment.main, config, verbs, monkeypatch, after=5)
     assert max(saved) > 2
     experiment.main(config, verbs)
     assert outcome(here / "killed") == outcome(here / "whole")

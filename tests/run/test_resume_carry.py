@@ -32,21 +32,26 @@ def outcome(path):
     return json.loads((path / "result.json").read_text()), metrics
 
 
-def test_the_carry_is_in_the_checkpoint(config, here, monkeypatch):
-    language.main(config, Verbs(run_dir=here / "whole"))
+def killed(main, config, verbs, monkeypatch, *, after):
+    """Runs until it has something to log behind a step; the steps it had saved."""
+    original = Run.log
 
     def stopping(self, **groups):
-        if self.step > 40:
+        if self.step > after:
             raise Killed
         original(self, **groups)
 
-    original = Run.log
-    verbs = Verbs(run_dir=here / "killed", checkpoint_every=7)
     with monkeypatch.context() as patch:
         patch.setattr(Run, "log", stopping)
         with pytest.raises(Killed):
-            language.main(config, verbs)
-    steps = sorted(int(p.name) for p in (here / "killed" / "checkpoints").iterdir())
+            main(config, verbs)
+    return sorted(int(p.name) for p in (verbs.run_dir / "checkpoints").iterdir())
+
+
+def test_the_carry_is_in_the_checkpoint(config, here, monkeypatch):
+    language.main(config, Verbs(run_dir=here / "whole"))
+    verbs = Verbs(run_dir=here / "killed", checkpoint_every=7)
+    steps = killed(language.main, config, verbs, monkeypatch, after=40)
     feed = language.load(config).train
     assert steps[-1] % feed.length, "the checkpoint is in the middle of an epoch"
     language.main(config, verbs)

@@ -1,7 +1,6 @@
 """Kill any process of a sweep at any moment: no trial is lost, none is left running."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -27,15 +26,13 @@ QUICK = (
 )
 
 
-def campaign(tmp_path, cache, kills, flags, trials, *, workers=0, seed=0):
+def campaign(tmp_path, surroundings, kills, flags, trials, *, workers=0, seed=0):
     """So many kills; every sweep must end as the one that was left alone."""
-    environment = {**os.environ, "JAXNETS_CACHE": str(cache), "JAX_PLATFORMS": "cpu"}
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     arguments = [str(kills), str(seed), str(workers), *flags]
     done = subprocess.run(
         [sys.executable, str(TOYS / "killed.py"), *arguments],
         cwd=tmp_path,
-        env=environment,
+        env=surroundings(),
         capture_output=True,
         text=True,
     )
@@ -53,13 +50,13 @@ def campaign(tmp_path, cache, kills, flags, trials, *, workers=0, seed=0):
     return found["kills"]
 
 
-def test_3_kills_change_nothing(tmp_path, cache):
-    assert campaign(tmp_path, cache, 3, QUICK, 4) == 3
+def test_3_kills_change_nothing(tmp_path, surroundings):
+    assert campaign(tmp_path, surroundings, 3, QUICK, 4) == 3
 
 
 @pytest.mark.campaign
-def test_30_kills_over_workers_and_who_leads(tmp_path, cache):
-    assert campaign(tmp_path, cache, 30, FLAGS, 8, workers=1, seed=1) == 30
+def test_30_kills_over_workers_and_who_leads(tmp_path, surroundings):
+    assert campaign(tmp_path, surroundings, 30, FLAGS, 8, workers=1, seed=1) == 30
 
 
 UNITS = [Unit("0.settle", "all"), Unit("1.settle", "other")]
