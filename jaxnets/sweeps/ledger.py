@@ -341,7 +341,7 @@ def _storage(url: str) -> Any:
             # Two workers may be making the tables of a new database.
             if attempt == 4:
                 raise RunError(f"the storage {url} cannot be used: {error}") from error
-            time.sleep(0.5 * 2**attempt)
+            time.sleep(0.2 * 2**attempt)
     raise AssertionError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from test_sweep import studies
+from test_sweep import trials
 
 from jaxnets.sweeps.ledger import Ledger
 from jaxnets.sweeps.plans import Unit
@@ -26,7 +26,7 @@ QUICK = (
 )
 
 
-def campaign(tmp_path, surroundings, kills, flags, trials, *, workers=0, seed=0):
+def campaign(tmp_path, surroundings, kills, flags, settings, *, workers=0, seed=0):
     """So many kills; every sweep must end as the one that was left alone."""
     arguments = [str(kills), str(seed), str(workers), *flags]
     done = subprocess.run(
@@ -42,11 +42,11 @@ def campaign(tmp_path, surroundings, kills, flags, trials, *, workers=0, seed=0)
         for name in ("table.csv", "result.json", "best/metrics.jsonl"):
             mine, calm = (tmp_path / f / name for f in (folder, "calm"))
             assert mine.read_bytes() == calm.read_bytes(), (folder, name)
-        work, results = studies(tmp_path / folder)
-        states = [t.state for t in (*work.trials, *results.trials)]
+        work, results = trials(tmp_path / folder)
+        states = [trial.state for trial in (*work, *results)]
         assert optuna.trial.TrialState.RUNNING not in states
-        numbers = [trial.user_attrs["trial"] for trial in results.trials]
-        assert sorted(numbers) == list(range(trials))
+        numbers = [trial.user_attrs["trial"] for trial in results]
+        assert sorted(numbers) == list(range(settings))
     return found["kills"]
 
 
@@ -78,13 +78,10 @@ def test_a_lease_that_ran_out_is_failed_and_queued_again(tmp_path):
         again.complete({"x": 1})
     lost.complete({"x": 2})  # the one that was thought dead comes too late
     assert second.outcomes() == {"0.settle": {"x": 1}}
-    work = optuna.load_study(
-        study_name="sweep.work", storage=f"sqlite:///{tmp_path / 'study.db'}"
-    )
-    states = [trial.state.name for trial in work.trials]
-    assert states == ["FAIL", "COMPLETE"]
-    assert "ran out" in work.trials[0].user_attrs["reason"]
-    assert work.trials[0].user_attrs["worker"] == first.worker
+    work, _ = trials(tmp_path, "sweep")
+    assert [trial.state.name for trial in work] == ["FAIL", "COMPLETE"]
+    assert "ran out" in work[0].user_attrs["reason"]
+    assert work[0].user_attrs["worker"] == first.worker
     first.close()
     second.close()
 

@@ -20,11 +20,16 @@ def swept(*flags):
     command({"net": lambda: net}, ["net", *flags])
 
 
-def studies(folder):
-    """The studies of units and of results, as anyone may open them."""
-    url = f"sqlite:///{folder / 'study.db'}"
-    names = ("net.work", "net")
-    return [optuna.load_study(study_name=name, storage=url) for name in names]
+def trials(folder, name="net"):
+    """The trials of the studies of units and of results, as anyone may read them."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'study.db'}")
+    try:
+        return [
+            optuna.load_study(study_name=study, storage=storage).trials
+            for study in (f"{name}.work", name)
+        ]
+    finally:
+        storage.engine.dispose()
 
 
 @pytest.fixture
@@ -108,12 +113,12 @@ def test_the_best_member_can_be_continued(whole, here, plain):
 
 
 def test_every_trial_is_in_optunas_study_and_none_is_running(whole):
-    work, found = studies(whole)
+    work, found = trials(whole)
     states = optuna.trial.TrialState
-    assert {trial.state for trial in work.trials} == {states.COMPLETE}
-    assert {trial.state for trial in found.trials} == {states.COMPLETE}
+    assert {trial.state for trial in work} == {states.COMPLETE}
+    assert {trial.state for trial in found} == {states.COMPLETE}
     rows = {row["trial"]: row for row in results.rows(whole)}
-    for trial in found.trials:
+    for trial in found:
         row = rows[trial.user_attrs["trial"]]
         assert trial.value == pytest.approx(row["loss"])
         assert trial.params["learning_rate"] == row["learning_rate"]
@@ -155,8 +160,8 @@ def test_halving_with_tpe_frees_the_compute(here, plain):
     assert result["compute"]["member-steps without stopping early"] == 8 * 20
     rows = results.rows(here / "sweep")
     assert [row["step"] for row in rows].count(20) == 2
-    _, found = studies(here / "sweep")
-    states = [trial.state.name for trial in found.trials]
+    _, found = trials(here / "sweep")
+    states = [trial.state.name for trial in found]
     assert (states.count("COMPLETE"), states.count("PRUNED")) == (2, 6)
 
 
@@ -185,8 +190,8 @@ def test_a_failing_group_is_recorded_and_the_others_go_on(here, plain, capsys):
     wild = [row for row in rows if row["group"] != "model=broken"]
     assert [row["state"] for row in wild] == ["whole", "failed"]
     assert "is not finite" in wild[1]["reason"]
-    _, found = studies(here / "sweep")
-    states = [trial.state.name for trial in found.trials]
+    _, found = trials(here / "sweep")
+    states = [trial.state.name for trial in found]
     assert (states.count("COMPLETE"), states.count("FAIL")) == (1, 3)
     page = (here / "sweep" / "report.html").read_text()
     assert "cannot be built" in page
@@ -197,8 +202,8 @@ def test_a_failing_group_is_recorded_and_the_others_go_on(here, plain, capsys):
 def test_a_population_evolves(here, plain):
     flags = ("--plan", "pbt", "--first", "5", "--members", "6", "--folder", "sweep")
     swept(*SMALL, *flags)
-    _, found = studies(here / "sweep")
-    moved = [t for t in found.trials if len(t.user_attrs["history"]) > 1]
+    _, found = trials(here / "sweep")
+    moved = [t for t in found if len(t.user_attrs["history"]) > 1]
     assert moved
     best = json.loads((here / "sweep/best/result.json").read_text())
     assert best["step"] == 20
