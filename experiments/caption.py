@@ -56,6 +56,7 @@ class Config:
     longest: int = 24  # tokens of a caption; of longer ones the first are learned
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
+    reads_word: bool = True  # attention knows the word before; False: as in the paper
     encoder: Annotated[str, one_of(ENCODERS)] = "grid"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
@@ -73,19 +74,18 @@ class Config:
 
 def load(config: Config) -> CaptionFeeds:
     """The images and captions, looked through for anything wrong, as batches."""
-    source = config.data, config.side, config.captions
-    captions = named_captions(*source, config.generated)
-    if config.frozen and config.weights:
-        captions = features_of(captions, config.encoder, config.layer, config.weights)
+    source = config.data, config.side, config.captions, config.generated
+    looks = config.encoder, config.layer, config.weights if config.frozen else None
+    captions = features_of(named_captions(*source), *looks)
     how = {n: getattr(config, n) for n in ("longest", "minimum", "batch_size", "each")}
     return caption_feeds(captions, **how, seed=config.data_seed)
 
 
 def build(config: Config, data: CaptionFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    path, d = config.weights, config.features
+    path, d, words = config.weights, config.features, len(data.vocabulary)
     looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
-    speaks = DECODERS[config.attention](len(data.vocabulary), d, d // 2, d // 4)
+    speaks = DECODERS[config.attention](words, d, d // 2, d // 4, config.reads_word)
     model = ImageCaptioner(None if config.frozen and path else looks, speaks)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = captioning(model, config.longest, config.decoding, rates=rates)

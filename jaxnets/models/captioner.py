@@ -18,6 +18,10 @@ mean annotation through two networks of one hidden layer.
   section's end has it. Departure: it has the gate as well, which the paper describes
   for soft attention.
 
+In equations 4 and 5 attention follows from h_{t-1}, which does not know the word before
+yet: after "a red" it cannot look for what is red. With `reads_word` that word's
+embedding joins h_{t-1} there; it is off by default, as in the paper.
+
 The decoders know nothing of images: annotations may be any `Float[b l d]`.
 
 Departures: the hidden layers of equation 7 have biases; annotations are not
@@ -82,6 +86,8 @@ class _Decoder(nn.Module):
         embedding: Width of the vectors of words, and of the hidden layer before the
             logits.
         attention: Width of the hidden layer of the attention network.
+        reads_word: Whether attention depends on the word before as well, which the
+            hidden units do not know yet; see the top of this module.
         cell: `LSTMCell` or `RNNCell`.
         dtype: Of the products; logits are float32 or wider.
     """
@@ -90,6 +96,7 @@ class _Decoder(nn.Module):
     features: int = 512
     embedding: int = 256
     attention: int = 256
+    reads_word: bool = False
     cell: type[LSTMCell] | type[RNNCell] = LSTMCell
     dtype: Any = jnp.float32
 
@@ -118,9 +125,9 @@ class _Decoder(nn.Module):
         """The image as `step` wants it."""
         return Memory(annotations, self.attend.keys(annotations))
 
-    def look(self, h: Float[Array, "b h"], memory: Memory) -> Float[Array, "b l"]:
+    def look(self, query: Float[Array, "b q"], memory: Memory) -> Float[Array, "b l"]:
         """The weight of each location, alpha_t; they sum to 1."""
-        return self.attend(h, memory.keys)
+        return self.attend(query, memory.keys)
 
     def choose(self, weights: Float[Array, "b l"]) -> Float[Array, "b l"]:
         """What makes the context, when nothing is drawn."""
@@ -148,7 +155,7 @@ class _Decoder(nn.Module):
         """
         word = self.words(token)
         projected = self.recurrent.project(word)
-        carry, context, attended = self._advance(memory, carry, projected, None)
+        carry, context, attended = self._advance(memory, carry, word, projected, None)
         return carry, self._said(word, output_of(carry), context), attended
 
     def __call__(
@@ -198,7 +205,7 @@ class _Decoder(nn.Module):
                 projected = own_module.recurrent.project(word)
             place = (drawn, now) if own_module.draws and now is not None else None
             state, context, attended = own_module._advance(
-                memory, state, projected, place
+                memory, state, word, projected, place
             )
             if own:
                 said = own_module._said(word, output_of(state), context)
@@ -214,11 +221,12 @@ class _Decoder(nn.Module):
         return Captioned(said, attended, drawn)
 
     def _advance(
-        self, memory: Memory, carry: Carry, projected: Array, place: Any
+        self, memory: Memory, carry: Carry, word: Array, projected: Array, place: Any
     ) -> tuple[Carry, Array, Attended]:
         """The carry after a word, its context z_t, and what was looked at."""
         h = output_of(carry)
-        weights = self.look(h, memory)
+        query = jnp.concatenate([h, word], axis=-1) if self.reads_word else h
+        weights = self.look(query, memory)
         used = self.choose(weights)
         if place is not None:
             drawn, key = place
@@ -286,9 +294,9 @@ class VectorCaptioner(_Decoder):
         mean = jnp.mean(annotations, axis=1, keepdims=True)
         return Memory(mean, mean[..., :0])
 
-    def look(self, h: Float[Array, "b h"], memory: Memory) -> Float[Array, "b l"]:
+    def look(self, query: Float[Array, "b q"], memory: Memory) -> Float[Array, "b l"]:
         """All of it."""
-        return jnp.ones((h.shape[0], 1), h.dtype)
+        return jnp.ones((query.shape[0], 1), query.dtype)
 
 
 DECODERS: dict[str, type[_Decoder]] = {

@@ -29,15 +29,19 @@ def grids(weights: Float[np.ndarray, "*b l"]) -> Float[np.ndarray, "*b gh gw"] |
     return weights.reshape(*weights.shape[:-1], side, side)
 
 
-def features_of(captions: Captions, name: str, layer: str, weights: Path) -> Captions:
+def features_of(
+    captions: Captions, name: str, layer: str, weights: Path | None
+) -> Captions:
     """The captions with features of a published network in place of the images.
 
     Args:
         captions: With images of one size.
         name: Of the network, in the zoo.
         layer: Whose output is looked at.
-        weights: A file of the network's weights.
+        weights: A file of the network's weights; without it, images stay images.
     """
+    if weights is None:
+        return captions
     side = captions.dataset.train.columns["image"][:1].shape[1]
     model = encoders.encoder(name, layer, side, published=True)
     encode = encoders.frozen(model, encoders.pretrained(model, side, weights))

@@ -23,7 +23,9 @@ def network(layers, x):
     return dense(layers["output"], jnp.tanh(dense(layers["hidden"], x)))
 
 
-def caption(params, annotations, tokens, *, vector=False, locations=None):
+def caption(
+    params, annotations, tokens, *, vector=False, reads_word=False, locations=None
+):
     """Logits and weights of one image's caption, and log p of the locations."""
     mean = annotations.mean(0)
     h = jnp.tanh(network(params["initial_h"], mean))
@@ -31,14 +33,16 @@ def caption(params, annotations, tokens, *, vector=False, locations=None):
     seen = [mean] if vector else list(annotations)
     logits, weights, chance = [], [], 0.0
     for t, token in enumerate(tokens):
+        word = params["words"]["embedding"][token]
         if vector:
             alpha = jnp.ones(1)
         else:
             attend = params["attend"]
+            query = jnp.concatenate([h, word]) if reads_word else h
             scores = [
                 dense(
                     attend["score"],
-                    jnp.tanh(dense(attend["query"], h) + dense(attend["key"], a)),
+                    jnp.tanh(dense(attend["query"], query) + dense(attend["key"], a)),
                 )[0]
                 for a in seen
             ]
@@ -49,7 +53,6 @@ def caption(params, annotations, tokens, *, vector=False, locations=None):
             z = jnp.stack(seen).at[locations[t]].get(mode="fill")
             chance = chance + jnp.log(alpha.at[locations[t]].get(mode="fill"))
         z = sigmoid(dense(params["gate"], h)[0]) * z
-        word = params["words"]["embedding"][token]
         h, c = lstm(params, h, c, word, z)
         deep = word + dense(params["output_h"], h) + dense(params["output_z"], z)
         logits.append(dense(params["output"], deep))

@@ -27,8 +27,8 @@ def small(kind, **changes):
 
 
 @functools.cache
-def made(kind):
-    model = small(kind)
+def made(kind, **changes):
+    model = small(kind, **changes)
     variables = jax.jit(lambda k: functional.init(model, k, ANNOTATIONS, TOKENS))(
         jax.random.key(0)
     )
@@ -41,11 +41,13 @@ def predicted(model, variables, *inputs):
     return functional.predict(model, variables, *inputs)
 
 
+@pytest.mark.parametrize("reads_word", [False, True])
 @pytest.mark.parametrize("kind", ["none", "soft"])
-def test_a_captioner_follows_the_equations(kind):
-    model, variables = made(kind)
+def test_a_captioner_follows_the_equations(kind, reads_word):
+    model, variables = made(kind, reads_word=reads_word)
     output = predicted(model, variables, ANNOTATIONS, TOKENS)
-    twin = jax.jit(functools.partial(by_hand.caption, vector=kind == "none"))
+    how = {"vector": kind == "none", "reads_word": reads_word}
+    twin = jax.jit(functools.partial(by_hand.caption, **how))
     for row in range(2):
         logits, weights, _ = twin(variables.params, ANNOTATIONS[row], TOKENS[row])
         np.testing.assert_allclose(output.logits[row], logits, rtol=2e-4, atol=2e-5)
@@ -128,7 +130,7 @@ def test_the_gradient_of_soft_attention_is_that_of_finite_differences():
 
 
 def test_an_rnn_decodes_too_and_parameters_are_as_many_as_the_equations_have():
-    model = SoftAttentionCaptioner(8, 4, 6, 3, RNNCell)
+    model = SoftAttentionCaptioner(8, 4, 6, 3, cell=RNNCell)
     shapes = jax.eval_shape(
         lambda k: functional.init(model, k, ANNOTATIONS, TOKENS), jax.random.key(0)
     )
