@@ -6,7 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from flax.traverse_util import flatten_dict
+from jaxtyping import Array, PyTree
 
 from jaxnets.models import functional, weights
 from jaxnets.models.grid import GridNet, LayerOf
@@ -43,6 +44,9 @@ def sees(name: str) -> int | None:
 def pretrained(model: nn.Module, side: int, path: Any) -> Variables:
     """The variables of the network in a `LayerOf`, from a file; see `weights.load`.
 
+    The file's network may tell other classes apart, unless they are looked at: where
+    the layer needs no head, the heads are zeros.
+
     Args:
         model: The encoder.
         side: Of the images, in pixels.
@@ -60,7 +64,21 @@ def pretrained(model: nn.Module, side: int, path: Any) -> Variables:
     shapes = jax.eval_shape(
         lambda key: functional.init(model.network, key, image), jax.random.key(0)
     )
-    return weights.load(model.network, shapes, path)
+    if _has_head(shapes.params, model.layer):
+        return weights.load(model.network, shapes, path)
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return weights.load(model.network, blank, path, new_head=True)
+
+
+def _has_head(params: PyTree, layer: str) -> bool:
+    """Whether a layer is a head, lies in one, or has one inside; the whole has."""
+    heads = {
+        "/".join(path[:-1])
+        for path, own in flatten_dict(weights.head_mask(params)).items()
+        if own
+    }
+    inside = lambda part, whole: not whole or f"{part}/".startswith(f"{whole}/")
+    return any(inside(layer, head) or inside(head, layer) for head in heads)
 
 
 def frozen(

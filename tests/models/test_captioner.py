@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.models import functional
+from jaxnets.models import encoders, functional, weights
 from jaxnets.models.captioner import (
     DECODERS,
     ImageCaptioner,
@@ -16,6 +16,7 @@ from jaxnets.models.captioner import (
 from jaxnets.models.grid import GridNet, LayerOf
 from jaxnets.models.recurrent import RNNCell
 from jaxnets.models.squeezenet import squeezenet1_1
+from jaxnets.models.zoo import ZOO
 from tests.models import captions_by_hand as by_hand
 
 ANNOTATIONS = jax.random.normal(jax.random.key(1), (2, 3, 5))
@@ -258,3 +259,21 @@ def test_captioners_can_be_had_from_the_package():
     assert offered is own
     with pytest.raises(AttributeError, match="no attribute 'Transformer'"):
         _ = jaxnets.models.Transformer
+
+
+def test_an_encoder_may_have_learned_other_classes(tmp_path):
+    image = jax.random.normal(jax.random.key(3), (1, 32, 32, 3))
+    network = ZOO["lenet5"](10)
+    given = functional.init(network, jax.random.key(4), image)
+    weights.save(network, given, tmp_path / "ten.npz")
+    expected = functional.features(network, given, image)
+    layer, head = "f6", "output"
+    assert {layer, head} < set(expected), sorted(expected)
+    model = LayerOf(ZOO["lenet5"](1000), layer)
+    inside = encoders.pretrained(model, 32, tmp_path / "ten.npz")
+    found = functional.features(ZOO["lenet5"](1000), inside, image)
+    np.testing.assert_array_equal(found[layer], expected[layer])
+    for looked in ("", head):  # where the classes themselves are looked at
+        model = LayerOf(ZOO["lenet5"](1000), looked)
+        with pytest.raises(weights.WeightsError, match="10"):
+            encoders.pretrained(model, 32, tmp_path / "ten.npz")
