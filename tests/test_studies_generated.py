@@ -74,7 +74,7 @@ def test_the_table_can_be_made_from_nothing(here, monkeypatch):
 def test_without_the_divergence_there_are_other_samples(here, monkeypatch):
     quickly_judged(monkeypatch)
     config = dataclasses.replace(vae.Config(), data="digits", widths=(8,), **TINY)
-    found = vae_without_kl.main(config, seeds=1, samples=60)
+    found = vae_without_kl.main(config, seeds=1, count=60)
     assert set(found) == {"with KL", "without KL"}
     for (scores,) in found.values():
         assert np.isfinite(list(scores.values())).all()
@@ -82,5 +82,5 @@ def test_without_the_divergence_there_are_other_samples(here, monkeypatch):
     folder = here / vae_without_kl.FOLDER
     assert "Frechet" in (folder / "digits.md").read_text()
     assert (folder / "digits.png").read_bytes().startswith(b"\x89PNG")
-    again = vae_without_kl.main(config, seeds=1, samples=60)
+    again = vae_without_kl.main(config, seeds=1, count=60)
     assert again == found

@@ -36,19 +36,19 @@ _PART = 1000  # codes decoded at a time
 
 
 def main(
-    config: vae.Config, seeds: int = 3, samples: int = 10_000
+    config: vae.Config, seeds: int = 3, count: int = 10_000
 ) -> dict[str, list[dict[str, float]]]:
     """Returns what was measured, by name, a dictionary for every seed.
 
     Args:
         config: Of every run, but for its beta and seed.
         seeds: Runs of each kind.
-        samples: Images on each side of a distance; fewer, where the data has fewer.
+        count: Images on each side of a distance; fewer, where the data has fewer.
     """
     data = labelled_images(config.data, data_dir=config.data_dir)
     name = files.safe_name(Path(config.data).name)
     real, known = (part.columns["image"] for part in (data.test, data.train))
-    count = min(samples, len(real), len(known))
+    count = min(count, len(real), len(known))
     judge = judges.judge(data, say=print)
     features = judge(real[np.arange(count)]).features
     floor = frechet_distance(judge(known[np.arange(count)]).features, features)
