@@ -30,7 +30,7 @@ def write(
     tested: Mapping[str, Any],
     seconds: float,
 ) -> Path:
-    """Writes `report.html`, `figures/*.png` and the table.
+    """Writes `report.html`, `figures/*.png` and the tables.
 
     Args:
         folder: Of the sweep.
@@ -45,8 +45,7 @@ def write(
     Returns:
         Where the report is.
     """
-    rows = results.rows_of(definition, finished)
-    results.write(folder, rows)
+    rows = results.write(folder, definition, finished)
     label = "validation " + definition.objectives[0].replace("_", " ")
     pictures = _figures(definition, finished, rows, study, winner, label)
     shown = [f"<h1>Sweep of {html.escape(definition.experiment)}</h1>"]
