@@ -1,7 +1,7 @@
 """The tables of a sweep: a row a setting, the best first, and all learning curves.
 
-    from jaxnets.sweeps import curves, table
-    frame = table("runs/sweeps/classify/TIME-ID")
+from jaxnets.sweeps import curves, table
+frame = table("runs/sweeps/classify/TIME-ID")
 """
 
 import csv
