@@ -46,7 +46,7 @@ def settled(
     plan, mode = group.plan, definition.mode
     _check_objectives(definition, group)
     devices, available = len(jax.devices()), memory(definition.memory)
-    wanted = definition.members * definition.replicas
+    wanted = max(_work(definition, plan.steps, definition.members)[1])
     lone = mode in ("auto", "separate")
     # What is asked for is compiled as it will run: nothing is compiled in vain.
     one = _Measured(group, "separate" if lone else mode, 1 if lone else wanted)
