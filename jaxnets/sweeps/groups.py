@@ -241,7 +241,7 @@ def loading(experiment: Experiment, loaded: dict[Any, Any]) -> Iterator[None]:
             loaded[key] = load(config)
         return loaded[key]
 
-    experiment.load = once  # type: ignore[misc]
+    experiment.load = once
     try:
         yield
     finally:

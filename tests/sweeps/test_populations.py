@@ -211,6 +211,14 @@ def test_nothing_is_tried_that_costs_more_than_it_can_save():
     assert "not worth a try: vmap, whose compilation takes" in told[0]
 
 
+def test_the_work_of_halving_is_that_of_all_its_rungs():
+    given = {"schedule": "halving", "trials": 27, "members": 9, "batch": 27, "seeds": 2}
+    definition = Definition("net", {"all": {}}, spaces.to_json(RANGES), **given)
+    taken, sizes = settle._work(definition, 90, 9)
+    assert taken == 2 * (27 * 3 + 9 * 7 + 3 * 20 + 60)  # by hand, as in test_plans
+    assert sizes == {18, 6, 2}  # 27 settings in three programs of nine
+
+
 def test_what_is_asked_for_is_compiled_once_and_as_it_runs():
     group = groups.Group("all", net, net.Config(steps=20), RANGES)
     with Compilations() as seen:
