@@ -193,7 +193,8 @@ def importance(shares: Mapping[str, float], *, title: str = "") -> Figure:
 
 def _spread(values: Collection[float | int] | np.ndarray) -> bool:
     """Whether a logarithmic axis shows more: one that diverges leaves room for none."""
-    return len(values) > 0 and min(values) > 0 and max(values) > 5 * min(values)
+    found = np.array([*values])
+    return bool(len(found) and found.min() > 0 and found.max() > 5 * found.min())
 
 
 def _plain(axis: Axis) -> None:
