@@ -123,9 +123,9 @@ def _folder(
     unfinished = [path for path in same if not (path / "result.json").exists()]
     if same:
         return None, (unfinished or same)[0]
-    begun = folders.opened(root, wanted, named=around.folder)  # before who leads
-    begun.close()
-    return None, begun.path
+    return None, folders.prepared(
+        root, wanted, named=around.folder
+    )  # who leads is late
 
 
 def _greet(definition: Definition, path: Path, *, worker: bool) -> None:
