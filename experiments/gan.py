@@ -4,9 +4,8 @@
     uv run experiments/gan.py --data fashion_mnist --features 64 --steps 14000
     uv run experiments/gan.py --loss wasserstein --penalty gradient_penalty
 
-The default imitates letters and digits from type, without a download, in a few minutes
-on two CPU cores. Distances are on the features of a small classifier of the same
-data, which is trained first and remembered: compare them within this project only.
+The default imitates letters and digits from type, without a download. Distances are on
+features of a classifier that is trained first: compare them within this project only.
 """
 
 import dataclasses
@@ -28,6 +27,7 @@ from jaxnets.run.command import command
 from jaxnets.run.judge import Recipe, judge
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import AtLeast, one_of
+from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.adversarial import LOSSES, PENALTIES
 
 
@@ -41,6 +41,9 @@ class Hyper(NamedTuple):
     r1: float = 1.0  # weight of that penalty
     gradient_penalty: float = 10.0  # likewise
     average_decay: float = 0.995  # of the averaged generator, which makes the samples
+
+
+SPACE = Hyper(LogUniform(3e-5, 3e-3))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,7 @@ class Config:
     penalty: Annotated[str, one_of(PENALTIES)] = "none"  # on the discriminator's slope
     spectral: bool = False  # spectral norm instead of batch norm in the discriminator
     conditional: bool = False  # tell both networks the class
-    discriminator_steps: Annotated[int, AtLeast(1)] = (
-        1  # of the discriminator in a step
-    )
+    discriminator_steps: Annotated[int, AtLeast(1)] = 1  # of it before the other's
     generator_steps: Annotated[int, AtLeast(1)] = 1  # of the generator in a step
     batch_size: Annotated[int, AtLeast(1)] = 64  # images in each of these
     steps: Annotated[int, AtLeast(1)] = 3000  # how many
@@ -107,8 +108,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
             pair = look(held[:]).features, look(fake).features
             run.log(validation={"frechet": frechet_distance(*pair)})
         frames.animate(run, "training", 64)
-        fake = made(data.test)
-        found = judged(look, fake, test[:], train[: len(test)])
+        found = judged(look, fake := made(data.test), test[:], train[: len(test)])
         shares, names = found["classes"]["share"], data.dataset.classes
         run.figure("samples", plots_samples.samples(fake[:64]))
         run.figure("classes", plots_samples.shares(shares, names))

@@ -1,12 +1,13 @@
 """Pictures of a sweep; see `jaxnets.plots`."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jaxnets.plots import COLOURS, quiet
 
@@ -35,19 +36,22 @@ def ranking(
         axes.plot(values, dots, "o", color=COLOURS[0], alpha=0.5, markersize=4)
     axes.set_yticks(range(len(results)), list(results), fontsize=7)
     axes.invert_yaxis()
+    if _spread([value for values in results.values() for value in values]):
+        axes.set_xscale("log")
+        _plain(axes.xaxis)
     axes.set_xlabel(label)
     quiet(axes, title)
     return figure
 
 
 def curves(
-    runs: Sequence[Curve], best: int | None, *, label: str, title: str = ""
+    runs: Sequence[Curve], best: Collection[int], *, label: str, title: str = ""
 ) -> Figure:
-    """The learning curves of all members; the winner's is thick.
+    """The learning curves of all members; the winner's are thick.
 
     Args:
         runs: Of each member, pairs of step and value.
-        best: Which one won.
+        best: Which of them are the winner's.
         label: What is measured.
         title: Above.
     """
@@ -59,7 +63,7 @@ def curves(
             continue
         steps, values = zip(*run, strict=True)
         everything += values
-        won = index == best
+        won = index in best
         axes.plot(
             steps,
             values,
@@ -68,14 +72,15 @@ def curves(
             alpha=1.0 if won else 0.45,
             zorder=3 if won else 2,
             marker="." if len(steps) < 3 else None,
-            label="winner" if won else None,
+            label="winner" if won and index == min(best) else None,
         )
-    if everything and min(everything) > 0 and max(everything) > 5 * min(everything):
+    if _spread(everything):
         axes.set_yscale("log")
+        _plain(axes.yaxis)
     axes.set_xlabel("step")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    if best is not None:
+    if best:
         axes.legend(frameon=False, fontsize=8)
     quiet(axes, title)
     return figure
@@ -112,9 +117,9 @@ def responses(
             )
         if name in logarithmic:
             axes.set_xscale("log")
-        finite = shown[np.isfinite(shown)]
-        if len(finite) and finite.min() > 0 and finite.max() > 5 * finite.min():
+        if _spread(shown[np.isfinite(shown)]):
             axes.set_yscale("log")
+            _plain(axes.yaxis)
         axes.set_xlabel(name.replace("_", " "))
         axes.set_ylabel(label)
         quiet(axes)
@@ -153,7 +158,7 @@ def parallel(
         line = [float(places[name][i]) for name in places] + [1 - ranks[int(i)]]
         axes.plot(range(len(names)), line, color=shades(1 - ranks[int(i)]), alpha=0.8)
     for place, name in enumerate(names):
-        axes.axvline(place, color="#888888", linewidth=0.8)
+        axes.plot([place, place], [0, 1], color="#888888", linewidth=0.8, zorder=1)
         low, high = ends.get(name, ("worst", "best"))
         axes.annotate(low, (place, -0.07), ha="center", fontsize=7)
         axes.annotate(high, (place, 1.04), ha="center", fontsize=7)
@@ -184,3 +189,16 @@ def importance(shares: Mapping[str, float], *, title: str = "") -> Figure:
     axes.set_xlabel("share of the variance")
     quiet(axes, title)
     return figure
+
+
+def _spread(values: Collection[float | int] | np.ndarray) -> bool:
+    """Whether a logarithmic axis shows more: one that diverges leaves room for none."""
+    found = np.array([*values])
+    return bool(len(found) and found.min() > 0 and found.max() > 5 * found.min())
+
+
+def _plain(axis: Axis) -> None:
+    """Writes 0.2 on a logarithmic axis, and not 2 x 10^-1."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+    axis.set_major_formatter(lambda value, place: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())

@@ -25,6 +25,7 @@ from jaxnets import files, plots
 from jaxnets.run import compilation, settings
 from jaxnets.sweeps import plans
 from jaxnets.sweeps import space as spaces
+from jaxnets.sweeps.groups import Group
 from jaxnets.sweeps.ledger import Ledger
 from jaxnets.sweeps.plans import Definition
 from jaxnets.sweeps.space import LogUniform, Uniform
@@ -60,12 +61,14 @@ def main(config: Config) -> dict[str, list[float]]:
     best: dict[str, list[float]] = {"random": [], "tpe": []}
     shares = []
     for seed in range(config.seeds):
-        random = searched(config, "random", "full", seed, config.trials)
-        learned = searched(config, "tpe", "full", seed, config.trials)
+        groups: dict[str, Group] = {}  # what is loaded and compiled, once a seed
+        full = config.trials
+        random = searched(config, "random", "full", seed, full, groups)
+        learned = searched(config, "tpe", "full", seed, full, groups)
         best["random"].append(lowest(random))
         best["tpe"].append(lowest(learned))
-        brackets = config.bracket * -(-config.trials // config.bracket)
-        halved = searched(config, "random", "halving", seed, brackets)
+        brackets = config.bracket * -(-full // config.bracket)
+        halved = searched(config, "random", "halving", seed, brackets, groups)
         spent = sum(steps for steps, _ in random)
         shares.append(reached(halved, lowest(random)) / spent)
         print(
@@ -96,7 +99,12 @@ def main(config: Config) -> dict[str, list[float]]:
 
 
 def searched(
-    config: Config, method: str, schedule: str, seed: int, trials: int
+    config: Config,
+    method: str,
+    schedule: str,
+    seed: int,
+    trials: int,
+    groups: dict[str, Group],
 ) -> list[tuple[int, float]]:
     """Does a search; returns member-steps and lowest result of every unit, in order."""
     one = classify.Config(
@@ -104,6 +112,7 @@ def searched(
         data=config.data,
         epochs=config.epochs,
         batch_size=config.batch_size,
+        reports=1,  # only the ends of rungs are looked at
         seed=seed,
         data_seed=seed,
     )
@@ -124,7 +133,7 @@ def searched(
     path = FOLDER / f"{method}-{schedule}-{settings.identity(plain)}"
     path.mkdir(parents=True, exist_ok=True)
     quiet = lambda text: None
-    shop = Workshop(definition, classify, {"all": one}, path, quiet)  # type: ignore[arg-type]
+    shop = Workshop(definition, classify, {"all": one}, path, quiet, groups=groups)  # type: ignore[arg-type]
     ledger = Ledger(path, "classify", plain, 1)
     try:
         agenda = work(shop, ledger, publish=True)

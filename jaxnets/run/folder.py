@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def opened(
     *,
     named: Path | None = None,
     fresh: bool = False,
-    may_grow: set[str] = frozenset(),  # type: ignore[assignment]
+    may_grow: Set[str] = frozenset(),
 ) -> Folder:
     """The folder to run in, locked: an unfinished one of the same id, or a new one.
 
@@ -84,30 +84,60 @@ def opened(
         RunError: If another process is at it, or a named folder belongs to another
             configuration; the message shows the difference.
     """
+    with _chosen(root, wanted, named, may_grow, fresh=fresh) as path:
+        return _locked(path)
+
+
+def prepared(root: Path, wanted: dict[str, Any], *, named: Path | None = None) -> Path:
+    """The folder that `opened` would run in, for who helps and may come first.
+
+    Nothing is locked, so that whoever runs in it is never refused.
+
+    Raises:
+        RunError: If a named folder belongs to another configuration.
+    """
+    with _chosen(root, wanted, named, set(), fresh=False) as path:
+        return path
+
+
+@contextlib.contextmanager
+def _chosen(
+    root: Path,
+    wanted: dict[str, Any],
+    named: Path | None,
+    may_grow: Set[str],
+    *,
+    fresh: bool,
+) -> Iterator[Path]:
+    """See `opened`; while entered, no other process chooses a folder there."""
     wanted = {**wanted, "id": settings.identity(wanted)}
     home = named.parent if named else root
     home.mkdir(parents=True, exist_ok=True)
     with _held(home):
         if named is not None:
-            if not (named.exists() and any(named.iterdir())):
-                return _begun(named, wanted)
-            _refuse_other(named, wanted, may_grow)
-            return _locked(named)
+            if named.exists() and any(named.iterdir()):
+                _refuse_other(named, wanted, may_grow)
+            else:
+                _begin(named, wanted)
+            yield named
+            return
         unfinished = [
             path
             for path in sorted(home.glob(f"*-{wanted['id']}"), reverse=True)
             if (path / "config.json").exists() and not (path / "result.json").exists()
         ]
         if unfinished and not fresh:
-            return _locked(unfinished[0])
+            yield unfinished[0]
+            return
         while (
             path := home / f"{time.strftime('%Y%m%d-%H%M%S')}-{wanted['id']}"
         ).exists():
             time.sleep(0.1)  # a folder a second
-        return _begun(path, wanted)
+        _begin(path, wanted)
+        yield path
 
 
-def _refuse_other(path: Path, wanted: dict[str, Any], may_grow: set[str]) -> None:
+def _refuse_other(path: Path, wanted: dict[str, Any], may_grow: Set[str]) -> None:
     found = read_settings(path)
     for key in ("experiment", "config", "origin"):
         changed = settings.differences(found.get(key), wanted.get(key))
@@ -123,7 +153,7 @@ def _refuse_other(path: Path, wanted: dict[str, Any], may_grow: set[str]) -> Non
             )
 
 
-def _begun(path: Path, wanted: dict[str, Any]) -> Folder:
+def _begin(path: Path, wanted: dict[str, Any]) -> None:
     """A new folder, which has its config.json from the first moment."""
     part = path.with_name(f".{path.name}.new-{os.getpid()}")
     part.mkdir(parents=True, exist_ok=True)
@@ -132,7 +162,6 @@ def _begun(path: Path, wanted: dict[str, Any]) -> Folder:
         path.rmdir()  # named, and empty
     part.rename(path)
     files.sync(path.parent)
-    return _locked(path)
 
 
 def _locked(path: Path) -> Folder:

@@ -9,8 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from jaxnets import files
 from jaxnets.run import folder as folders
 from jaxnets.run import records, resume, settings
@@ -53,7 +51,7 @@ def taken_out(shop: Workshop, done: Finished, replica: int, path: Path) -> Any:
                 _written(shop, done, replica, config, path)
             except RunError as error:
                 shop.say(f"{error}; the configuration is trained anew")
-        shop.experiment.main(config, Verbs(run_dir=path))
+        group.main(config, Verbs(run_dir=path))
     return records.load(path / "result.json")
 
 
@@ -63,7 +61,7 @@ def _written(
     group, replicas = shop.group(done.group), shop.definition.replicas
     whole, record = state_of(shop.folder, group, done.source, replicas)
     index = done.source.place * replicas + replica
-    state = jax.tree.map(lambda leaf: leaf[index], whole).inner
+    state = members.row(whole, index).inner
     name = files.safe_name(group.source.stem)
     wanted = {"experiment": name, "config": settings.to_json(config), "origin": None}
     held = folders.opened(path.parent, wanted, named=path)

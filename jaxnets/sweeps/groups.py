@@ -5,9 +5,10 @@ would do, its steps and reports, `main` itself is asked; the learner comes from 
 the batches from `load`. The test split is taken out before anything else sees the data.
 """
 
+import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,6 +20,7 @@ from jaxnets.data.feed import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.run import loop, session
+from jaxnets.run.session import Verbs
 from jaxnets.sweeps.members import guarded
 from jaxnets.sweeps.space import Range
 
@@ -103,11 +105,28 @@ class Group:
         """
         self.label, self.experiment, self.config = label, experiment, config
         self.space = space
-        self.plan = session.planned(experiment.main, config)
-        self._data = sealed(experiment.load(config))
+        self._loaded: dict[Any, Any] = {}
+        self.plan = session.planned(self.main, config)
+        self._data = self._load(self.data_seed)
         self.validation = on_device(self._data.validation)
         self._feeds: dict[int, Feed] = {}
+        self._batches: dict[int, Any] = {}
         self._learners: dict[Any, Learner] = {}
+
+    def main(self, config: Any, verbs: Verbs) -> None:
+        """The experiment's own `main`, given the data that is loaded already.
+
+        It is the only one that receives the test split.
+        """
+        with loading(self.experiment, self._loaded):
+            self.experiment.main(config, verbs)
+
+    def _load(self, data_seed: int) -> Any:
+        config = self.config
+        if data_seed != self.data_seed:
+            config = dataclasses.replace(config, data_seed=data_seed)
+        with loading(self.experiment, self._loaded):
+            return sealed(self.experiment.load(config))
 
     @property
     def source(self) -> Path:
@@ -142,15 +161,17 @@ class Group:
     def feed(self, data_seed: int) -> Feed:
         """The training batches of a data seed; the data itself is there once."""
         if data_seed not in self._feeds:
-            data = self._data
-            if data_seed != self.data_seed:
-                other = dataclasses.replace(self.config, data_seed=data_seed)
-                data = sealed(self.experiment.load(other))
-            feed = on_device(data.train)
+            feed = on_device(self._load(data_seed).train)
             for known in self._feeds.values():
                 feed = _sharing(feed, known)
             self._feeds[data_seed] = feed
         return self._feeds[data_seed]
+
+    def first_batch(self, data_seed: int) -> Any:
+        """What the first step of a data seed sees."""
+        if data_seed not in self._batches:
+            self._batches[data_seed] = self.feed(data_seed)(0)
+        return self._batches[data_seed]
 
     def joined(self, data_seeds: Sequence[int]) -> Feed:
         """A batch of its own for each member, stacked: one data seed each."""
@@ -200,6 +221,31 @@ class Group:
                     made = made._replace(step=step)
             self._learners[key] = made
         return self._learners[key]
+
+
+@contextlib.contextmanager
+def loading(experiment: Experiment, loaded: dict[Any, Any]) -> Iterator[None]:
+    """While entered, the experiment's `load` does its work once for all settings.
+
+    What is loaded hangs neither on the hyperparameters nor on the seed of the network.
+
+    Args:
+        experiment: The module.
+        loaded: What was loaded before, by configuration.
+    """
+    load = experiment.load
+
+    def once(config: Any) -> Any:
+        key = dataclasses.replace(config, hyper=None, seed=0)
+        if key not in loaded:
+            loaded[key] = load(config)
+        return loaded[key]
+
+    experiment.load = once
+    try:
+        yield
+    finally:
+        experiment.load = load
 
 
 def on_device(feed: Feed) -> Feed:

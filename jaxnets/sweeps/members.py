@@ -93,13 +93,25 @@ def reasons(state: Member, names: Sequence[str]) -> list[str]:
 
 
 def row(state: Any, index: int) -> Any:
-    """One member of a population's state."""
-    return jax.tree.map(lambda leaf: leaf[index], state)
+    """One member of a population's state, on the host: nothing is compiled for it."""
+
+    def own(leaf: Any) -> Any:
+        return leaf[index] if _is_key(leaf) else np.asarray(np.asarray(leaf)[index])
+
+    return jax.tree.map(own, state)
 
 
 def stacked(rows: Sequence[Any]) -> Any:
-    """The state of a population of these members."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *rows)
+    """The state of a population of these members, on the host likewise."""
+
+    def together(*leaves: Any) -> Any:
+        if not _is_key(leaves[0]):
+            return np.stack([np.asarray(leaf) for leaf in leaves])
+        data = np.stack([np.asarray(jax.random.key_data(leaf)) for leaf in leaves])
+        kind = jax.random.key_impl(leaves[0])
+        return jax.random.wrap_key_data(jnp.asarray(data), impl=kind)
+
+    return jax.tree.map(together, *rows)
 
 
 def with_hyper(state: Any, hyper: Any) -> Any:
@@ -120,8 +132,12 @@ def with_hyper(state: Any, hyper: Any) -> Any:
 
 
 def _where(condition: Array, new: Array, old: Array) -> Array:
-    if not jnp.issubdtype(new.dtype, jax.dtypes.prng_key):
+    if not _is_key(new):
         return jnp.where(condition, new, old)
     kind = jax.random.key_impl(new)
     data = jnp.where(condition, jax.random.key_data(new), jax.random.key_data(old))
     return jax.random.wrap_key_data(data, impl=kind)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

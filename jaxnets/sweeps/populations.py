@@ -42,7 +42,7 @@ class Population:
     def __init__(
         self, group: Group, zeros: tuple[str, ...], mode: str, rows: Sequence[Row]
     ) -> None:
-        """Draws the first states; nothing of the step is compiled yet.
+        """Computes nothing yet: who does not begin elsewhere is drawn when asked for.
 
         Args:
             group: What all have in common.
@@ -63,36 +63,42 @@ class Population:
             self._feeds = [group.joined(seeds) if own else group.feed(seeds[0])]
             if mode == "vmap" and len(jax.devices()) > 1:
                 self._mesh = on.members_mesh(len(self.rows))
-        self.begin([self.first(row) for row in self.rows])
-
-    def first(self, row: Row) -> members.Member:
-        """The state that a lone run of the member begins with."""
-        feed = self.group.feed(row.data_seed)
-        init = _initial(self._one)
-        state = init(jax.random.key(row.seed), self.group.hyper(row.values), feed(0))
-        return resume.on_device(state)
+        self._zeros = zeros
+        self._begun: list[members.Member] = []
 
     def begin(self, states: Sequence[members.Member]) -> None:
         """Goes on from these states, one a member."""
         if self.mode == "separate":
-            self._states = list(states)
+            self._begun = [resume.on_device(state) for state in states]
         else:
             self.load(members.stacked(states))
 
     def load(self, state: members.Member) -> None:
         """Goes on from a state of the whole population."""
-        state = resume.on_device(state)
         if self.mode == "separate":
-            self._states = [members.row(state, i) for i in range(len(self.rows))]
+            self.begin([members.row(state, i) for i in range(len(self.rows))])
         else:
-            placed = state if self._mesh is None else on.place_state(self._mesh, state)
-            self._states = [placed]
+            placed = resume.on_device(state)
+            mesh = self._mesh
+            self._begun = [placed if mesh is None else on.place_state(mesh, placed)]
+
+    @property
+    def _states(self) -> list[members.Member]:
+        """One a member, or one for all."""
+        if not self._begun:
+            self.begin([first(self.group, self._zeros, row) for row in self.rows])
+        return self._begun
 
     @property
     def state(self) -> members.Member:
         """Of the whole population."""
         many = self.mode == "separate"
         return members.stacked(self._states) if many else self._states[0]
+
+    @property
+    def alive(self) -> np.ndarray:
+        """Whether each member still learns."""
+        return np.concatenate([np.ravel(state.alive) for state in self._states])
 
     def train(
         self, start: int, stop: int, every: int, before: Metrics | None
@@ -124,7 +130,7 @@ class Population:
                 mesh=self._mesh,
             )
             for pause in pauses:
-                self._states[index] = pause.state
+                self._begun[index] = pause.state
                 found.append(pause.metrics)
         return _rows(found) if self.mode == "separate" else found[0]
 
@@ -139,12 +145,19 @@ class Population:
     def observe(self, values: np.ndarray) -> None:
         """Tells plateau rules the validation loss, one value a member."""
         if self.mode == "separate":
-            self._states = [
-                _observe(state, jnp.float32(value))
-                for state, value in zip(self._states, values, strict=True)
-            ]
+            given: list[Any] = [jnp.float32(value) for value in values]
         else:
-            self._states = [_observe(self._states[0], jnp.asarray(values, "f4"))]
+            given = [jnp.asarray(values, jnp.float32)]
+        self._begun = [
+            _observe(*pair) for pair in zip(self._states, given, strict=True)
+        ]
+
+
+def first(group: Group, zeros: tuple[str, ...], row: Row) -> members.Member:
+    """The state that a lone run of the member begins with."""
+    init = _initial(group.learner(zeros))
+    batch = group.first_batch(row.data_seed)
+    return init(jax.random.key(row.seed), group.hyper(row.values), batch)
 
 
 @functools.lru_cache(maxsize=16)

@@ -30,7 +30,7 @@ def write(
     tested: Mapping[str, Any],
     seconds: float,
 ) -> Path:
-    """Writes `report.html`, `figures/*.png` and the table.
+    """Writes `report.html`, `figures/*.png` and the tables.
 
     Args:
         folder: Of the sweep.
@@ -45,8 +45,7 @@ def write(
     Returns:
         Where the report is.
     """
-    rows = results.rows_of(definition, finished)
-    results.write(folder, rows)
+    rows = results.write(folder, definition, finished)
     label = "validation " + definition.objectives[0].replace("_", " ")
     pictures = _figures(definition, finished, rows, study, winner, label)
     shown = [f"<h1>Sweep of {html.escape(definition.experiment)}</h1>"]
@@ -77,9 +76,9 @@ def write(
     spent |= {"seconds of the last session": round(seconds, 1), "CPUs": os.cpu_count()}
     shown.append(_table(list(spent.items())))
     plain_definition = {
-        name: value
+        name: _plain(value)
         for name, value in vars(definition).items()
-        if name not in ("groups", "space")
+        if name not in ("groups", "space") and value is not None
     }
     shown.append("<h2>Search</h2>")
     searched = {n: str(r) for n, r in spaces.from_json(definition.space).items()}
@@ -181,6 +180,7 @@ def _figures(
     )
     runs = [curve for done in finished for curve in done.curves]
     first = sum(len(done.curves) for done in finished[:best])
+    won = range(first, first + len(winner.curves))
     values = {name: [row[name] for row in rows] for name in ranges}
     measured = [row[objective] for row in rows]
     figures = {
@@ -189,7 +189,7 @@ def _figures(
             label=label,
             title="setting: " + ", ".join(n.replace("_", " ") for n in ranges),
         ),
-        "learning_curves": plots_sweeps.curves(runs, first, label=label),
+        "learning_curves": plots_sweeps.curves(runs, won, label=label),
         "response": plots_sweeps.responses(
             values,
             measured,
@@ -231,6 +231,13 @@ def _scores(row: Mapping[str, Any], definition: Definition) -> str:
         more = f" +- {spread:.2g}" if math.isfinite(spread) else ""
         parts.append(f"validation {name} {row[name]:.4g}{more}")
     return ", ".join(parts)
+
+
+def _plain(value: Any) -> Any:
+    """As people write it: `loss, accuracy` and `no`."""
+    if isinstance(value, tuple):
+        return ", ".join(str(_plain(part)) for part in value)
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _table(pairs: Sequence[tuple[str, Any]]) -> str:

@@ -1,10 +1,11 @@
-"""The table of a sweep: a row a setting, the best first.
+"""The tables of a sweep: a row a setting, the best first, and all learning curves.
 
-from jaxnets.sweeps.results import table
+from jaxnets.sweeps import curves, table
 frame = table("runs/sweeps/classify/TIME-ID")
 """
 
 import csv
+import importlib
 import io
 import json
 import math
@@ -80,14 +81,37 @@ def _free(definition: Definition) -> list[str]:
     return list(spaces.free(spaces.from_json(definition.space)))
 
 
-def write(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes table.csv, and the same as table.json."""
+def points(
+    definition: Definition, finished: Sequence[Finished]
+) -> list[dict[str, Any]]:
+    """The first objective of every run at every step that it was scored at."""
+    name = definition.objectives[0]
+    ordered = sorted(finished, key=lambda done: (done.group, done.trial))
+    return [
+        {"group": d.group, "trial": d.trial, "run": run, "step": step, name: value}
+        for d in ordered
+        for run, curve in enumerate(d.curves)
+        for step, value in curve
+    ]
+
+
+def write(
+    folder: Path, definition: Definition, finished: Sequence[Finished]
+) -> list[dict[str, Any]]:
+    """Writes table.csv, the same as table.json, and curves.csv; returns the rows."""
+    rows = rows_of(definition, finished)
+    files.write(folder / "table.csv", _csv(rows))
+    files.write(folder / "table.json", files.dump_json(rows, indent=1) + "\n")
+    files.write(folder / "curves.csv", _csv(points(definition, finished)))
+    return rows
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    files.write(folder / "table.csv", text.getvalue())
-    files.write(folder / "table.json", files.dump_json(list(rows), indent=1) + "\n")
+    return text.getvalue()
 
 
 def rows(folder: str | Path) -> list[dict[str, Any]]:
@@ -115,11 +139,29 @@ def table(folder: str | Path) -> Any:
     Raises:
         RunError: If the folder holds no finished sweep, or pandas is not installed.
     """
+    return _pandas().DataFrame(rows(folder))
+
+
+def curves(folder: str | Path) -> Any:
+    """The learning curves of a finished sweep as a pandas data frame.
+
+    A line a score, with the columns group, trial, run (of those that differ in seeds
+    only), step, and the first objective.
+
+    Raises:
+        RunError: If the folder holds no finished sweep, or pandas is not installed.
+    """
+    path = Path(folder) / "curves.csv"
+    if not path.exists():
+        raise RunError(f"{folder} holds no finished sweep: it has no curves.csv")
+    return _pandas().read_csv(path)
+
+
+def _pandas() -> Any:
     try:
-        import pandas  # type: ignore[import-not-found]
+        return importlib.import_module("pandas")
     except ImportError:
         raise RunError(
             "data frames need pandas: pip install jaxnets[notebook]; `rows` gives the "
             "same as dictionaries"
         ) from None
-    return pandas.DataFrame(rows(folder))

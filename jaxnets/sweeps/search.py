@@ -21,8 +21,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import optuna
-from optuna.trial import TrialState
 
 from jaxnets.sweeps.space import Choice, Range, SpaceError, free, quiet
 
@@ -125,6 +123,9 @@ def _replayed(
     results: tuple[tuple[Result, ...], ...],
     objectives: int,
 ) -> list[list[Values]]:
+    import optuna  # half a second, which a table that is read can do without
+    from optuna.trial import TrialState
+
     ranges = dict(own)
     quiet()
     with warnings.catch_warnings():
@@ -155,6 +156,8 @@ def _worst(results: Sequence[Result]) -> list[float] | None:
 
 
 def _sampler(method: str, seed: int, batch: int, objectives: int) -> Any:
+    import optuna
+
     seed = seed % 2**32
     if objectives > 1 and method not in ("tpe", "nsga2"):
         raise SpaceError(f"{method} has one objective; nsga2 and tpe take several")

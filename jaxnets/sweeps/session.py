@@ -123,9 +123,9 @@ def _folder(
     unfinished = [path for path in same if not (path / "result.json").exists()]
     if same:
         return None, (unfinished or same)[0]
-    begun = folders.opened(root, wanted, named=around.folder)  # before who leads
-    begun.close()
-    return None, begun.path
+    return None, folders.prepared(
+        root, wanted, named=around.folder
+    )  # who leads is late
 
 
 def _greet(definition: Definition, path: Path, *, worker: bool) -> None:
@@ -174,7 +174,9 @@ def _end(shop: Workshop, agenda: plans.Agenda, ledger: Ledger, seconds: float) -
     files.write(path / "result.json", files.dump_json(result, indent=2) + "\n")
     for line in results.lines(definition, agenda.finished):
         _say(line)
-    _say(f"{result['compute']['saved']} of the steps saved  ->  {written}")
+    spent = result["compute"]
+    stopped = f", {spent['saved']} saved" if definition.schedule != "full" else ""
+    _say(f"{spent['member-steps']} steps of all members{stopped}  ->  {written}")
 
 
 def _say(text: str) -> None:

@@ -5,6 +5,7 @@ here is the outcome of a unit of work like any other: no step is taken before it
 stored, and it is never measured twice.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -13,13 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.run import loop
-from jaxnets.sweeps import members
+from jaxnets.run import compilation, loop, resume
+from jaxnets.sweeps import members, plans, rungs
 from jaxnets.sweeps.groups import MODES, Group
 from jaxnets.sweeps.plans import Definition
-from jaxnets.sweeps.populations import Row
+from jaxnets.sweeps.populations import Row, first
 
-# Two members show what a third would cost; a probe takes so many seconds of steps.
+# A program that holds member after member is measured with two. A way is timed for so
+# many seconds or steps.
 _PROBED, _SECONDS, _STEPS = 2, 1.0, 10
 _SHARE = 0.8  # of the device's memory that a population may take
 
@@ -41,24 +43,24 @@ def settled(
     Raises:
         ObjectiveError: If the validation metrics lack an objective.
     """
-    plan = group.plan
+    plan, mode = group.plan, definition.mode
     _check_objectives(definition, group)
-    one = _Measured(group, "separate", 1)
-    available = memory(definition.memory)
-    capacity = max(int(available * _SHARE - one.shared) // max(one.bytes, 1), 1)
-    rows = min(definition.members * definition.replicas, capacity)
-    mode, why = definition.mode, "as asked for"
+    devices, available = len(jax.devices()), memory(definition.memory)
+    wanted = max(_work(definition, plan.steps, definition.members)[1])
+    lone = mode in ("auto", "separate")
+    # What is asked for is compiled as it will run: nothing is compiled in vain.
+    one = _Measured(group, "separate" if lone else mode, 1 if lone else wanted)
+    capacity = one.fitting(available)
+    rows, why = min(wanted, capacity), "as asked for"
     seconds: dict[str, float] = {}
-    if mode == "auto" and len(jax.devices()) > 1:
-        mode, why = "vmap", f"members are split over {len(jax.devices())} devices"
+    if mode == "auto" and devices > 1:
+        mode, why = "vmap", f"members are split over {devices} devices"
     elif mode == "auto" and rows == 1:
         mode, why = "separate", "there is one member"
     elif mode == "auto":
-        seconds = _estimates(group, one, rows, plan.steps)
-        mode = min(seconds, key=lambda m: (seconds[m], MODES.index(m)))
-        why = "seconds expected: " + ", ".join(
-            f"{name} {value:.3g}" for name, value in seconds.items()
-        )
+        ways = _Ways(definition, group, one, max(rows // definition.replicas, 1))
+        mode, why, seconds = ways.fastest, ways.why, ways.seconds
+        capacity = min(capacity, ways.measured[mode].fitting(available))
     settings = max(capacity // definition.replicas, 1)
     wave = min(settings, definition.members)
     say(
@@ -73,7 +75,7 @@ def settled(
         "why": why,
         "seconds": seconds,
         "device": jax.devices()[0].device_kind,
-        "devices": len(jax.devices()),
+        "devices": devices,
         "bytes": one.bytes,
         "capacity": settings,
     }
@@ -104,8 +106,10 @@ def memory(limit: float | None) -> int:
 
 def _check_objectives(definition: Definition, group: Group) -> None:
     learner, feed = group.learner(), group.validation
-    state = _states(group, 1)[0]
     key = jax.random.key(0)
+    state = jax.eval_shape(
+        learner.init, key, group.config.hyper, group.feed(group.data_seed).prepared
+    )
     found = jax.eval_shape(learner.evaluate, state, feed.prepared, key)
     alone = {name for name, metric in found.items() if metric.total.shape == ()}
     for name in definition.objectives:
@@ -116,41 +120,108 @@ def _check_objectives(definition: Definition, group: Group) -> None:
             )
 
 
-def _estimates(
-    group: Group, one: "_Measured", rows: int, steps: int
-) -> dict[str, float]:
-    """Seconds that all members would take in each way, compilation among them."""
-    found = {"separate": one.compiling + steps * rows * one.step}
-    for mode in MODES[:-1]:
-        few = _Measured(group, mode, _PROBED)
-        # An unrolled program grows with its members, and so does its compilation.
-        grows = rows / _PROBED if mode == "unrolled" else 1.0
-        found[mode] = few.compiling * grows + steps * few.step * rows / _PROBED
-    return found
+class _Ways:
+    """How long the whole group would take in each way that may pay, and which is best.
+
+    Another way than one member after the other pays if it saves more than compiling it
+    costs. So none is tried whose compilation would take half as long as all steps do in
+    the best way known, and on a CPU only those that ever win there: its grouped
+    convolutions, and gradients of convolutions in a loop, are slow beyond hope, and
+    without convolutions it gains nothing that `vmap` does not.
+
+    Attributes:
+        measured: Every way that was tried.
+        seconds: What it would still take, by way; compiling what is measured is done.
+        fastest: The way with the least.
+        why: In words.
+    """
+
+    def __init__(
+        self, definition: Definition, group: Group, one: "_Measured", settings: int
+    ) -> None:
+        self.measured = {"separate": one}
+        taken, sizes = _work(definition, group.plan.steps, settings)
+        self.seconds = {"separate": taken * one.step}
+        skipped = []
+        for mode in _candidates(one):
+            rows, again = max(sizes), len(sizes) - 1
+            if mode == "unrolled":  # its compilation grows with its members
+                rows, again = min(_PROBED, rows), sum(sizes) / min(_PROBED, rows)
+            price = one.compiling * (1 + again) * (rows if mode == "unrolled" else 1)
+            if price > min(self.seconds.values()) / 2:
+                skipped.append(f"{mode}, whose compilation takes {price:.2g}")
+                continue
+            self.measured[mode] = few = _Measured(group, mode, rows)
+            self.seconds[mode] = again * few.compiling + taken * few.step / rows
+        self.fastest = min(
+            self.seconds, key=lambda m: (self.seconds[m], MODES.index(m))
+        )
+        expected = [f"{name} {value:.3g}" for name, value in self.seconds.items()]
+        self.why = f"seconds expected: {', '.join(expected)}" + (
+            f"; not worth a try: {', '.join(skipped)}" if skipped else ""
+        )
+
+
+def _candidates(one: "_Measured") -> tuple[str, ...]:
+    """Ways that may be faster than one member after the other, cheapest first."""
+    if jax.default_backend() != "cpu":
+        return ("vmap", "loop", "unrolled")
+    return ("unrolled",) if one.convolves else ("vmap",)
+
+
+def _work(definition: Definition, steps: int, settings: int) -> tuple[int, set[int]]:
+    """Steps of all members in all, and the sizes of the populations that take them."""
+    taken, sizes = 0, set()
+    for bracket in plans.brackets(definition, {"steps": steps}):
+        start = 0
+        for count, stop in zip(bracket.sizes, bracket.stops, strict=True):
+            taken += count * (stop - start) * definition.replicas
+            sizes.add(rungs.even(count, settings) * definition.replicas)
+            start = stop
+    return taken, sizes
 
 
 class _Measured:
-    """One step of a small population: seconds to compile, to run, and its memory.
+    """One step of a population: seconds to compile, to run, and its memory.
 
     Attributes:
         compiling: Seconds.
-        step: Seconds.
         bytes: That a member takes.
         shared: That the data takes.
     """
 
     def __init__(self, group: Group, mode: str, count: int) -> None:
-        learner = group.learner((), mode)
-        feed = group.feed(group.data_seed)
-        states = _states(group, count)
-        state = states[0] if mode == "separate" else members.stacked(states)
+        learner, feed = group.learner((), mode), group.feed(group.data_seed)
+        values = {name: own.nonzero() for name, own in group.space.items()}
+        row = Row(values, group.config.seed, group.data_seed)
+        state = first(group, (), row)
+        if mode != "separate":
+            state = resume.on_device(members.stacked([state] * count))
         columns = loop.placed(feed, None)
-        program = loop.compiled(learner, feed, None).one
+        lowered = loop.compiled(learner, feed, None).one.lower(  # type: ignore[attr-defined]
+            state, columns, feed.fetch(0)
+        )
+        # What is in the cache counts as what it took: another way may not be there.
+        self._lowered, saved = lowered, compilation.saved_seconds()
         begun = time.perf_counter()
-        compiled = program.lower(state, columns, feed.fetch(0)).compile()  # type: ignore[attr-defined]
+        self._program = lowered.compile()
         self.compiling = time.perf_counter() - begun
+        self.compiling += max(compilation.saved_seconds() - saved, 0.0)
         self.shared = sum(leaf.nbytes for leaf in jax.tree.leaves(columns))
-        self.bytes = _bytes(compiled, state, self.shared) // count
+        self.bytes = _bytes(self._program, state, self.shared) // count
+        self._given = state, columns, feed
+
+    @property
+    def convolves(self) -> bool:
+        """Whether there is a convolution in it."""
+        return "stablehlo.convolution" in self._lowered.as_text()
+
+    @functools.cached_property
+    def step(self) -> float:
+        """Seconds."""
+        state, columns, feed = self._given
+        del self._given  # a step donates the state
+        compiled = self._program
         state, _ = compiled(state, columns, feed.fetch(0))  # the first touches memory
         jax.block_until_ready(state)
         begun, taken = time.perf_counter(), 0
@@ -158,16 +229,11 @@ class _Measured:
             state, _ = compiled(state, columns, feed.fetch(taken))
             jax.block_until_ready(state)
             taken += 1
-        self.step = (time.perf_counter() - begun) / taken
+        return (time.perf_counter() - begun) / taken
 
-
-def _states(group: Group, count: int) -> list[members.Member]:
-    init = jax.jit(group.learner().init)
-    feed = group.feed(group.data_seed)
-    values = {name: own.nonzero() for name, own in group.space.items()}
-    row = Row(values, group.config.seed, group.data_seed)
-    key = jax.random.key(row.seed)
-    return [init(key, group.hyper(row.values), feed(0)) for _ in range(count)]
+    def fitting(self, available: int) -> int:
+        """Members that the memory holds, one at least."""
+        return max(int(available * _SHARE - self.shared) // max(self.bytes, 1), 1)
 
 
 def _bytes(compiled: Any, state: Any, shared: int) -> int:

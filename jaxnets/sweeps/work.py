@@ -192,7 +192,7 @@ class _Training:
             for index in range(first, first + replicas):
                 states.append(members.with_hyper(members.row(state, index), hyper))
                 parts.append((record, index))
-        self.population.begin([resume.on_device(state) for state in states])
+        self.population.begin(states)
         record = parts[0][0]
         self.names = list(record["names"])
         self.lines = [
@@ -248,7 +248,7 @@ class _Training:
             self.pending = None
             if "loss" in score:
                 self.population.observe(score["loss"].compute())
-            alive = np.asarray(self.population.state.alive)
+            alive = self.population.alive
             first = found[:, 0][alive & np.isfinite(found[:, 0])]
             if len(first):
                 up = self.shop.definition.maximise[0]
@@ -335,7 +335,7 @@ def state_of(
             f"{path} holds no checkpoint: was the unit done on another machine? Rungs "
             "need a folder that all workers share: --folder"
         )
-    return resume.on_device(found.state), found.record
+    return found.state, found.record
 
 
 def _by_entry(rows: list[Any], replicas: int) -> list[list[Any]]:

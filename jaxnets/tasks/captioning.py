@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
+from jaxnets.models.blocks import float32_or_wider
 from jaxnets.models.captioner import Captioned, ImageCaptioner
 from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding, repeated
 from jaxnets.tasks.base import Task
@@ -156,7 +157,7 @@ def word_losses(
             f"logits of shape {logits.shape} and words of shape {target.shape} do not "
             "belong together"
         )
-    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    logp = jax.nn.log_softmax(logits.astype(float32_or_wider(logits.dtype)), axis=-1)
     words = jnp.arange(logits.shape[-1])
     own = target[:, :, None] == words[None, None, :]
     nats = -jnp.sum(jnp.where(own, logp, 0.0), axis=-1)

@@ -1,6 +1,8 @@
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -95,3 +97,22 @@ def test_the_cache_can_be_switched_off(toy, tmp_path, enabled):
         },
     )
     assert bool(list(mine.glob("compiled/*-cache"))) == enabled
+
+
+def test_what_the_cache_has_saved_is_added_up(surroundings):
+    code = """
+import jax
+from jaxnets.run import compilation
+compilation.use_cache()
+before = compilation.saved_seconds()
+jax.jit(lambda x: jax.numpy.linalg.svd(jax.numpy.sin(x @ x.T)))(jax.numpy.ones((9, 9)))
+print(compilation.saved_seconds() != before)
+"""
+    command = [sys.executable, "-c", code]
+    said = [
+        subprocess.run(
+            command, env=surroundings(), capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert said[1] == "True\n"

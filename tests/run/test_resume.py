@@ -92,8 +92,8 @@ def test_15_kills_over_three_experiments(toy, tmp_path, name, flags):
 
 # Where a crash hurts most: (module, function, before or after, at which call).
 POINTS = {
-    "before config.json": ("jaxnets.run.folder", "_begun", "before", 1),
-    "after config.json": ("jaxnets.run.folder", "_begun", "after", 1),
+    "before config.json": ("jaxnets.run.folder", "_begin", "before", 1),
+    "after config.json": ("jaxnets.run.folder", "_begin", "after", 1),
     "before the arrays": ("orbax.checkpoint", "PyTreeCheckpointer.save", "before", 3),
     "after the arrays": ("orbax.checkpoint", "PyTreeCheckpointer.save", "after", 3),
     "inside the manifest": ("jaxnets.files", "sha256", "before", 25),

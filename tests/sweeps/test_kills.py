@@ -10,6 +10,7 @@ import optuna
 import pytest
 from test_sweep import trials
 
+from jaxnets.run import folder as folders
 from jaxnets.sweeps.ledger import Ledger
 from jaxnets.sweeps.plans import Unit
 
@@ -38,11 +39,11 @@ def campaign(tmp_path, surroundings, kills, flags, settings, *, workers=0, seed=
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
-    for folder in found["folders"]:
-        for name in ("table.csv", "result.json", "best/metrics.jsonl"):
-            mine, calm = (tmp_path / f / name for f in (folder, "calm"))
-            assert mine.read_bytes() == calm.read_bytes(), (folder, name)
-        work, results = trials(tmp_path / folder)
+    for name in found["folders"]:
+        for file in ("table.csv", "result.json", "best/metrics.jsonl"):
+            mine, calm = (tmp_path / f / file for f in (name, "calm"))
+            assert mine.read_bytes() == calm.read_bytes(), (name, file)
+        work, results = trials(tmp_path / name)
         states = [trial.state for trial in (*work, *results)]
         assert optuna.trial.TrialState.RUNNING not in states
         numbers = [trial.user_attrs["trial"] for trial in results]
@@ -57,6 +58,18 @@ def test_3_kills_change_nothing(tmp_path, surroundings):
 @pytest.mark.campaign
 def test_30_kills_over_workers_and_who_leads(tmp_path, surroundings):
     assert campaign(tmp_path, surroundings, 30, FLAGS, 8, workers=1, seed=1) == 30
+
+
+def test_a_worker_that_comes_first_is_in_nobodys_way(tmp_path):
+    wanted = {"experiment": "sweep of net", "config": {"a": 1}, "origin": None}
+    root = tmp_path / "sweeps"
+    for named in (None, tmp_path / "mine"):
+        first = folders.prepared(root, wanted, named=named)
+        lead = folders.opened(root, wanted, named=named)
+        assert lead.path == first == folders.prepared(root, wanted, named=named)
+        with pytest.raises(folders.RunError, match="is being run by process"):
+            folders.opened(root, wanted, named=named)
+        lead.close()
 
 
 UNITS = [Unit("0.settle", "all"), Unit("1.settle", "other")]
@@ -111,10 +124,8 @@ def test_an_interrupted_unit_is_free_at_once(tmp_path):
 
 
 def test_another_sweep_under_the_same_name_is_refused(tmp_path):
-    from jaxnets.run.folder import RunError
-
     ledger(tmp_path).close()
-    with pytest.raises(RunError, match="another sweep"):
+    with pytest.raises(folders.RunError, match="another sweep"):
         Ledger(tmp_path, "sweep", {"a": 2}, 1)
-    with pytest.raises(RunError, match="cannot be used"):
+    with pytest.raises(folders.RunError, match="cannot be used"):
         Ledger(tmp_path, "sweep", {"a": 1}, 1, url="sqlite:////no/such/folder/x.db")

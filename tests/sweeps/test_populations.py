@@ -1,5 +1,6 @@
 """Members of a population do as they would alone, however they are run."""
 
+import copy
 import dataclasses
 import functools
 import logging
@@ -171,14 +172,23 @@ def test_one_compilation_for_each_group_and_size(mode):
     assert seen.count == (1 if mode == "separate" else 2)
 
 
-def test_what_is_measured_has_all_ways_and_the_fastest_is_taken(group):
+def settled(group, steps, **changes):
+    """What is settled for three members and so many steps, and what was said of it."""
     told = []
-    definition = Definition("net", {"all": {}}, spaces.to_json(RANGES), members=3)
-    found = settle.settled(definition, group, told.append)
-    assert set(found["seconds"]) == set(groups.MODES)
+    plain = spaces.to_json(RANGES)
+    definition = Definition("net", {"all": {}}, plain, trials=3, members=3, batch=3)
+    other = copy.copy(group)
+    other.plan = group.plan._replace(steps=steps)
+    definition = dataclasses.replace(definition, **changes)
+    return settle.settled(definition, other, told.append), told
+
+
+def test_of_what_is_worth_a_try_the_fastest_is_taken(group):
+    found, told = settled(group, 10**7)
+    assert set(found["seconds"]) == {"separate", "vmap"}
     assert found["seconds"][found["mode"]] == min(found["seconds"].values())
-    assert found["mode"] in told[0]
-    assert (found["steps"], found["every"]) == (30, 10)
+    assert f"members run as {found['mode']} (seconds expected: " in told[0]
+    assert (found["steps"], found["every"]) == (10**7, 10)
     state = sum(
         leaf.nbytes
         for leaf in jax.tree.leaves(
@@ -186,12 +196,48 @@ def test_what_is_measured_has_all_ways_and_the_fastest_is_taken(group):
         )
     )
     assert state < found["bytes"] < 1000 * state
-    tight = dataclasses.replace(definition, memory=4 * found["bytes"] / 2**30)
-    few = settle.settled(tight, group, told.append)
+    memory = 4 * found["bytes"] / 2**30
+    few, _ = settled(group, 30, memory=memory)
     assert 1 <= few["capacity"] <= 3
-    wrong = dataclasses.replace(definition, objectives=("los",))
     with pytest.raises(settle.ObjectiveError, match="accuracy"):
-        settle.settled(wrong, group, told.append)
+        settled(group, 30, objectives=("los",))
+
+
+def test_nothing_is_tried_that_costs_more_than_it_can_save():
+    # A group of its own: what the others have compiled would cost nothing.
+    group = groups.Group("all", net, net.Config(steps=1), RANGES)
+    found, told = settled(group, 1)
+    assert found["mode"] == "separate"
+    assert "not worth a try: vmap, whose compilation takes" in told[0]
+
+
+def test_the_work_of_halving_is_that_of_all_its_rungs():
+    given = {"schedule": "halving", "trials": 27, "members": 9, "batch": 27, "seeds": 2}
+    definition = Definition("net", {"all": {}}, spaces.to_json(RANGES), **given)
+    taken, sizes = settle._work(definition, 90, 9)
+    assert taken == 2 * (27 * 3 + 9 * 7 + 3 * 20 + 60)  # by hand, as in test_plans
+    assert sizes == {18, 6, 2}  # 27 settings in three programs of nine
+
+
+def test_what_is_asked_for_is_compiled_once_and_as_it_runs():
+    group = groups.Group("all", net, net.Config(steps=20), RANGES)
+    with Compilations() as seen:
+        found, _ = settled(group, 20, mode="vmap")
+        Population(group, (), found["mode"], ROWS).train(0, 10, 10, None)
+    assert seen.count == 1
+
+
+def test_data_is_loaded_once(monkeypatch, here):
+    seen = []
+    load = net.load
+    monkeypatch.setattr(net, "load", lambda config: seen.append(config) or load(config))
+    group = groups.Group("all", net, net.Config(steps=2, every=1), RANGES)
+    group.feed(0)
+    config = group.settings({"learning_rate": 0.01}, seed=3, data_seed=0)
+    group.main(config, session.Verbs(run_dir=here / "run"))
+    assert len(seen) == 1
+    group.feed(1)
+    assert [config.data_seed for config in seen] == [0, 1]
 
 
 def test_a_sweep_never_receives_the_test_split(group):

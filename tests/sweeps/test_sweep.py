@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 
 import net
 import numpy as np
@@ -259,10 +261,25 @@ def test_an_unknown_experiment_is_answered_with_the_nearest(capsys):
     assert "did you mean classify" in capsys.readouterr().err
 
 
-def test_the_table_is_a_data_frame_where_pandas_is(whole):
+def test_tables_are_data_frames_where_pandas_is(whole):
     pytest.importorskip("pandas", reason="the extra `notebook` is not installed")
-    frame = results.table(whole)
-    assert frame["loss"].tolist() == [row["loss"] for row in results.rows(whole)]
+    from jaxnets.sweeps import curves, rows, table
+
+    frame = table(whole)
+    assert frame["loss"].tolist() == [row["loss"] for row in rows(whole)]
+    last = curves(whole).query("step == 20").sort_values(["trial", "run"])
+    expected = frame.sort_values("trial")[["loss_0", "loss_1"]].to_numpy().ravel()
+    np.testing.assert_allclose(last["loss"], expected, rtol=1e-12)
+
+
+def test_ranges_and_tables_come_without_what_a_lone_run_does_not_need():
+    code = """
+import sys
+from jaxnets.sweeps import Choice, LogUniform, curves, rows, table
+late = {"jax", "matplotlib", "optuna", "pandas", "scipy", "sqlalchemy"} & {*sys.modules}
+assert not late, late
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.campaign

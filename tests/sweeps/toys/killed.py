@@ -21,10 +21,13 @@ import jax
 import net
 
 from jaxnets.run import compilation
+from jaxnets.run import report as run_report
 from jaxnets.sweeps import report
 from jaxnets.sweeps.command import command
 
-report._figures = lambda *arguments: {}  # pictures take most of the time
+# Pictures take most of the time.
+report._figures = lambda *arguments: {}
+run_report.write = lambda *arguments: None
 
 
 def forked(flags, log):
@@ -88,7 +91,8 @@ def main(kills, seed, workers, flags):
         roles = ["", *["--worker"] * workers]
         running = [started(flags, folder, role) for role in roles]
         while True:
-            status = ended(running[0], rng.uniform(0.05, 0.5) * seconds)
+            # Of the time that includes all compilations, which these need not wait for.
+            status = ended(running[0], rng.uniform(0.05, 0.3) * seconds)
             if status == 0:
                 break
             if status is not None:
