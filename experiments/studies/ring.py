@@ -62,7 +62,7 @@ class Hyper(NamedTuple):
     beta1: float = 0.0
     beta2: float = 0.9
     r1: float = 0.1
-    gradient_penalty: float = 0.1
+    gradient_penalty: float = 1.0
     average_decay: float = 0.99
 
 
@@ -84,7 +84,7 @@ class Duel(NamedTuple):
 
     game: Game
     discriminator_steps: int  # in each step
-    rounds: int = 1  # how many times `Config.steps` it is trained for
+    slower: int = 1  # times as many steps as `Config.steps`, at a rate as much smaller
 
 
 def duels(config: Config) -> dict[str, Duel]:
@@ -134,13 +134,15 @@ def trained(
     config: Config, duel: Duel, points: np.ndarray
 ) -> Float[np.ndarray, "seeds n 2"]:
     """Samples of the averaged generators of all seeds."""
-    steps, each = duel.rounds * config.steps, duel.discriminator_steps
+    steps, each = duel.slower * config.steps, duel.discriminator_steps
     game = adversarial(duel.game, adams(schedules.linear(steps)), each)
     many = population(averaged(game, field="generator"))
     rows = config.batch_size * each
     feed = shuffled(Split({"point": points}), PointBatch, batch_size=rows, seed=0)
     keys = jax.vmap(jax.random.key)(np.arange(config.seeds))
-    hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), config.hyper)
+    rate = config.hyper.learning_rate / duel.slower
+    paced = config.hyper._replace(learning_rate=rate)
+    hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), paced)
     state = jax.jit(many.init)(keys, hyper, feed(0))
     for pause in loop.train(
         many, state, feed, steps=steps, every=steps, steps_per_call=100
