@@ -85,6 +85,7 @@ class Worker:
             **os.environ,
             "PYTHONPATH": str(root),
             "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "TORCHINDUCTOR_CACHE_DIR": cache,
             # Threads that wait must not spin while another worker is measured.
             "OMP_WAIT_POLICY": "PASSIVE",

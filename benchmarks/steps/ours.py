@@ -1,6 +1,5 @@
 """The workloads as this project trains them: its models, tasks and learners."""
 
-import os
 import sys
 import time
 from typing import Any, NamedTuple
@@ -53,9 +52,6 @@ class Hyper(NamedTuple):
 
 def build(name: str, options: dict[str, Any]) -> Built:
     """One workload, as one compiled step whose state is donated."""
-    if cache := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     size = SIZES[name] | options
     learner, batch = workload(name, size)
     hyper: Any = Hyper()

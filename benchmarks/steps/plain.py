@@ -4,7 +4,6 @@ No module of this project is used. Norms, padding and initialisers are Flax's de
 where they cost nothing; the parameters are as many as ours.
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -217,9 +216,6 @@ def applied(model: nn.Module, variables: Any, *inputs: Any) -> tuple[Any, Any]:
 
 def build(name: str, options: dict[str, Any]) -> Built:
     """One workload."""
-    if cache := os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     size = SIZES[name] | options
     rng, key, rows = np.random.default_rng(0), jax.random.key(0), size["rows"]
     if name == "dcgan":

@@ -64,10 +64,14 @@ def pretrained(model: nn.Module, side: int, path: Any) -> Variables:
     shapes = jax.eval_shape(
         lambda key: functional.init(model.network, key, image), jax.random.key(0)
     )
-    if _has_head(shapes.params, model.layer):
-        return weights.load(model.network, shapes, path)
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    return weights.load(model.network, blank, path, new_head=True)
+    unseen = not _has_head(shapes.params, model.layer)
+    found = weights.load(model.network, shapes, path, new_head=unseen)
+
+    def filled(leaf: Any) -> Array:
+        missing = isinstance(leaf, jax.ShapeDtypeStruct)
+        return jnp.zeros(leaf.shape, leaf.dtype) if missing else leaf
+
+    return jax.tree.map(filled, found)
 
 
 def _has_head(params: PyTree, layer: str) -> bool:
