@@ -334,6 +334,8 @@ def drawn(rows: Sequence[dict[str, Any]], path: Path) -> None:
         )
     axes.axvline(1, color="0.7", linewidth=1, zorder=0)
     axes.set_xscale("log", base=2)
+    ratios = [row["ratio"] for row in rows]
+    axes.set_xlim(min(0.4, *ratios) / 1.1, max(2.5, *ratios) * 1.1)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_yticks(range(len(networks)), networks)
     axes.invert_yaxis()
