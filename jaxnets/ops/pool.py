@@ -1,6 +1,11 @@
-"""Pooling over windows of an image, with torch's explicit padding and ceiling mode."""
+"""Pooling over windows of an image, with torch's explicit padding and ceiling mode.
 
-from collections.abc import Callable
+Maxima are taken between shifted slices: XLA's own gradient of a maximum over windows (a
+select and a scatter) takes 18 times as long on a CPU, and its maximum is wrong in
+bfloat16 where XLA 0.12 fuses it with a convolution (experiments/LOG.md).
+"""
+
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +23,9 @@ class ImageSizeError(ValueError):
 def max_pool(
     x: Image, window: int, *, stride: int, padding: int = 0, ceil: bool = False
 ) -> Pooled:
-    """The largest value in each square window; padding never wins.
+    """The largest value in each square window; padding never wins, NaN always does.
+
+    The gradient goes to the first of several equal maxima, row by row, as in torch.
 
     Args:
         x: Images, channels last.
@@ -32,7 +39,22 @@ def max_pool(
         ImageSizeError: If no window fits into the image.
     """
     ends = _ends(x, window, stride, padding, ceil=ceil)
-    return _reduce(x, -jnp.inf, jax.lax.max, window, stride, ends)
+    if any(before or after for before, after in ends):
+        smallest = jnp.asarray(-jnp.inf, x.dtype)
+        x = jax.lax.pad(
+            x, smallest, ((0, 0, 0), *((*end, 0) for end in ends), (0, 0, 0))
+        )
+    # Along rows first: so the first of equal maxima is the first row by row.
+    return _max_along(_max_along(x, 2, window, stride), 1, window, stride)
+
+
+def _max_along(x: Image, axis: int, window: int, stride: int) -> Pooled:
+    last = (x.shape[axis] - window) // stride * stride
+    slices = (
+        jax.lax.slice_in_dim(x, start, start + last + 1, stride, axis)
+        for start in range(window)
+    )
+    return reduce(lambda a, b: jnp.where((a >= b) | jnp.isnan(a), a, b), slices)
 
 
 def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
@@ -42,7 +64,12 @@ def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
         ImageSizeError: If no window fits into the image.
     """
     ends = _ends(x, window, stride, padding, ceil=False)
-    return _reduce(x, 0.0, jax.lax.add, window, stride, ends) / window**2
+    window_shape, strides = (1, window, window, 1), (1, stride, stride, 1)
+    padding_ends = ((0, 0), *ends, (0, 0))
+    sums = jax.lax.reduce_window(
+        x, 0.0, jax.lax.add, window_shape, strides, padding_ends
+    )
+    return sums / window**2
 
 
 def adaptive_avg_pool(x: Image, size: int) -> Float[Array, "b size size c"]:
@@ -62,19 +89,6 @@ def _cells(side: int, size: int) -> np.ndarray:
     cell, pixel = np.arange(size)[:, None], np.arange(side)[None, :]
     inside = (pixel >= cell * side // size) & (pixel < -(-(cell + 1) * side // size))
     return inside / inside.sum(axis=1, keepdims=True)
-
-
-def _reduce(
-    x: Image,
-    start: float,
-    combine: Callable[..., Array],
-    window: int,
-    stride: int,
-    ends: list[tuple[int, int]],
-) -> Pooled:
-    window_shape, strides = (1, window, window, 1), (1, stride, stride, 1)
-    padding = ((0, 0), *ends, (0, 0))
-    return jax.lax.reduce_window(x, start, combine, window_shape, strides, padding)
 
 
 def _ends(
