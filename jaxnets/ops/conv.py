@@ -1,12 +1,16 @@
 """The one seam to convolution: every model convolves through here.
 
-So that a faster algorithm for one device has a single place to live.
+So that a faster algorithm for one device has a single place to live, which is
+`jaxnets.ops.trilinear`. Both functions take every transformation of JAX, to any order.
 """
 
 from collections.abc import Sequence
 
-import jax
+from jax import lax
 from jaxtyping import Array, Float
+
+from jaxnets.ops.conv_forms import IMAGE, OUTPUT, Geometry
+from jaxnets.ops.trilinear import form
 
 
 def conv(
@@ -29,15 +33,27 @@ def conv(
         dilation: Pixels between the taps of the kernel.
         groups: Number of groups that the channels are split into.
     """
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel.astype(x.dtype),
-        tuple(stride),
-        padding if isinstance(padding, str) else tuple(padding),
-        rhs_dilation=tuple(dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+    sides, window, stride, dilation = (
+        (int(high), int(wide))
+        for high, wide in (x.shape[1:3], kernel.shape[:2], stride, dilation)
     )
+    if isinstance(padding, str):
+        reach = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+        padding = lax.padtype_to_pads(sides, reach, stride, padding)
+    (top, bottom), (left, right) = padding
+    ends = (int(top), int(bottom)), (int(left), int(right))
+    geometry = Geometry(sides, window, stride, ends, dilation, groups)
+    _check(x.shape[3], kernel.shape, geometry)
+    return form(OUTPUT, geometry, x, kernel.astype(x.dtype))
+
+
+def _check(channels: int, kernel: Sequence[int], geometry: Geometry) -> None:
+    groups = geometry.groups
+    if kernel[2] * groups != channels or kernel[3] % groups:
+        raise ValueError(
+            f"a kernel of {kernel[2]} channels to {kernel[3]}, in {groups} groups, "
+            f"does not fit images of {channels} channels"
+        )
 
 
 def conv_transpose(
@@ -58,15 +74,16 @@ def conv_transpose(
         stride: By how much the image grows.
         padding: Of the convolution that this is the transpose of.
     """
-    ends = [
-        (size - 1 - low, size - 1 - high)
-        for size, (low, high) in zip(kernel.shape, padding, strict=False)
-    ]
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel[::-1, ::-1].astype(x.dtype),
-        (1, 1),
-        ends,
-        lhs_dilation=tuple(stride),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    stride, window = (int(stride[0]), int(stride[1])), kernel.shape[:2]
+    (top, bottom), (left, right) = padding
+    ends = (int(top), int(bottom)), (int(left), int(right))
+    high, wide = (
+        (side - 1) * step + taps - sum(each)
+        for side, step, taps, each in zip(
+            x.shape[1:3], stride, window, ends, strict=True
+        )
     )
+    geometry = Geometry((high, wide), (window[0], window[1]), stride, ends)
+    # That convolution's kernel has the channels the other way round.
+    turned = kernel.astype(x.dtype).swapaxes(2, 3)
+    return form(IMAGE, geometry, turned, x)

@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from jaxnets.ops import conv_forms
+
 
 def multiply_adds(function: Callable[..., Any], *arguments: Any) -> int:
     """How many multiplications, each with its addition, a function takes.
@@ -34,6 +36,13 @@ def counted(jaxpr: Any) -> int:
             kernel = equation.invars[1].aval.shape
             taps = math.prod(kernel) // kernel[numbers.rhs_spec[0]]
             total += out * taps
+        elif name == "convolution_form":
+            members = parameters["members"]
+            lead = 0 if members is None else 1
+            pair = [operand.aval.shape[lead:] for operand in equation.invars]
+            wanted, geometry = parameters["wanted"], parameters["geometry"]
+            each = conv_forms.multiply_adds(wanted, geometry, *pair)
+            total += (members or 1) * each
         elif name == "dot_general":
             (contracted, _), _ = parameters["dimension_numbers"]
             left = equation.invars[0].aval.shape

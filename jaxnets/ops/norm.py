@@ -36,9 +36,17 @@ def affine(
 
 
 def batch_statistics(x: Float[Array, "b ..."]) -> tuple[Channels, Channels]:
-    """Mean and biased variance of each channel, over every other axis."""
-    axes = tuple(range(x.ndim - 1))
-    return jnp.mean(widen(x), axes), jnp.var(widen(x), axes)
+    """Mean and biased variance of each channel, over every other axis.
+
+    In one pass over `x`, as mean of squares less square of the mean. What is squared is
+    the distance to the channel's first value, so that a channel whose mean is many
+    deviations away from 0 loses no digits.
+    """
+    axes, x = tuple(range(x.ndim - 1)), widen(x)
+    first = jax.lax.stop_gradient(x[(0,) * len(axes)])
+    distance = affine(x, jnp.ones_like(first), -first)
+    mean, squares = jnp.mean(distance, axes), jnp.mean(distance**2, axes)
+    return first + mean, jnp.maximum(squares - mean**2, 0)
 
 
 def batch_norm(

@@ -5,6 +5,7 @@ select and a scatter) takes 18 times as long on a CPU, and its maximum is wrong 
 bfloat16 where XLA 0.12 fuses it with a convolution (experiments/LOG.md).
 """
 
+from collections.abc import Callable
 from functools import reduce
 
 import jax
@@ -45,16 +46,12 @@ def max_pool(
             x, smallest, ((0, 0, 0), *((*end, 0) for end in ends), (0, 0, 0))
         )
     # Along rows first: so the first of equal maxima is the first row by row.
-    return _max_along(_max_along(x, 2, window, stride), 1, window, stride)
+    rows = _along(_first_largest, x, 2, window, stride)
+    return _along(_first_largest, rows, 1, window, stride)
 
 
-def _max_along(x: Image, axis: int, window: int, stride: int) -> Pooled:
-    last = (x.shape[axis] - window) // stride * stride
-    slices = (
-        jax.lax.slice_in_dim(x, start, start + last + 1, stride, axis)
-        for start in range(window)
-    )
-    return reduce(lambda a, b: jnp.where((a >= b) | jnp.isnan(a), a, b), slices)
+def _first_largest(a: Array, b: Array) -> Array:
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
@@ -64,12 +61,27 @@ def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
         ImageSizeError: If no window fits into the image.
     """
     ends = _ends(x, window, stride, padding, ceil=False)
-    window_shape, strides = (1, window, window, 1), (1, stride, stride, 1)
-    padding_ends = ((0, 0), *ends, (0, 0))
-    sums = jax.lax.reduce_window(
-        x, 0.0, jax.lax.add, window_shape, strides, padding_ends
+    if any(before or after for before, after in ends):
+        zero = jnp.zeros((), x.dtype)
+        x = jax.lax.pad(x, zero, ((0, 0, 0), *((*end, 0) for end in ends), (0, 0, 0)))
+    rows = _along(jnp.add, x, 2, window, stride)
+    return _along(jnp.add, rows, 1, window, stride) / window**2
+
+
+def _along(
+    combine: Callable[[Array, Array], Array],
+    x: Image,
+    axis: int,
+    window: int,
+    stride: int,
+) -> Pooled:
+    """One number of every window of an axis."""
+    last = (x.shape[axis] - window) // stride * stride
+    slices = (
+        jax.lax.slice_in_dim(x, start, start + last + 1, stride, axis)
+        for start in range(window)
     )
-    return sums / window**2
+    return reduce(combine, slices)
 
 
 def adaptive_avg_pool(x: Image, size: int) -> Float[Array, "b size size c"]:

@@ -74,7 +74,7 @@ class Hyper(NamedTuple):
     label_smoothing: float = 0.0
 
 
-def check_trains(model, variables, image, unused=(), of_largest=0.0):
+def check_trains(model, variables, image, unused=(), of_largest=0.0, rate=0.05):
     """A population of two is two lone runs; they learn, and every parameter does.
 
     What is compared is the first step's gradient, a whole of length 1 at most, and what
@@ -96,7 +96,7 @@ def check_trains(model, variables, image, unused=(), of_largest=0.0):
     label, mask = jnp.arange(count, dtype=jnp.int32) % 10, jnp.ones(count, bool)
     batch = ImageBatch(image, label, mask)
     state, seen = check_members(
-        learner, Hyper(), batch, further=2, of_largest=of_largest
+        learner, Hyper(rate), batch, further=2, of_largest=of_largest
     )
     check_gradients(state.optimizer[1].trace, unused)
     losses = [float(metrics["loss"].compute()) for metrics in seen]
@@ -375,7 +375,7 @@ def test_every_member(name):
         )
         assert logits.shape == (1, 10)
         assert np.all(np.isfinite(logits))
-    check_trains(model, variables, image, unused, of_largest=0.1)
+    check_trains(model, variables, image, unused, of_largest=0.1, rate=0.01)
     jax.clear_caches()
     done.parent.mkdir(parents=True, exist_ok=True)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -62,7 +62,7 @@ def test_a_scan_shortens_the_program():
 
     def operations(model):
         run = lambda x: functional.forward(model, variables, KEY, x)
-        return str(jax.make_jaxpr(run)(images(2))).count("conv_general_dilated")
+        return str(jax.make_jaxpr(run)(images(2))).count("convolution_form")
 
     assert operations(net) == 17
     assert operations(net.clone(scan=True)) == 5

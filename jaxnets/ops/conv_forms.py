@@ -1,0 +1,270 @@
+"""The three forms of a convolution: two of images, kernel and output give the third.
+
+What the images and the kernel get from an output's gradient are forms as well as the
+convolution itself (`jaxnets.ops.trilinear`). `portable` computes them as JAX derives
+them from `lax.conv_general_dilated`, `on_cpu` faster on a CPU:
+
+- The kernel's gradient is a matrix product of the images, shifted along their rows, and
+  the output's gradient, shifted along its columns (`_shifted_both`), a few images at a
+  time so that the shifted copies stay in the cache. XLA transposes both whole arrays
+  and then convolves with a kernel as large as the image, and inside a loop it takes a
+  hundred times as long.
+- The images' gradient of a strided convolution is one small convolution for each phase
+  of the stride, where XLA convolves with zeros in between.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+IMAGE, KERNEL, OUTPUT = range(3)
+CACHED = 2**22  # bytes of shifted copies at a time; 2 to 8 MiB were equal
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+class Geometry(NamedTuple):
+    """Everything about a convolution but its numbers.
+
+    Attributes:
+        size: Height and width of the images.
+        window: Height and width of the kernel.
+        stride: Pixels between outputs.
+        padding: Before and after, vertical and horizontal; negative ones crop.
+        dilation: Pixels between the taps of the kernel.
+        groups: That the channels are split into.
+    """
+
+    size: tuple[int, int]
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def output_size(self) -> tuple[int, int]:
+        """Height and width of the output; not positive if the kernel does not fit."""
+        height, width = (
+            (size + before + after - dilation * (taps - 1) - 1) // stride + 1
+            for size, (before, after), dilation, taps, stride in zip(
+                self.size,
+                self.padding,
+                self.dilation,
+                self.window,
+                self.stride,
+                strict=True,
+            )
+        )
+        return height, width
+
+
+def operands_of(wanted: int) -> tuple[int, int]:
+    """The two that are not wanted, in the order of all three."""
+    first, second = (role for role in (IMAGE, KERNEL, OUTPUT) if role != wanted)
+    return first, second
+
+
+def shape_of(
+    wanted: int, geometry: Geometry, left: Sequence[int], right: Sequence[int]
+) -> tuple[int, ...]:
+    """The shape of the wanted one, from those of the two others."""
+    if wanted == OUTPUT:
+        return (left[0], *geometry.output_size(), right[3])
+    if wanted == IMAGE:
+        return (right[0], *geometry.size, left[2] * geometry.groups)
+    return (*geometry.window, left[3] // geometry.groups, right[3])
+
+
+def multiply_adds(
+    wanted: int, geometry: Geometry, left: Sequence[int], right: Sequence[int]
+) -> int:
+    """Multiplications of a convolution with operands of these shapes, or a gradient.
+
+    All three take the same: every tap of every output, padding included.
+    """
+    shapes = dict(zip(operands_of(wanted), (left, right), strict=True))
+    shapes[wanted] = shape_of(wanted, geometry, left, right)
+    taps = math.prod(shapes[KERNEL][:3])
+    return math.prod(shapes[OUTPUT]) * taps
+
+
+def _lax(image: Array, kernel: Array, geometry: Geometry) -> Array:
+    return lax.conv_general_dilated(
+        image,
+        kernel,
+        geometry.stride,
+        geometry.padding,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=LAYOUT,
+        feature_group_count=geometry.groups,
+    )
+
+
+def portable(wanted: int, geometry: Geometry, left: Array, right: Array) -> Array:
+    """The same as `form`, as JAX derives it from `lax.conv_general_dilated`."""
+    if wanted == OUTPUT:
+        return _lax(left, right, geometry)
+    shape = shape_of(wanted, geometry, left.shape, right.shape)
+    if wanted == IMAGE:
+        linear = lambda image: _lax(image, left, geometry)
+    else:
+        linear = lambda kernel: _lax(left, kernel, geometry)
+    wrong = jax.ShapeDtypeStruct(shape, right.dtype)
+    (gradient,) = jax.linear_transpose(linear, wrong)(right)
+    return gradient
+
+
+def on_cpu(wanted: int, geometry: Geometry, left: Array, right: Array) -> Array:
+    """The same as `form`, by the algorithms that are fast on a CPU."""
+    if wanted == OUTPUT or geometry.groups != 1:
+        return portable(wanted, geometry, left, right)
+    if wanted == IMAGE:
+        if geometry.dilation == (1, 1) and geometry.stride != (1, 1):
+            return _image_by_phases(geometry, left, right)
+        return portable(wanted, geometry, left, right)
+    return _kernel_by_products(geometry, left, right)
+
+
+def _padded(array: Array, padding: Sequence[tuple[int, int]]) -> Array:
+    """Zeros around height and width; negative numbers crop."""
+    if not any(itertools.chain(*padding)):
+        return array
+    zero = jnp.zeros((), array.dtype)
+    ends = ((0, 0, 0), *((*each, 0) for each in padding), (0, 0, 0))
+    return lax.pad(array, zero, ends)
+
+
+def _kernel_by_products(geometry: Geometry, image: Array, gradient: Array) -> Array:
+    """What the kernel gets, some images at a time."""
+    (height, width), taps = gradient.shape[1:3], geometry.window
+    deep, wide = image.shape[3], gradient.shape[3]
+    rows = height + taps[0] - 1
+    # To shift the gradient as well costs its outer rows twice, and saves half the rest;
+    # of grey and colour images all shifted copies together are small.
+    plain = geometry.stride == geometry.dilation == (1, 1)
+    if plain and rows <= 1.3 * height and deep > 4:
+        part, copied = _shifted_both, rows * width * (taps[1] * deep + taps[0] * wide)
+    else:
+        part, copied = _shifted_image, height * width * math.prod(taps) * deep
+    batch = image.shape[0]
+    most = max(1, CACHED // (copied * image.dtype.itemsize))
+    at_once = max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
+    sums = jnp.promote_types(image.dtype, jnp.float32)
+    part = functools.partial(part, geometry, sums)
+    if at_once == batch:
+        return part(image, gradient).astype(image.dtype)
+    some = [a.reshape(-1, at_once, *a.shape[1:]) for a in (image, gradient)]
+    total = jnp.zeros((*taps, deep, wide), sums)
+    total, _ = lax.scan(lambda sum_, each: (sum_ + part(*each), None), total, some)
+    return total.astype(image.dtype)
+
+
+def _shifted_both(
+    geometry: Geometry, sums: Any, image: Array, gradient: Array
+) -> Array:
+    """One product: taps along a row times taps along a column.
+
+    The entry of tap (u, v) is sum_{y,x} image[y + u, x + v] gradient[y, x]. Moved down
+    by u, the gradient meets the same row of the image for every u.
+    """
+    (down, across), width = geometry.window, gradient.shape[2]
+    image = _padded(image, geometry.padding)
+    rows = gradient.shape[1] + down - 1
+    image = image[:, :rows]
+    along = [image[:, :, v : v + width] for v in range(across)]
+    below = [_padded(gradient, ((u, down - 1 - u), (0, 0))) for u in range(down)]
+    left, right = (
+        jnp.concatenate(part, -1) if len(part) > 1 else part[0]
+        for part in (along, below)
+    )
+    left, right = (a.reshape(-1, a.shape[-1]) for a in (left, right))
+    product = jnp.einsum("nl,nr->lr", left, right, preferred_element_type=sums)
+    shape = (across, image.shape[3], down, gradient.shape[3])
+    return product.reshape(shape).transpose(2, 0, 1, 3)
+
+
+def _shifted_image(
+    geometry: Geometry, sums: Any, image: Array, gradient: Array
+) -> Array:
+    """One product: the pixels under each tap, side by side, times the gradient."""
+    image, outputs = _padded(image, geometry.padding), gradient.shape[1:3]
+    columns = []
+    for tap in itertools.product(*map(range, geometry.window)):
+        starts = [at * apart for at, apart in zip(tap, geometry.dilation, strict=True)]
+        rows, across = (
+            slice(start, start + (count - 1) * stride + 1, stride)
+            for start, count, stride in zip(
+                starts, outputs, geometry.stride, strict=True
+            )
+        )
+        columns.append(image[:, rows, across])
+    left = jnp.concatenate(columns, -1) if len(columns) > 1 else columns[0]
+    left, right = (a.reshape(-1, a.shape[-1]) for a in (left, gradient))
+    product = jnp.einsum("nr,nl->rl", right, left, preferred_element_type=sums)
+    shape = (*geometry.window, image.shape[3], gradient.shape[3])
+    return product.T.reshape(shape)
+
+
+def _image_by_phases(geometry: Geometry, kernel: Array, gradient: Array) -> Array:
+    """What the images get when the stride is not 1: one convolution a phase.
+
+    Pixel p of the padded image, p = stride q + r, meets the taps r, r + stride, ...:
+    its gradient is the one at q, q - 1, ... times those, a convolution of stride 1.
+    """
+    padded = [
+        size + sum(ends)
+        for size, ends in zip(geometry.size, geometry.padding, strict=True)
+    ]
+    places = [
+        -(-size // stride) for size, stride in zip(padded, geometry.stride, strict=True)
+    ]
+    rows = [
+        jnp.stack(
+            [
+                _phase(geometry, kernel, gradient, (r, s), places)
+                for s in range(geometry.stride[1])
+            ],
+            3,
+        )
+        for r in range(geometry.stride[0])
+    ]
+    whole = jnp.stack(rows, 2)
+    batch, high, down, wide, across, deep = whole.shape
+    whole = whole.reshape(batch, high * down, wide * across, deep)
+    ends = [
+        (-before, size + before - length)
+        for size, (before, _), length in zip(
+            geometry.size, geometry.padding, whole.shape[1:3], strict=True
+        )
+    ]
+    return _padded(whole, ends)
+
+
+def _phase(
+    geometry: Geometry,
+    kernel: Array,
+    gradient: Array,
+    phase: tuple[int, int],
+    places: Sequence[int],
+) -> Array:
+    """The gradient of every stride-th pixel of the padded images, from `phase` on."""
+    taps = kernel[phase[0] :: geometry.stride[0], phase[1] :: geometry.stride[1]]
+    batch, deep = gradient.shape[0], kernel.shape[2]
+    if not taps.shape[0] or not taps.shape[1]:
+        return jnp.zeros((batch, *places, deep), gradient.dtype)
+    ends = [
+        (count - 1, place - length)
+        for count, place, length in zip(
+            taps.shape[:2], places, gradient.shape[1:3], strict=True
+        )
+    ]
+    turned = taps[::-1, ::-1].swapaxes(2, 3)
+    return lax.conv_general_dilated(
+        gradient, turned, (1, 1), ends, dimension_numbers=LAYOUT
+    )
