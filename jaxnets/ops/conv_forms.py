@@ -9,6 +9,8 @@ them from `lax.conv_general_dilated`, `on_cpu` faster on a CPU:
   time so that the shifted copies stay in the cache. XLA transposes both whole arrays
   and then convolves with a kernel as large as the image, and inside a loop it takes a
   hundred times as long.
+- Maps smaller than the kernel are one product, of the pixels under each tap. XLA swaps
+  maps and kernel there and takes sixty times as long.
 - The images' gradient of a strided convolution is one small convolution for each phase
   of the stride, where XLA convolves with zeros in between.
 """
@@ -122,13 +124,28 @@ def portable(wanted: int, geometry: Geometry, left: Array, right: Array) -> Arra
 
 def on_cpu(wanted: int, geometry: Geometry, left: Array, right: Array) -> Array:
     """The same as `form`, by the algorithms that are fast on a CPU."""
-    if wanted == OUTPUT or geometry.groups != 1:
+    if geometry.groups != 1:
         return portable(wanted, geometry, left, right)
-    if wanted == IMAGE:
-        if geometry.dilation == (1, 1) and geometry.stride != (1, 1):
+    if wanted == KERNEL:
+        return _kernel_by_products(geometry, left, right)
+    if wanted == IMAGE and geometry.dilation == (1, 1):
+        if geometry.stride != (1, 1):
             return _image_by_phases(geometry, left, right)
-        return portable(wanted, geometry, left, right)
-    return _kernel_by_products(geometry, left, right)
+        # A convolution as well: of the gradient, with the kernel turned.
+        turned = left[::-1, ::-1].swapaxes(2, 3)
+        ends = [
+            (taps - 1 - before, taps - 1 - after)
+            for taps, (before, after) in zip(
+                geometry.window, geometry.padding, strict=True
+            )
+        ]
+        padding = ends[0], ends[1]
+        size = right.shape[1], right.shape[2]
+        back = Geometry(size, geometry.window, (1, 1), padding)
+        return on_cpu(OUTPUT, back, right, turned)
+    if wanted == OUTPUT and math.prod(geometry.window) > math.prod(geometry.size):
+        return _output_by_products(geometry, left, right)
+    return portable(wanted, geometry, left, right)
 
 
 def _padded(array: Array, padding: Sequence[tuple[int, int]]) -> Array:
@@ -145,13 +162,15 @@ def _kernel_by_products(geometry: Geometry, image: Array, gradient: Array) -> Ar
     (height, width), taps = gradient.shape[1:3], geometry.window
     deep, wide = image.shape[3], gradient.shape[3]
     rows = height + taps[0] - 1
-    # To shift the gradient as well costs its outer rows twice, and saves half the rest;
-    # of grey and colour images all shifted copies together are small.
+    # To shift the gradient as well costs its outer rows twice, but copies less, unless
+    # the images have few channels next to the kernels.
     plain = geometry.stride == geometry.dilation == (1, 1)
-    if plain and rows <= 1.3 * height and deep > 4:
-        part, copied = _shifted_both, rows * width * (taps[1] * deep + taps[0] * wide)
+    copies = rows * width * (taps[1] * deep + taps[0] * wide)
+    columns = height * width * math.prod(taps) * deep
+    if plain and rows <= 1.3 * height and copies < 2 * columns:
+        part, copied = _shifted_both, copies
     else:
-        part, copied = _shifted_image, height * width * math.prod(taps) * deep
+        part, copied = _shifted_image, columns
     batch = image.shape[0]
     most = max(1, CACHED // (copied * image.dtype.itemsize))
     at_once = max(n for n in range(1, min(most, batch) + 1) if batch % n == 0)
@@ -193,22 +212,35 @@ def _shifted_image(
     geometry: Geometry, sums: Any, image: Array, gradient: Array
 ) -> Array:
     """One product: the pixels under each tap, side by side, times the gradient."""
-    image, outputs = _padded(image, geometry.padding), gradient.shape[1:3]
-    columns = []
+    left = _columns(geometry, image)
+    left, right = (a.reshape(-1, a.shape[-1]) for a in (left, gradient))
+    product = jnp.einsum("nr,nl->rl", right, left, preferred_element_type=sums)
+    shape = (*geometry.window, image.shape[3], gradient.shape[3])
+    return product.T.reshape(shape)
+
+
+def _output_by_products(geometry: Geometry, image: Array, kernel: Array) -> Array:
+    """The convolution as one product."""
+    columns = _columns(geometry, image)
+    product = columns.reshape(-1, columns.shape[3]) @ kernel.reshape(
+        -1, kernel.shape[3]
+    )
+    return product.reshape(*columns.shape[:3], kernel.shape[3])
+
+
+def _columns(geometry: Geometry, image: Array) -> Array:
+    """The pixels under every tap, side by side: `[b, ho, wo, kh kw ci]`."""
+    image, columns = _padded(image, geometry.padding), []
     for tap in itertools.product(*map(range, geometry.window)):
         starts = [at * apart for at, apart in zip(tap, geometry.dilation, strict=True)]
         rows, across = (
             slice(start, start + (count - 1) * stride + 1, stride)
             for start, count, stride in zip(
-                starts, outputs, geometry.stride, strict=True
+                starts, geometry.output_size(), geometry.stride, strict=True
             )
         )
         columns.append(image[:, rows, across])
-    left = jnp.concatenate(columns, -1) if len(columns) > 1 else columns[0]
-    left, right = (a.reshape(-1, a.shape[-1]) for a in (left, gradient))
-    product = jnp.einsum("nr,nl->rl", right, left, preferred_element_type=sums)
-    shape = (*geometry.window, image.shape[3], gradient.shape[3])
-    return product.T.reshape(shape)
+    return jnp.concatenate(columns, -1) if len(columns) > 1 else columns[0]
 
 
 def _image_by_phases(geometry: Geometry, kernel: Array, gradient: Array) -> Array:

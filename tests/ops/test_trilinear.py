@@ -15,6 +15,7 @@ CASES = {
     "same": ((8, 9, 5), (3, 3, 5, 6), {"padding": "SAME"}),
     "valid": ((12, 9, 6), (3, 2, 6, 4), {}),
     "small maps": ((4, 4, 5), (3, 3, 5, 6), {"padding": "SAME"}),
+    "tiny maps": ((2, 2, 5), (3, 3, 5, 6), {"padding": "SAME"}),
     "grey": ((12, 12, 1), (5, 5, 1, 3), {"padding": ((2, 2), (2, 2))}),
     "stride": ((9, 8, 4), (3, 3, 4, 6), {"stride": (2, 2), "padding": "SAME"}),
     "stem": (
