@@ -214,8 +214,7 @@ def adversarial(
     says, from noise that follows from the key alone: the same key shows the same
     noise all through a training.
 
-    The steps are unrolled, for the sake of convolutions on a CPU, whose gradients are
-    slow inside a loop.
+    The steps are unrolled: there are few, and those of the two players differ.
 
     Args:
         game: Who plays, and what for.

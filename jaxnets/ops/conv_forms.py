@@ -51,9 +51,9 @@ class Geometry(NamedTuple):
     groups: int = 1
 
     def output_size(self) -> tuple[int, int]:
-        """Height and width of the output; not positive if the kernel does not fit."""
+        """Height and width of the output; 0 if the kernel does not fit."""
         height, width = (
-            (size + before + after - dilation * (taps - 1) - 1) // stride + 1
+            max(0, (size + before + after - dilation * (taps - 1) - 1) // stride + 1)
             for size, (before, after), dilation, taps, stride in zip(
                 self.size,
                 self.padding,
@@ -124,7 +124,7 @@ def portable(wanted: int, geometry: Geometry, left: Array, right: Array) -> Arra
 
 def on_cpu(wanted: int, geometry: Geometry, left: Array, right: Array) -> Array:
     """The same as `form`, by the algorithms that are fast on a CPU."""
-    if geometry.groups != 1:
+    if geometry.groups != 1 or 0 in (*left.shape, *right.shape):
         return portable(wanted, geometry, left, right)
     if wanted == KERNEL:
         return _kernel_by_products(geometry, left, right)

@@ -166,6 +166,14 @@ def test_multiplications_are_counted():
     assert multiply_adds(up, x, jnp.ones((4, 4, 4, 6))) == 2 * 64 * 16 * 4 * 6
 
 
+@pytest.mark.parametrize("shape", [(0, 8, 8, 4), (2, 2, 8, 4)])
+def test_nothing_to_convolve_is_nothing(shape):
+    x, kernel = jnp.ones(shape), jnp.ones((3, 3, 4, 6))
+    assert conv(x, kernel).shape == lax_conv(x, kernel).shape
+    for gradient, like in zip(gradients(conv)(x, kernel), (x, kernel), strict=True):
+        np.testing.assert_array_equal(gradient, jnp.zeros_like(like))
+
+
 def test_channels_that_do_not_fit_say_so():
     with pytest.raises(ValueError, match="kernel of 3 channels to 6, in 1 groups"):
         conv(jnp.ones((1, 8, 8, 4)), jnp.ones((3, 3, 3, 6)))
