@@ -10,7 +10,7 @@ them from `lax.conv_general_dilated`, `on_cpu` faster on a CPU:
   and then convolves with a kernel as large as the image, and inside a loop it takes a
   hundred times as long.
 - Maps smaller than the kernel are one product, of the pixels under each tap. XLA swaps
-  maps and kernel there and takes sixty times as long.
+  maps and kernel there, and a step of VGG-11 on 32x32 takes six times as long.
 - The images' gradient of a strided convolution is one small convolution for each phase
   of the stride, where XLA convolves with zeros in between.
 """

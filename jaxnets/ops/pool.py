@@ -40,11 +40,7 @@ def max_pool(
         ImageSizeError: If no window fits into the image.
     """
     ends = _ends(x, window, stride, padding, ceil=ceil)
-    if any(before or after for before, after in ends):
-        smallest = jnp.asarray(-jnp.inf, x.dtype)
-        x = jax.lax.pad(
-            x, smallest, ((0, 0, 0), *((*end, 0) for end in ends), (0, 0, 0))
-        )
+    x = _padded(x, ends, -jnp.inf)
     # Along rows first: so the first of equal maxima is the first row by row.
     rows = _along(_first_largest, x, 2, window, stride)
     return _along(_first_largest, rows, 1, window, stride)
@@ -61,11 +57,14 @@ def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
         ImageSizeError: If no window fits into the image.
     """
     ends = _ends(x, window, stride, padding, ceil=False)
-    if any(before or after for before, after in ends):
-        zero = jnp.zeros((), x.dtype)
-        x = jax.lax.pad(x, zero, ((0, 0, 0), *((*end, 0) for end in ends), (0, 0, 0)))
+    x = _padded(x, ends, 0.0)
     rows = _along(jnp.add, x, 2, window, stride)
     return _along(jnp.add, rows, 1, window, stride) / window**2
+
+
+def _padded(x: Image, ends: list[tuple[int, int]], value: float) -> Pooled:
+    around = ((0, 0, 0), *((*end, 0) for end in ends), (0, 0, 0))
+    return jax.lax.pad(x, jnp.asarray(value, x.dtype), around)
 
 
 def _along(

@@ -149,3 +149,12 @@ def test_statistics_of_bfloat16_are_float32():
     np.testing.assert_allclose(var, exact.var(0), rtol=1e-3)
     y = norm.group_norm(x, jnp.ones(4), jnp.zeros(4), groups=1)
     assert y.dtype == jnp.bfloat16
+
+
+def test_statistics_far_from_zero_keep_their_digits():
+    # Mean of squares less square of the mean would lose all of them: 1e8 + 1 - 1e8.
+    values = np.random.default_rng(0).normal(1e4, 1, (16, 8, 8, 3)).astype(np.float32)
+    mean, var = norm.batch_statistics(jnp.asarray(values))
+    exact = values.astype(np.float64).reshape(-1, 3)
+    np.testing.assert_allclose(mean, exact.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(var, exact.var(0), rtol=1e-4)
