@@ -56,7 +56,7 @@ class Config:
     longest: int = 24  # tokens of a caption; of longer ones the first are learned
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
-    reads_word: bool = True  # attention knows the word before; False: as in the paper
+    reads_first: bool = True  # a word before attention; False: after, as in the paper
     encoder: Annotated[str, one_of(ENCODERS)] = "grid"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
@@ -85,7 +85,7 @@ def build(config: Config, data: CaptionFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
     path, d, words = config.weights, config.features, len(data.vocabulary)
     looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
-    speaks = DECODERS[config.attention](words, d, d // 2, d // 4, config.reads_word)
+    speaks = DECODERS[config.attention](words, d, d // 2, d // 4, config.reads_first)
     model = ImageCaptioner(None if config.frozen and path else looks, speaks)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = captioning(model, config.longest, config.decoding, rates=rates)

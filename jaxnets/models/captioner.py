@@ -19,8 +19,13 @@ mean annotation through two networks of one hidden layer.
   for soft attention.
 
 In equations 4 and 5 attention follows from h_{t-1}, which does not know the word before
-yet: after "a red" it cannot look for what is red. With `reads_word` that word's
-embedding joins h_{t-1} there; it is off by default, as in the paper.
+yet: after "a red" it cannot look for what is red. With `reads_first` the cell first
+reads that word, with the context before, and attention follows from h_t: z_t joins the
+hidden units in equation 7, and the cell at the word after (Luong, Pham & Manning,
+"Effective approaches to attention-based neural machine translation", 2015,
+https://arxiv.org/abs/1508.04025, sections 3 and 3.3; for images Lu, Xiong, Parikh &
+Socher, "Knowing when to look", 2016, https://arxiv.org/abs/1612.01887, section 2.2).
+Before the first word the context is 0. It is off by default, as in Xu et al.
 
 The decoders know nothing of images: annotations may be any `Float[b l d]`.
 
@@ -61,6 +66,13 @@ class Memory(NamedTuple):
     keys: Float[Array, "b l e"]  # as attention compares them with hidden units
 
 
+class Speaking(NamedTuple):
+    """A decoder in the middle of a sentence."""
+
+    carry: Carry  # of the recurrent cell
+    context: Float[Array, "b d"]  # z, of the word before
+
+
 class Attended(NamedTuple):
     """What a decoder looked at before it said a word."""
 
@@ -86,8 +98,8 @@ class _Decoder(nn.Module):
         embedding: Width of the vectors of words, and of the hidden layer before the
             logits.
         attention: Width of the hidden layer of the attention network.
-        reads_word: Whether attention depends on the word before as well, which the
-            hidden units do not know yet; see the top of this module.
+        reads_first: Whether the cell reads the word before first, and attention follows
+            from the hidden units after it; see the top of this module.
         cell: `LSTMCell` or `RNNCell`.
         dtype: Of the products; logits are float32 or wider.
     """
@@ -96,7 +108,7 @@ class _Decoder(nn.Module):
     features: int = 512
     embedding: int = 256
     attention: int = 256
-    reads_word: bool = False
+    reads_first: bool = False
     cell: type[LSTMCell] | type[RNNCell] = LSTMCell
     dtype: Any = jnp.float32
 
@@ -141,22 +153,23 @@ class _Decoder(nn.Module):
             return h
         return LSTMCarry(h, self.initial_c(mean).astype(mean.dtype))
 
-    def start(self, annotations: Float[Array, "b l d"]) -> tuple[Memory, Carry]:
-        """What `step` needs: the memory, which stays, and the first carry."""
-        return self.remember(annotations), self.first(annotations)
+    def start(self, annotations: Float[Array, "b l d"]) -> tuple[Memory, Speaking]:
+        """What `step` needs: the memory, which stays, and the first state."""
+        nothing = jnp.zeros_like(annotations[:, 0])
+        return self.remember(annotations), Speaking(self.first(annotations), nothing)
 
     def step(
-        self, memory: Memory, carry: Carry, token: Int[Array, " b"]
-    ) -> tuple[Carry, Float[Array, "b vocabulary"], Attended]:
-        """One word: the carry after `token`, the logits of the next, what was seen.
+        self, memory: Memory, state: Speaking, token: Int[Array, " b"]
+    ) -> tuple[Speaking, Float[Array, "b vocabulary"], Attended]:
+        """One word: the state after `token`, the logits of the next, what was seen.
 
         Of the shape that `jaxnets.ops.decoding` wants, once the memory is bound.
         Nothing is dropped or drawn.
         """
         word = self.words(token)
         projected = self.recurrent.project(word)
-        carry, context, attended = self._advance(memory, carry, word, projected, None)
-        return carry, self._said(word, output_of(carry), context), attended
+        state, attended = self._advance(memory, state, word, projected, None)
+        return state, self._said(word, output_of(state.carry), state.context), attended
 
     def __call__(
         self,
@@ -183,7 +196,7 @@ class _Decoder(nn.Module):
         dropout, sampling = (dropout, sampling) if train else (0, 0)
         own = not off(sampling)
         key = self.make_rng("dropout") if train and (own or self.draws) else None
-        memory, carry = self.start(annotations)
+        memory, state = self.start(annotations)
         drawn = jnp.zeros(batch, bool)
         if self.draws and key is not None:
             drawn = jax.random.uniform(jax.random.fold_in(key, 0), (batch,)) >= EXPECTED
@@ -204,16 +217,15 @@ class _Decoder(nn.Module):
                 word = own_module.words(jnp.where(mine, guess, token))
                 projected = own_module.recurrent.project(word)
             place = (drawn, now) if own_module.draws and now is not None else None
-            state, context, attended = own_module._advance(
-                memory, state, word, projected, place
-            )
+            state, attended = own_module._advance(memory, state, word, projected, place)
+            h, context = output_of(state.carry), state.context
             if own:
-                said = own_module._said(word, output_of(state), context)
-            return (state, said), (word, output_of(state), context, attended, said)
+                said = own_module._said(word, h, context)
+            return (state, said), (word, h, context, attended, said)
 
         scan = nn.scan(body, variable_broadcast="params", split_rngs={"params": False})
         said = jnp.zeros((batch, self.vocabulary if own else 0))
-        _, made = scan(self, (carry, said), (jnp.arange(times), given))
+        _, made = scan(self, (state, said), (jnp.arange(times), given))
         word, h, context, attended, said = jax.tree.map(
             lambda x: jnp.moveaxis(x, 0, 1), made
         )
@@ -221,12 +233,14 @@ class _Decoder(nn.Module):
         return Captioned(said, attended, drawn)
 
     def _advance(
-        self, memory: Memory, carry: Carry, word: Array, projected: Array, place: Any
-    ) -> tuple[Carry, Array, Attended]:
-        """The carry after a word, its context z_t, and what was looked at."""
+        self, memory: Memory, state: Speaking, word: Array, projected: Array, place: Any
+    ) -> tuple[Speaking, Attended]:
+        """The state after a word, with its context z_t, and what was looked at."""
+        carry, context = state
+        if self.reads_first:
+            carry = self.recurrent.step(carry, projected + self.context(context))
         h = output_of(carry)
-        query = jnp.concatenate([h, word], axis=-1) if self.reads_word else h
-        weights = self.look(query, memory)
+        weights = self.look(h, memory)
         used = self.choose(weights)
         if place is not None:
             drawn, key = place
@@ -235,8 +249,9 @@ class _Decoder(nn.Module):
             used = jnp.where(drawn[:, None], one, weights)
         beta = jax.nn.sigmoid(self.gate(h)[:, 0])
         context = beta[:, None] * weighted_sum(used, memory.annotations)
-        carry = self.recurrent.step(carry, projected + self.context(context))
-        return carry, context, Attended(weights, used, beta)
+        if not self.reads_first:
+            carry = self.recurrent.step(carry, projected + self.context(context))
+        return Speaking(carry, context), Attended(weights, used, beta)
 
     def _said(
         self,
@@ -331,15 +346,15 @@ class ImageCaptioner(nn.Module):
         grid = image if self.encoder is None else self.encoder(image, train=train)
         return grid.reshape(grid.shape[0], -1, grid.shape[-1])
 
-    def start(self, image: Float[Array, "b ..."]) -> tuple[Memory, Carry]:
+    def start(self, image: Float[Array, "b ..."]) -> tuple[Memory, Speaking]:
         """What `step` needs of each image."""
         return self.decoder.start(self.annotate(image))
 
     def step(
-        self, memory: Memory, carry: Carry, token: Int[Array, " b"]
-    ) -> tuple[Carry, Float[Array, "b vocabulary"], Attended]:
+        self, memory: Memory, state: Speaking, token: Int[Array, " b"]
+    ) -> tuple[Speaking, Float[Array, "b vocabulary"], Attended]:
         """One word; see the decoder's."""
-        return self.decoder.step(memory, carry, token)
+        return self.decoder.step(memory, state, token)
 
     def __call__(
         self,

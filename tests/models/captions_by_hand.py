@@ -24,7 +24,7 @@ def network(layers, x):
 
 
 def caption(
-    params, annotations, tokens, *, vector=False, reads_word=False, locations=None
+    params, annotations, tokens, *, vector=False, reads_first=False, locations=None
 ):
     """Logits and weights of one image's caption, and log p of the locations."""
     mean = annotations.mean(0)
@@ -32,17 +32,19 @@ def caption(
     c = network(params["initial_c"], mean)
     seen = [mean] if vector else list(annotations)
     logits, weights, chance = [], [], 0.0
+    z = jnp.zeros(annotations.shape[-1])
     for t, token in enumerate(tokens):
         word = params["words"]["embedding"][token]
+        if reads_first:
+            h, c = lstm(params, h, c, word, z)
         if vector:
             alpha = jnp.ones(1)
         else:
             attend = params["attend"]
-            query = jnp.concatenate([h, word]) if reads_word else h
             scores = [
                 dense(
                     attend["score"],
-                    jnp.tanh(dense(attend["query"], query) + dense(attend["key"], a)),
+                    jnp.tanh(dense(attend["query"], h) + dense(attend["key"], a)),
                 )[0]
                 for a in seen
             ]
@@ -53,7 +55,8 @@ def caption(
             z = jnp.stack(seen).at[locations[t]].get(mode="fill")
             chance = chance + jnp.log(alpha.at[locations[t]].get(mode="fill"))
         z = sigmoid(dense(params["gate"], h)[0]) * z
-        h, c = lstm(params, h, c, word, z)
+        if not reads_first:
+            h, c = lstm(params, h, c, word, z)
         deep = word + dense(params["output_h"], h) + dense(params["output_z"], z)
         logits.append(dense(params["output"], deep))
         weights.append(alpha)

@@ -42,12 +42,12 @@ def predicted(model, variables, *inputs):
     return functional.predict(model, variables, *inputs)
 
 
-@pytest.mark.parametrize("reads_word", [False, True])
+@pytest.mark.parametrize("reads_first", [False, True])
 @pytest.mark.parametrize("kind", ["none", "soft"])
-def test_a_captioner_follows_the_equations(kind, reads_word):
-    model, variables = made(kind, reads_word=reads_word)
+def test_a_captioner_follows_the_equations(kind, reads_first):
+    model, variables = made(kind, reads_first=reads_first)
     output = predicted(model, variables, ANNOTATIONS, TOKENS)
-    how = {"vector": kind == "none", "reads_word": reads_word}
+    how = {"vector": kind == "none", "reads_first": reads_first}
     twin = jax.jit(functools.partial(by_hand.caption, **how))
     for row in range(2):
         logits, weights, _ = twin(variables.params, ANNOTATIONS[row], TOKENS[row])
@@ -87,8 +87,8 @@ def test_hard_attention_draws_locations_with_their_probabilities():
 
 
 def test_words_one_by_one_are_the_words_at_once():
-    for kind in DECODERS:
-        model, variables = made(kind)
+    for kind, reads_first in [*((kind, False) for kind in DECODERS), ("hard", True)]:
+        model, variables = made(kind, reads_first=reads_first)
         at_once = predicted(model, variables, ANNOTATIONS, TOKENS).logits
         call = jax.jit(functools.partial(functional.method, model), static_argnums=1)
         memory, carry = call(variables, "start", ANNOTATIONS)
