@@ -25,6 +25,7 @@ from jaxnets.models.vgg import vgg11
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.cost import multiply_adds
 from jaxnets.ops.decoding import GREEDY
+from jaxnets.run.memory import keep_freed
 from jaxnets.tasks.adversarial import LOSSES
 from jaxnets.tasks.captioning import captioning
 from jaxnets.tasks.classification import classification
@@ -52,6 +53,7 @@ class Hyper(NamedTuple):
 
 def build(name: str, options: dict[str, Any]) -> Built:
     """One workload, as one compiled step whose state is donated."""
+    keep_freed()  # as every run does
     size = SIZES[name] | options
     learner, batch = workload(name, size)
     hyper: Any = Hyper()

@@ -52,7 +52,7 @@ from jaxnets.models.recurrent import (
     output_of,
 )
 from jaxnets.ops.attention import weighted_sum
-from jaxnets.ops.cells import LSTMCarry
+from jaxnets.ops.cells import LSTMCarry, plus
 
 # Xu et al., section 4.1: "with probability 0.5 for a given image, we set the sampled
 # attention location to its expected value".
@@ -200,10 +200,9 @@ class _Decoder(nn.Module):
         drawn = jnp.zeros(batch, bool)
         if self.draws and key is not None:
             drawn = jax.random.uniform(jax.random.fold_in(key, 0), (batch,)) >= EXPECTED
-        words = self.words(token)
-        given = (token, words, self.recurrent.project(words))
+        words = self.words(token.T)
         # One matrix product for all steps, unless a step depends on the draw before.
-        given = tuple(jnp.moveaxis(x, 1, 0) for x in given)
+        given = (token.T, words, self.recurrent.project(words))
 
         def body(own_module: "_Decoder", carry: Any, inputs: Any) -> tuple[Any, Any]:
             state, said = carry
@@ -233,12 +232,17 @@ class _Decoder(nn.Module):
         return Captioned(said, attended, drawn)
 
     def _advance(
-        self, memory: Memory, state: Speaking, word: Array, projected: Array, place: Any
+        self,
+        memory: Memory,
+        state: Speaking,
+        word: Array,
+        projected: tuple[Array, ...],
+        place: Any,
     ) -> tuple[Speaking, Attended]:
         """The state after a word, with its context z_t, and what was looked at."""
         carry, context = state
         if self.reads_first:
-            carry = self.recurrent.step(carry, projected + self.context(context))
+            carry = self.recurrent.step(carry, plus(projected, self.context(context)))
         h = output_of(carry)
         weights = self.look(h, memory)
         used = self.choose(weights)
@@ -250,7 +254,7 @@ class _Decoder(nn.Module):
         beta = jax.nn.sigmoid(self.gate(h)[:, 0])
         context = beta[:, None] * weighted_sum(used, memory.annotations)
         if not self.reads_first:
-            carry = self.recurrent.step(carry, projected + self.context(context))
+            carry = self.recurrent.step(carry, plus(projected, self.context(context)))
         return Speaking(carry, context), Attended(weights, used, beta)
 
     def _said(

@@ -30,7 +30,7 @@ from jaxnets.models.blocks import float32_or_wider, xavier
 from jaxnets.models.latent import Coded, Decoded, Drawing
 from jaxnets.models.recurrent import LSTMCell
 from jaxnets.ops import filterbank
-from jaxnets.ops.cells import LSTMCarry
+from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.distributions import BERNOULLI, Likelihood, reparameterised
 
 
@@ -132,7 +132,9 @@ class DRAW(nn.Module):
         def body(own: "DRAW", carry: Any, noise: Any) -> tuple[Any, Any]:
             encoder, decoder, canvas = carry
             gates, read = own._read(image, projected, decoder.h, canvas)
-            encoder = own.encoder.step(encoder, gates + own.encoder.project(decoder.h))
+            encoder = own.encoder.step(
+                encoder, plus(own.encoder.project(decoder.h), gates)
+            )
             mean, log_scale = own.mean(encoder.h), own.log_scale(encoder.h)
             code = reparameterised(mean, log_scale, noise)
             decoder = own.decoder.step(decoder, own.decoder.project(code))

@@ -35,16 +35,15 @@ Carry: TypeAlias = PyTree  # of arrays [b, h]
 class Affine(nn.Module):
     """A kernel and a bias that somebody else multiplies with."""
 
-    rows: int
     columns: int
     kernel_init: Initializer
     bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self) -> tuple[Float[Array, "d g"], Float[Array, " g"]]:
+    def __call__(self, rows: int) -> tuple[Float[Array, "rows g"], Float[Array, " g"]]:
         """Returns the kernel and the bias, as float32."""
         kernel = self.param(
-            "kernel", self.kernel_init, (self.rows, self.columns), jnp.float32
+            "kernel", self.kernel_init, (rows, self.columns), jnp.float32
         )
         return kernel, self.param("bias", self.bias_init, (self.columns,), jnp.float32)
 
@@ -66,14 +65,9 @@ class _Cell(nn.Module):
     def setup(self) -> None:
         columns = self.gates * self.features
         by_gate = functools.partial(_by_gate, self.gates)
-        self.input = nn.Dense(
-            columns,
-            dtype=self.dtype,
-            kernel_init=by_gate(nn.initializers.xavier_uniform()),
-            bias_init=self._bias(),
-        )
-        orthogonal = by_gate(nn.initializers.orthogonal())
-        self.hidden = Affine(self.features, columns, orthogonal)
+        uniform = by_gate(nn.initializers.xavier_uniform())
+        self.input = Affine(columns, uniform, self._bias())
+        self.hidden = Affine(columns, by_gate(nn.initializers.orthogonal()))
 
     def _bias(self) -> Initializer:
         return nn.initializers.zeros
@@ -82,9 +76,15 @@ class _Cell(nn.Module):
         """The carry before the first step: zeros."""
         return jnp.zeros((batch, self.features), float32_or_wider(self.dtype))
 
-    def project(self, x: Float[Array, "*b d"]) -> Float[Array, "*b g"]:
-        """The input's share of any number of steps, computed at once."""
-        return self.input(x).astype(float32_or_wider(self.dtype))
+    def project(self, x: Float[Array, "*b d"]) -> tuple[Float[Array, "*b h"], ...]:
+        """The input's share of each gate, in any number of steps at once."""
+        x, wide = x.astype(self.dtype), float32_or_wider(self.dtype)
+        kernels, biases = self._apart(self.input(x.shape[-1]))
+        everywhere = (None,) * (x.ndim - 1)
+        return tuple(
+            (x @ kernel + bias[everywhere]).astype(wide)
+            for kernel, bias in zip(kernels, biases, strict=True)
+        )
 
     def stepper(self) -> Callable[..., Carry]:
         """The pure function `(carry, projected, *, kept=None) -> carry`.
@@ -92,12 +92,12 @@ class _Cell(nn.Module):
         It holds the weights: this is what may run inside `lax.scan`, where Flax
         forbids a module.
         """
-        kernel, bias = (weight.astype(self.dtype) for weight in self.hidden())
+        kernel, bias = self._apart(self.hidden(self.features))
         advance = type(self).advance
 
         def step(
             carry: Carry,
-            projected: Float[Array, "b g"],
+            projected: cells.Gates,
             *,
             kept: Float[Array, "b h"] | None = None,
         ) -> Carry:
@@ -105,9 +105,12 @@ class _Cell(nn.Module):
 
         return step
 
-    def step(self, carry: Carry, projected: Float[Array, "b g"]) -> Carry:
+    def step(self, carry: Carry, projected: cells.Gates) -> Carry:
         """The carry after one step."""
         return self.stepper()(carry, projected)
+
+    def _apart(self, weights: tuple[Array, Array]) -> list[tuple[Array, ...]]:
+        return [cells.apart(w.astype(self.dtype), self.gates) for w in weights]
 
     def __call__(
         self, carry: Carry, x: Float[Array, "b d"]
@@ -228,6 +231,7 @@ class Recurrent(nn.Module):
         if present is not None:
             x = jnp.where(present[:, :, None], x, 0)
         after = []
+        x = jnp.moveaxis(x, 1, 0)  # before the products: they are wider than it
         for layer in range(self.layers):
             x = self._thinned(x, rate)
             outputs = []
@@ -246,10 +250,10 @@ class Recurrent(nn.Module):
                 outputs.append(output.astype(self.dtype))
                 after.append(last)
             x = jnp.concatenate(outputs, axis=-1)
-        return self._thinned(x, rate), tuple(after)
+        return jnp.moveaxis(self._thinned(x, rate), 0, 1), tuple(after)
 
-    def _thinned(self, x: Float[Array, "b t d"], rate: Rate) -> Float[Array, "b t d"]:
-        kept = self._kept((x.shape[0], 1, x.shape[-1]), rate)
+    def _thinned(self, x: Float[Array, "t b d"], rate: Rate) -> Float[Array, "t b d"]:
+        kept = self._kept((1, *x.shape[1:]), rate)
         return x if kept is None else x * kept.astype(x.dtype)
 
     def _kept(self, shape: tuple[int, ...], rate: Rate) -> Array | None:
@@ -262,18 +266,18 @@ class Recurrent(nn.Module):
 def unrolled(
     step: Callable[..., Carry],
     carry: Carry,
-    projected: Float[Array, "b t g"],
+    projected: tuple[Float[Array, "t b g"], ...],
     present: Bool[Array, "b t"] | None,
     *,
     kept: Float[Array, "b h"] | None = None,
     reverse: bool = False,
-) -> tuple[Float[Array, "b t h"], Carry]:
+) -> tuple[Float[Array, "t b h"], Carry]:
     """The outputs of all steps, and the last carry: one `lax.scan` over time.
 
     Args:
         step: `(carry, projected, *, kept) -> carry`, pure: a cell's `stepper()`.
         carry: Before the first step.
-        projected: The input's share of every step.
+        projected: The input's share of every step, gate by gate.
         present: False where there is no step; None if all are there.
         kept: The mask of variational dropout, if any.
         reverse: From the last step to the first.
@@ -288,12 +292,9 @@ def unrolled(
         after = jax.tree.map(lambda new, old: jnp.where(here, new, old), after, carry)
         return after, jnp.where(here, output_of(after), 0)
 
-    over_time = (
-        jnp.moveaxis(projected, 1, 0),
-        None if present is None else present.T,
-    )
+    over_time = projected, None if present is None else present.T
     carry, outputs = jax.lax.scan(body, carry, over_time, reverse=reverse)
-    return jnp.moveaxis(outputs, 0, 1), carry
+    return outputs, carry
 
 
 class Embedding(nn.Module):

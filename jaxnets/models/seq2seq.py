@@ -41,7 +41,7 @@ from jaxnets.models.recurrent import (
     output_of,
 )
 from jaxnets.ops.attention import weighted_sum
-from jaxnets.ops.cells import LSTMCarry
+from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import PAD
 
 Attention: TypeAlias = Literal["plain", "additive", "dot"]
@@ -165,10 +165,9 @@ class Seq2Seq(nn.Module):
         batch, times = token.shape
         own = train and not off(sampling)
         memory, carry = self.start(source, train=train, dropout=dropout)
-        words = self.written(token)
+        words = self.written(token.T)
         # One matrix product for all steps, unless a step depends on the draw before.
-        given = (token, words, self.decoder.project(words))
-        given = tuple(jnp.moveaxis(x, 1, 0) for x in given)
+        given = (token.T, words, self.decoder.project(words))
         key = self.make_rng("dropout") if own else jax.random.key(0)
         first = jnp.zeros((batch, self.target if own else 0))
 
@@ -194,16 +193,17 @@ class Seq2Seq(nn.Module):
         return Written(said, weights)
 
     def _advance(
-        self, memory: Memory, carry: Carry, projected: Array
+        self, memory: Memory, carry: Carry, projected: tuple[Array, ...]
     ) -> tuple[Carry, Array, Array]:
         """The carry after a token, its context, and the weights that made it."""
         if self.attention == "plain":
-            context = jnp.zeros((projected.shape[0], 0), projected.dtype)
-            weights = jnp.zeros(memory.present.shape, projected.dtype)
+            h = output_of(carry)
+            context = jnp.zeros((h.shape[0], 0), h.dtype)
+            weights = jnp.zeros(memory.present.shape, h.dtype)
             return self.decoder.step(carry, projected), context, weights
         weights = self.attend(output_of(carry), memory.keys, memory.present)
         context = weighted_sum(weights, memory.output, memory.present)
-        projected = projected + self.context(context)
+        projected = plus(projected, self.context(context))
         return self.decoder.step(carry, projected), context, weights
 
     def _said(

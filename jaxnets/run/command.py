@@ -17,6 +17,7 @@ from jaxnets.run.checkpoints import CheckpointError
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import InterruptedRun
 from jaxnets.run.loop import NonFiniteError
+from jaxnets.run.memory import keep_freed
 from jaxnets.run.session import Verbs
 
 
@@ -41,6 +42,7 @@ def command(
         arguments: Instead of the command line's.
         verbs: What the experiment can do: `Describing` adds `--describe`.
     """
+    keep_freed()
     arguments = sys.argv[1:] if arguments is None else arguments
     with exits():
         config, chosen = preset(

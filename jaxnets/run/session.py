@@ -41,6 +41,7 @@ from jaxnets.run.checkpoints import Checkpoints, digest
 from jaxnets.run.console import Console, line, number
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import InterruptedRun, Interrupts
+from jaxnets.run.memory import keep_freed
 
 
 @runtime_checkable
@@ -199,6 +200,7 @@ class Run:
         if self.verbs.dry_run:
             return self
         compilation.use_cache()
+        keep_freed()
         if self.verbs.evaluate is None:
             self._open()
         self._signals.__enter__()

@@ -11,6 +11,7 @@ from jaxnets.run import compilation, settings
 from jaxnets.run import folder as folders
 from jaxnets.run.folder import Folder, RunError
 from jaxnets.run.interrupts import Interrupts
+from jaxnets.run.memory import keep_freed
 from jaxnets.sweeps import extraction, plans, report, results
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.groups import Experiment
@@ -55,6 +56,7 @@ def sweep(
     began = time.monotonic()
     compilation.compile_seconds()  # starts the clock
     compilation.use_cache()
+    keep_freed()
     plain = json.loads(files.dump_json(dataclasses.asdict(definition)))
     wanted = {"experiment": f"sweep of {definition.experiment}", "config": plain}
     held, path = _folder(definition, wanted, around)

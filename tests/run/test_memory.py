@@ -1,0 +1,51 @@
+"""What a step gives back to the system, it would have to be given anew."""
+
+import platform
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+FAULTS = textwrap.dedent("""
+    import resource, sys
+    import jax, jax.numpy as jnp
+    from jaxnets.run.memory import keep_freed
+
+    if sys.argv[1] == "kept":
+        assert keep_freed()
+
+    @jax.jit
+    def step(x):  # needs 128 MiB on the way
+        large = jax.lax.optimization_barrier(x[:, None] + jnp.arange(4096.0)[None, :])
+        return jnp.sort(large, axis=0).sum(axis=1)
+
+    def faults():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # all in one thread
+    x = jnp.zeros(4096)
+    for _ in range(10):
+        step(x).block_until_ready()
+    before = faults()
+    for _ in range(5):
+        step(x).block_until_ready()
+    print(faults() - before)
+""")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_the_next_step_gets_the_memory_of_the_last():
+    bare, kept = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, how],
+                capture_output=True,
+                check=True,
+                text=True,
+            ).stdout
+        )
+        for how in ("bare", "kept")
+    )
+    assert bare > 5 * 64 * 2**20 / 4096  # pages of 4 KiB, unless they are huge
+    assert kept < bare / 20
