@@ -22,7 +22,7 @@ from jaxnets.ops.decoding import Decoding
 from jaxnets.run.captions import describe, features_of, figures, photo_of, scores
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
-from jaxnets.run.settings import Extendable, one_of
+from jaxnets.run.settings import Extendable, Judging, one_of
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.captioning import captioning, with_encoder
 
@@ -62,7 +62,7 @@ class Config:
     weights: Path | None = None  # of that network, .safetensors or .npz
     frozen: bool = False  # keep them, and the features on the disk
     features: int = 256  # hidden units; words have half as many, attention a quarter
-    decoding: Decoding = Decoding()
+    decoding: Annotated[Decoding, Judging] = Decoding()
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
     epochs: Annotated[int, Extendable] = 5  # passes over the images

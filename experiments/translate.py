@@ -26,7 +26,7 @@ from jaxnets.models.seq2seq import Attention, Seq2Seq
 from jaxnets.ops.decoding import Decoding
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
-from jaxnets.run.settings import Extendable, one_of
+from jaxnets.run.settings import Extendable, Judging, one_of
 from jaxnets.scores.bleu import sacrebleu
 from jaxnets.sweeps.space import LogUniform, Uniform
 from jaxnets.tasks.translation import translation
@@ -59,7 +59,7 @@ class Config:
     features: int = 64  # hidden units, and the width that attention compares in
     embedding: int = 32  # width of the vectors of tokens
     withdrawal: Annotated[str, one_of(RISES)] = "sigmoid"  # of the teacher: sampling
-    decoding: Decoding = Decoding()
+    decoding: Annotated[Decoding, Judging] = Decoding()
     batch_size: int = 128  # pairs in a step
     epochs: Annotated[int, Extendable] = 4  # passes over the training split
     reports: int = 8  # how often the validation split is scored

@@ -1,6 +1,7 @@
 """The command line of every experiment: its flags, and the verbs they all share."""
 
 import contextlib
+import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -118,7 +119,10 @@ def _flags(
 
 
 def _recorded(kind: type, config: Any, path: Path) -> Any:
-    """The configuration of a run; flags that contradict it are refused."""
+    """The configuration of a run; flags that contradict it are refused.
+
+    But for fields marked `Judging`, which are the flags' then.
+    """
     stored = folder.read_settings(path)["config"]
     try:
         found = settings.from_json(kind, stored)
@@ -128,6 +132,8 @@ def _recorded(kind: type, config: Any, path: Path) -> Any:
         ) from error
     asked = settings.differences(settings.to_json(kind()), settings.to_json(config))
     apart = settings.differences(stored, settings.to_json(config))
-    if wrong := sorted(set(asked) & set(apart)):
+    other = {name: name.split(".")[0] for name in set(asked) & set(apart)}
+    free = settings.judging(kind) & set(other.values())
+    if wrong := sorted(name for name, field in other.items() if field not in free):
         raise RunError(f"--evaluate takes the run's own settings, not {wrong}")
-    return found
+    return dataclasses.replace(found, **{name: getattr(config, name) for name in free})

@@ -391,7 +391,8 @@ class Run:
     def finish(self, **groups: Metrics | Mapping[str, Any]) -> None:
         """Writes the result and the report, and says both; the run is then finished.
 
-        With `--evaluate` it compares with the recorded result instead.
+        With `--evaluate` it compares with the recorded result instead, unless fields
+        marked `Judging` have other values now.
 
         Args:
             **groups: The scores: `test=run.evaluate(test)`.
@@ -533,6 +534,11 @@ class Run:
         path = self.folder / "result.json" if self.folder else None
         if path is None or not path.exists():
             self.console.say(f"{headline}  (step {self.step}, an unfinished run)")
+            return
+        stored = folder.read_settings(path.parent)["config"]
+        if other := settings.differences(stored, settings.to_json(self.config)):
+            changes = ", ".join(f"{name} {change}" for name, change in other.items())
+            self.console.say(f"{headline}  (judged otherwise: {changes})")
             return
         recorded = settings.flat(records.load(path))
         again = settings.flat(dict(scores))

@@ -21,6 +21,13 @@ class Extendable:
     """
 
 
+class Judging:
+    """Marks a field that training does not know of: how sentences are written, say.
+
+    `decoding: Annotated[Decoding, Judging]` may be another one with `--evaluate`.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class AtLeast:
     """Marks a field that takes no smaller number: `Annotated[int, AtLeast(1)]`."""
@@ -147,8 +154,17 @@ def differences(before: Any, now: Any) -> dict[str, str]:
 
 def extendable(kind: type) -> set[str]:
     """The names of the fields marked `Extendable`."""
+    return _marked(kind, Extendable)
+
+
+def judging(kind: type) -> set[str]:
+    """The names of the fields marked `Judging`."""
+    return _marked(kind, Judging)
+
+
+def _marked(kind: type, mark: type) -> set[str]:
     hints = typing.get_type_hints(kind, include_extras=True)
-    return {n for n, h in hints.items() if Extendable in typing.get_args(h)}
+    return {n for n, h in hints.items() if mark in typing.get_args(h)}
 
 
 def identity(value: Any) -> str:

@@ -1,14 +1,17 @@
 import dataclasses
 import re
+from typing import Annotated
 
 import pytest
 from toys import small
 
 from experiments import classify
+from jaxnets.ops.decoding import Decoding
 from jaxnets.run.captions import photo_of
 from jaxnets.run.command import command
 from jaxnets.run.folder import RunError
 from jaxnets.run.session import Describing, Verbs
+from jaxnets.run.settings import Judging
 
 
 def called(*flags):
@@ -63,6 +66,22 @@ def test_evaluate_takes_the_configuration_of_the_run(here):
         SystemExit, match=r"takes the run's own settings, not \['seed'\]"
     ):
         called("--evaluate", str(here / "mine"), "--seed", "4")
+
+
+@dataclasses.dataclass(frozen=True)
+class Written(small.Config):
+    manner: Annotated[Decoding, Judging] = Decoding()
+
+
+def test_a_run_may_be_evaluated_with_other_ways_to_judge_it(here):
+    small.main(Written(steps=4, every=4, seed=3), small.Verbs(run_dir=here / "mine"))
+    flags = ["--evaluate", str(here / "mine"), "--decode", "beam", "--alpha", "2"]
+    seen = []
+    command(lambda config, verbs: seen.append(config), Written, flags)
+    beam = Decoding("beam", alpha=2.0)
+    assert seen == [Written(steps=4, every=4, seed=3, manner=beam)]
+    with pytest.raises(SystemExit, match=r"own settings, not \['steps'\]"):
+        command(lambda config, verbs: None, Written, [*flags, "--steps", "5"])
 
 
 def test_evaluating_another_experiments_run_says_so(here):
