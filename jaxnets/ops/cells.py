@@ -2,7 +2,7 @@
 
 The input's share of a step, `projected` = x W_x + b_x, does not depend on the carry, so
 it is computed for all steps at once, outside of the loop over time. What stays inside
-is one product with the hidden units.
+are the products with the hidden units.
 
 Gates stand side by side in one array, in torch's order, so that weights carry over, or
 in a tuple of one array a gate: four products of `[b, h]` by `[h, h]` are faster on a
