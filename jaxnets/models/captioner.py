@@ -155,7 +155,8 @@ class _Decoder(nn.Module):
 
     def start(self, annotations: Float[Array, "b l d"]) -> tuple[Memory, Speaking]:
         """What `step` needs: the memory, which stays, and the first state."""
-        nothing = jnp.zeros_like(annotations[:, 0])
+        kind = jnp.result_type(annotations, self.dtype)  # of a context, gated
+        nothing = jnp.zeros_like(annotations[:, 0], kind)
         return self.remember(annotations), Speaking(self.first(annotations), nothing)
 
     def step(

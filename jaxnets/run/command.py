@@ -18,7 +18,6 @@ from jaxnets.run.checkpoints import CheckpointError
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import InterruptedRun
 from jaxnets.run.loop import NonFiniteError
-from jaxnets.run.memory import keep_freed
 from jaxnets.run.session import Verbs
 
 
@@ -43,7 +42,6 @@ def command(
         arguments: Instead of the command line's.
         verbs: What the experiment can do: `Describing` adds `--describe`.
     """
-    keep_freed()
     arguments = sys.argv[1:] if arguments is None else arguments
     with exits():
         config, chosen = preset(
@@ -132,7 +130,7 @@ def _recorded(kind: type, config: Any, path: Path) -> Any:
         ) from error
     asked = settings.differences(settings.to_json(kind()), settings.to_json(config))
     apart = settings.differences(stored, settings.to_json(config))
-    other = {name: name.split(".")[0] for name in set(asked) & set(apart)}
+    other = {name: settings.field_of(name) for name in set(asked) & set(apart)}
     free = settings.judging(kind) & set(other.values())
     if wrong := sorted(name for name, field in other.items() if field not in free):
         raise RunError(f"--evaluate takes the run's own settings, not {wrong}")

@@ -18,8 +18,8 @@ def keep_freed() -> bool:
 
     Without mmap(2) an allocation of the main thread lies in the heap, and the heap
     never shrinks: the process keeps the most that it ever had, and no other one can use
-    it meanwhile. An experiment's command, a `Run` and a sweep do this when they start;
-    in a notebook or a script of your own, call it once. No number changes.
+    it meanwhile. A `Run` and a sweep do this when they start; in a notebook or a script
+    without them, call it once. No number changes.
 
     Returns:
         Whether it was done: False with other C libraries.

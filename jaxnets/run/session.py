@@ -536,9 +536,16 @@ class Run:
             self.console.say(f"{headline}  (step {self.step}, an unfinished run)")
             return
         stored = folder.read_settings(path.parent)["config"]
-        if other := settings.differences(stored, settings.to_json(self.config)):
-            changes = ", ".join(f"{name} {change}" for name, change in other.items())
-            self.console.say(f"{headline}  (judged otherwise: {changes})")
+        free = settings.judging(type(self.config))
+        other = [
+            f"{name} {change}"
+            for name, change in settings.differences(
+                stored, settings.to_json(self.config)
+            ).items()
+            if settings.field_of(name) in free
+        ]
+        if other:
+            self.console.say(f"{headline}  (judged otherwise: {', '.join(other)})")
             return
         recorded = settings.flat(records.load(path))
         again = settings.flat(dict(scores))

@@ -152,6 +152,11 @@ def differences(before: Any, now: Any) -> dict[str, str]:
     }
 
 
+def field_of(name: str) -> str:
+    """The field of a `Config` that a name in `differences` belongs to."""
+    return name.split(".")[0]
+
+
 def extendable(kind: type) -> set[str]:
     """The names of the fields marked `Extendable`."""
     return _marked(kind, Extendable)

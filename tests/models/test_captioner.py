@@ -100,6 +100,21 @@ def test_words_one_by_one_are_the_words_at_once():
             np.testing.assert_allclose(attended.weights.sum(-1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("seen", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("computed", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("kind", DECODERS)
+def test_annotations_may_be_of_another_type(kind, computed, seen):
+    model = small(kind, dtype=computed, reads_first=True)
+    _, variables = made(kind)
+    output = predicted(model, variables, ANNOTATIONS.astype(seen), TOKENS)
+    exact = predicted(small(kind, reads_first=True), variables, ANNOTATIONS, TOKENS)
+    if kind != "hard":  # which may look elsewhere for the sake of a rounded number
+        scale = float(jnp.max(jnp.abs(exact.logits)))
+        np.testing.assert_allclose(output.logits, exact.logits, atol=0.03 * scale)
+    assert output.logits.dtype == jnp.float32
+    assert np.all(np.isfinite(output.logits))
+
+
 def test_the_gradient_of_soft_attention_is_that_of_finite_differences():
     with jax.enable_x64(True):
         model = small("soft", dtype=jnp.float64)

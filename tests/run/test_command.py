@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import re
 from typing import Annotated
 
@@ -82,6 +83,22 @@ def test_a_run_may_be_evaluated_with_other_ways_to_judge_it(here):
     assert seen == [Written(steps=4, every=4, seed=3, manner=beam)]
     with pytest.raises(SystemExit, match=r"own settings, not \['steps'\]"):
         command(lambda config, verbs: None, Written, [*flags, "--steps", "5"])
+
+
+def test_only_what_is_judged_otherwise_is_not_compared(here, capsys):
+    config, path = Written(steps=4, every=4), here / "mine"
+    small.main(config, small.Verbs(run_dir=path))
+    beam = dataclasses.replace(config, manner=Decoding("beam"))
+    small.main(beam, small.Verbs(evaluate=path))
+    said = capsys.readouterr().out
+    assert "(judged otherwise: manner.decode greedy, now beam)" in said
+    result = json.loads((path / "result.json").read_text())
+    result["test"]["loss"] += 1
+    (path / "result.json").write_text(json.dumps(result))
+    small.main(beam, small.Verbs(evaluate=path))
+    for same in (config, dataclasses.replace(config, every=2)):
+        with pytest.raises(RunError, match="does not give its recorded result"):
+            small.main(same, small.Verbs(evaluate=path))
 
 
 def test_evaluating_another_experiments_run_says_so(here):
