@@ -169,6 +169,7 @@ class Run:
                 the run follow from it, and from the name of the file that defines it.
             verbs: What to do with it.
         """
+        keep_freed()  # before JAX starts its threads
         self.config, self.verbs = config, verbs
         self.source = Path(inspect.getfile(type(config)))
         self.experiment = files.safe_name(self.source.stem)
@@ -200,7 +201,6 @@ class Run:
         if self.verbs.dry_run:
             return self
         compilation.use_cache()
-        keep_freed()
         if self.verbs.evaluate is None:
             self._open()
         self._signals.__enter__()

@@ -54,9 +54,9 @@ def sweep(
         InterruptedRun: After Ctrl-C or SIGTERM.
     """
     began = time.monotonic()
+    keep_freed()  # before JAX starts its threads
     compilation.compile_seconds()  # starts the clock
     compilation.use_cache()
-    keep_freed()
     plain = json.loads(files.dump_json(dataclasses.asdict(definition)))
     wanted = {"experiment": f"sweep of {definition.experiment}", "config": plain}
     held, path = _folder(definition, wanted, around)
