@@ -22,6 +22,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from jaxnets.models.blocks import (
@@ -333,7 +334,7 @@ def chain(
     """Applies bound modules one after the other, if asked as one compiled loop.
 
     The loop stacks the variables that the modules hold anyway, so that nothing but the
-    program depends on `scan`.
+    program depends on `scan`. Where intermediates are collected, all of theirs are.
 
     Args:
         blocks: Modules of the caller; identical but for their names if `scan`.
@@ -342,8 +343,7 @@ def chain(
         scan: Whether to loop.
         **shared: Keyword arguments that all blocks receive.
     """
-    plain = len(blocks) < 2 or blocks[0].is_initializing()
-    if not scan or plain or blocks[0].is_mutable_collection("intermediates"):
+    if not scan or len(blocks) < 2 or blocks[0].is_initializing():
         for index, block in enumerate(blocks):
             row = {name: rows[index] for name, rows in each.items()}
             x = block(x, **row, **shared)
@@ -352,13 +352,28 @@ def chain(
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
     mutable = [name for name in stacked if blocks[0].is_mutable_collection(name)]
     free = blocks[0].clone(parent=None)
+    captured = blocks[0].is_mutable_collection("intermediates")
+    if captured:
+        mutable.append("intermediates")
+    paths: list[tuple[str, ...]] = []  # in the order of the calls, which a scan forgets
 
     def body(x: Array, inputs: tuple[Any, dict[str, Array]]) -> tuple[Array, Any]:
-        return free.apply(inputs[0], x, **inputs[1], **shared, mutable=mutable)
+        x, updated = free.apply(
+            inputs[0],
+            x,
+            **inputs[1],
+            **shared,
+            mutable=mutable,
+            capture_intermediates=captured,
+        )
+        flat = flatten_dict(updated)
+        paths[:] = flat
+        return x, list(flat.values())
 
     x, updated = jax.lax.scan(body, x, (stacked, each))
     for index, block in enumerate(blocks):
-        own = jax.tree.map(operator.itemgetter(index), updated)
+        row = jax.tree.map(operator.itemgetter(index), updated)
+        own = unflatten_dict(dict(zip(paths, row, strict=True)))
         for collection, values in own.items():
             for name, value in values.items():
                 block.put_variable(collection, name, value)

@@ -71,11 +71,30 @@ def test_a_scan_shortens_the_program():
 def test_features_are_the_same_with_a_scan():
     loop = ResidualNetwork(10, BasicBlock, (3, 2), scan=True, **TINY)
     variables, image = filled(loop, 8, 3), images(2)
-    found = jax.eval_shape(lambda: functional.features(loop, variables, image))
-    plain = loop.clone(scan=False)
-    same = jax.eval_shape(lambda: functional.features(plain, variables, image))
-    assert found == same
-    assert "conv2_3/conv2/norm" in found
+    order = {}
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(model):
+        found = functional.features(model, variables, image)
+        order[model.scan] = list(found)
+        return found
+
+    ours, theirs = run(loop), run(loop.clone(scan=False))
+    assert order[True] == order[False]  # that of the calls
+    assert "conv2_3/conv2/norm" in ours
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5),
+        ours,
+        theirs,
+    )
+
+
+def test_a_scan_shortens_the_program_of_features_as_well():
+    net = ResidualNetwork(10, BasicBlock, (8,), widths=(8,), stem=1, stem_features=8)
+    net = net.clone(scan=True)
+    variables = filled(net, 8, 3)
+    jaxpr = jax.make_jaxpr(lambda x: functional.features(net, variables, x))(images(2))
+    assert str(jaxpr).count("convolution_form") == 5
 
 
 def test_stochastic_depth_skips_the_last_block_most():
