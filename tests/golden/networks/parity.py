@@ -1,14 +1,14 @@
-"""Prints the parity table: python -m tests.golden.networks.parity [name ...]
+"""The parity table.
 
 Parameters here and published; the largest difference of the logits from torch's in
 float64, relative to the largest logit. Needs no torch: torch's logits are in
 references.npz.
 """
 
+import argparse
 import functools
 import inspect
 import math
-import sys
 from pathlib import Path
 
 import jax
@@ -99,4 +99,11 @@ def main(names):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.golden.networks.parity", description=__doc__
+    )
+    parser.add_argument("name", nargs="*", help="a network; all of them by default")
+    asked = parser.parse_args().name
+    for unknown in set(asked) - {*ZOO, *FORMS}:
+        parser.error(f"there is no {unknown}: python -m jaxnets.models lists the zoo")
+    main(asked)
