@@ -8,6 +8,7 @@ import argparse
 import inspect
 import math
 import re
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -73,4 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):  # `| head` has seen enough
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())

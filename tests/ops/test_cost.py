@@ -1,5 +1,8 @@
 """Multiply-adds against arithmetic by hand and published tables."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -70,3 +73,19 @@ def test_the_listing_names_what_it_is_asked(capsys):
         main(["lenet6"])
     assert stop.value.code == 2
     assert "lenet6" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signal")
+def test_the_list_may_be_cut_short():
+    names = ["lenet5", "small_convnet", "nin"]
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "jaxnets.models", *names],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert listing.stdout.readline().startswith("network")
+    listing.stdout.close()
+    assert listing.stderr.read() == ""
+    listing.stderr.close()
+    assert listing.wait() == -13  # SIGPIPE
