@@ -47,7 +47,7 @@ def command(
         config, chosen = preset(
             kind, arguments, lambda default, words: _flags(kind, verbs, default, words)
         )
-        if wrong := settings.too_small(config):
+        if wrong := settings.too_small(config) + settings.too_small(chosen):
             print("error: " + "; ".join(wrong), file=sys.stderr)  # noqa: T201
             sys.exit(2)
         if chosen.evaluate is not None:

@@ -90,8 +90,9 @@ def train(
         every: Steps between two pauses.
         start: Steps already taken.
         metrics: Of the interval that `start` lies in, where it was interrupted.
-        steps_per_call: Steps in one dispatch, as a `scan`. Leave it at 1 for
-            convolutions on a CPU: there XLA's weight gradient is 30 to 90 times slower
+        steps_per_call: Steps in one dispatch, as a `scan`; `jaxnets.run.pace` measures
+            what pays. On a CPU leave it at 1 for convolutions that are not
+            `jaxnets.ops.conv`: XLA's own gradient of a kernel is 30 to 90 times slower
             inside a loop than outside it.
         mesh: The devices to split every batch over; None for the default device.
         watch: Called before every dispatch with the steps taken; True makes a pause

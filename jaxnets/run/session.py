@@ -31,6 +31,7 @@ from jaxnets.run import (
     describe,
     folder,
     loop,
+    pace,
     records,
     report,
     resume,
@@ -75,7 +76,9 @@ class Verbs:
     checkpoint_seconds: float = 30.0
     """Save when so many seconds have passed since the last time."""
     checkpoint_every: int | None = None
-    """Save after every so many steps as well."""
+    """Save after every so many steps as well, at the end of a call."""
+    steps_per_call: Annotated[int | None, settings.AtLeast(1)] = None
+    """Steps in one call of the device; by default measured once on each machine."""
     keep: int = 2
     """How many of the newest checkpoints to keep."""
 
@@ -251,7 +254,7 @@ class Run:
         *,
         steps: int,
         every: int,
-        steps_per_call: int = 1,
+        steps_per_call: int | None = None,
         keeps: Mapping[str, Any] | None = None,
     ) -> Iterator[tuple[Any, Metrics]]:
         """Trains to `steps`, from wherever the folder's newest checkpoint is.
@@ -266,7 +269,8 @@ class Run:
             feed: Batches as a function of the step.
             steps: How many there are in all.
             every: Steps between two pauses.
-            steps_per_call: Steps in one dispatch; see `loop.train`.
+            steps_per_call: Steps in one dispatch, see `loop.train`; None for what
+                `pace.chosen` measures. `--steps-per-call` comes first.
             keeps: What the state means nothing without, a vocabulary say, as plain
                 data by name. It is part of every checkpoint, and another one is
                 refused.
@@ -284,7 +288,7 @@ class Run:
         """
         self.steps, self._learner, self._feed = steps, learner, feed
         if isinstance(self.verbs, Asking):
-            plan = Plan(steps, every, steps_per_call, dict(keeps or {}))
+            plan = Plan(steps, every, steps_per_call or 1, dict(keeps or {}))
             self.verbs.answers.append(plan)
             raise DryRun
         if self.verbs.dry_run:
@@ -294,7 +298,36 @@ class Run:
         pending = self._restore(learner, feed)
         if self.verbs.evaluate is not None or self.step >= steps or self._stop:
             return
-        yield from self._go(learner, feed, pending, every, steps_per_call)
+        each = self._paced(learner, feed, steps_per_call)
+        yield from self._go(learner, feed, pending, every, each)
+
+    def _paced(self, learner: Learner, feed: Feed, asked: int | None) -> int:
+        """Steps in a call: those that the run began with, asked for, or measured."""
+        held, asked = self.held, self.verbs.steps_per_call or asked
+        if held is None:
+            raise RunError("use Run in a `with` statement")
+        found = held.settings.get("pace")
+        if found is None:
+            each, why = asked, "as asked for"
+            if each is None and self.step:
+                each, why = 1, "as it began"  # before there was a choice
+            if each is None:
+                each, why = pace.chosen(
+                    learner,
+                    self.state,
+                    feed,
+                    program=held.settings["began"]["program"],
+                    steps=self.steps,
+                    mesh=self._mesh,
+                )
+            found = {"steps_per_call": each, "why": why}
+            held.update(pace=found)
+        each = found["steps_per_call"]
+        if asked not in (None, each):
+            raise RunError(f"{held.path} began with {each} steps a call, not {asked}")
+        if each > 1:
+            self.console.say(f"{each} steps a call: {found['why']}")
+        return each
 
     def _go(
         self,
