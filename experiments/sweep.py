@@ -3,7 +3,7 @@
     uv run experiments/sweep.py classify --members 16
     uv run experiments/sweep.py classify --seeds 3 --space.learning-rate 1e-4..1e-1
     uv run experiments/sweep.py classify --method tpe --trials 64 --plan halving
-    uv run experiments/sweep.py classify --grid model=convnet,lenet5 --epochs 10
+    uv run experiments/sweep.py classify --grid model=convnet,mlp --epochs 10
     uv run experiments/sweep.py classify --members 16 --worker  # in another terminal
 
 Settings are compared on the validation split; the winner becomes an ordinary run folder
