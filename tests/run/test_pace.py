@@ -14,7 +14,7 @@ from jaxnets.run.checkpoints import digest
 from jaxnets.run.folder import RunError
 from jaxnets.run.session import Run, Verbs
 
-CONFIG = small.Config(steps=24, every=12, steps_per_call=None)
+CONFIG = small.Config(steps=24, every=12)
 
 
 @pytest.fixture

@@ -33,7 +33,6 @@ class Config:
     steps: Annotated[int, Extendable] = 60  # how many
     every: int = 20  # steps between two reports
     cosine: bool = True  # whether the rate falls
-    steps_per_call: int | None = 1  # in one dispatch
     width: int = 16  # hidden units
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of order and augmentation
@@ -64,7 +63,6 @@ def main(config, verbs=Verbs()):
             data.train,
             steps=config.steps,
             every=config.every,
-            steps_per_call=config.steps_per_call,
         ):
             score = run.evaluate(data.validation)
             run.log(validation=score)
