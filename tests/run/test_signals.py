@@ -10,7 +10,16 @@ import time
 
 import pytest
 
-LONG = ("--steps", "100000", "--every", "50", "--checkpoint-seconds", "1000")
+LONG = (
+    "--steps-per-call",
+    "1",
+    "--steps",
+    "100000",
+    "--every",
+    "50",
+    "--checkpoint-seconds",
+    "1000",
+)
 
 
 def started(process, lines=2):
