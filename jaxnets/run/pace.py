@@ -43,7 +43,7 @@ def chosen(
 ) -> tuple[int, str]:
     """Steps in a call, and in words why.
 
-    What is measured costs a step where steps are long, and a second or two where they
+    What is measured costs two steps where they are long, and a second or two where they
     are short and the run is long.
 
     Args:
@@ -64,11 +64,11 @@ def chosen(
         if not measured:
             measured = timer.one()
             _write(path, measured)
-        one = measured["1"]
-        if one > _SHORT:
-            return 1, f"a step takes {_ms(one)}"
-        if _PAYS * one * steps < measured["compiling"]:
-            return 1, f"{steps:,} of {_ms(one)} end before another program pays"
+        step = measured["step"]  # and not "1" of later: a note that grows decides alike
+        if step > _SHORT:
+            return 1, f"a step takes {_ms(step)}"
+        if _PAYS * step * steps < measured["compiling"]:
+            return 1, f"{steps:,} of {_ms(step)} end before another program pays"
         if str(MANY) not in measured:
             measured |= timer.both()
             _write(path, measured)
@@ -97,7 +97,7 @@ class _Timer:
         best = self._seconds(1, 1)
         if best < _TELLS:
             best = min(self._seconds(1, 3) for _ in range(_ROUNDS))
-        return {"1": best, "compiling": compiling}
+        return {"step": best, "compiling": compiling}
 
     def both(self) -> dict[str, float]:
         """Of a step by itself and of one of many, the best of some rounds in turn."""
@@ -137,17 +137,16 @@ def _machine(program: str) -> str:
     device = jax.devices()[0]
     where = [program, jax.__version__, device.device_kind, len(jax.devices())]
     if device.platform == "cpu":
-        where.append(len(os.sched_getaffinity(0)) if _AFFINITY else os.cpu_count())
+        some = hasattr(os, "sched_getaffinity")  # of the processors, as taskset says
+        where.append(len(os.sched_getaffinity(0)) if some else os.cpu_count())
     return hashlib.sha256(repr(where).encode()).hexdigest()[:32]
-
-
-_AFFINITY = hasattr(os, "sched_getaffinity")
 
 
 def _read(path: Path) -> dict[str, float]:
     try:
         found = json.loads(path.read_text())
-        return {name: float(value) for name, value in found.items()}
+        found = {name: float(value) for name, value in found.items()}
+        return found if {"step", "compiling"} <= found.keys() else {}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 

@@ -28,10 +28,12 @@ FAULTS = textwrap.dedent("""
     x = jnp.zeros(4096)
     for _ in range(30):  # pieces of the heap still move
         step(x).block_until_ready()
-    before = faults()
-    for _ in range(10):
+    found = []
+    for _ in range(9):
+        before = faults()
         step(x).block_until_ready()
-    print(faults() - before)
+        found.append(faults() - before)
+    print(sorted(found)[4])  # the median: the heap may move once more
 """)
 
 
@@ -48,5 +50,5 @@ def test_the_next_step_gets_the_memory_of_the_last():
         )
         for how in ("bare", "kept")
     )
-    assert bare > 10 * 64 * 2**20 / 4096  # pages of 4 KiB
-    assert kept < bare / 4
+    assert bare >= 64 * 2**20 / 4096  # pages of 4 KiB
+    assert kept < bare / 20
