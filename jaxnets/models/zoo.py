@@ -19,6 +19,7 @@ from jaxnets.models import (
     resnext,
     squeezenet,
     vgg,
+    whitened,
     wide_resnet,
 )
 
@@ -26,6 +27,7 @@ ZOO: dict[str, Callable[[int], nn.Module]] = {
     "mlp": mlp.mlp,
     "convnet": convnet.convnet,
     "small_convnet": convnet.small_convnet,
+    "whitened_convnet": whitened.whitened_convnet,
     "lenet5": lenet.lenet5,
     "alexnet": alexnet.alexnet,
     "alexnet_2012": alexnet.alexnet_2012,

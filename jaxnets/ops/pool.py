@@ -50,6 +50,18 @@ def _first_largest(a: Array, b: Array) -> Array:
     return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
+def global_max(x: Image) -> Float[Array, "b c"]:
+    """The largest value of each map, or NaN; the first of equals has the gradient.
+
+    The derivative of `jnp.max` looks for elements equal to the maximum. XLA may compute
+    them anew, rounded otherwise, and then it finds none (experiments/LOG.md).
+    """
+    maps = x.reshape(x.shape[0], -1, x.shape[-1])
+    first = jnp.argmax(maps, axis=1)[:, None, :]
+    pixels = jnp.arange(maps.shape[1])[None, :, None]
+    return jnp.sum(jnp.where(pixels == first, maps, 0), axis=1)
+
+
 def avg_pool(x: Image, window: int, *, stride: int, padding: int = 0) -> Pooled:
     """The mean of each square window; padding counts as zeros.
 

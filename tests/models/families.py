@@ -17,12 +17,14 @@ from jaxnets.models.residual import (
 )
 from jaxnets.models.squeezenet import SqueezeNet
 from jaxnets.models.vgg import VGG
+from jaxnets.models.whitened import WhitenedConvNet
 
 TINY = {"depths": (2, 3), "widths": (8, 16), "stem": 1, "stem_features": 8}
 
 FAMILIES = {
     "mlp": MLP(widths=(12, 8)),
     "convnet": ConvNet(filters=(6, 8), pools=(0, 1)),
+    "whitened": WhitenedConvNet(filters=(6, 8), pools=(0,), components=5),
     "lenet": LeNet5(),
     "alexnet": AlexNet(10, (8, 8, 8, 8, 8), (1, 2, 1, 2, 2), stem=1, grid=1, hidden=24),
     "nin": NIN(filters=(8,) * 8),

@@ -9,7 +9,7 @@ from experiments.classify import Config, Hyper
 from jaxnets.learners.optimizers import RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.models import functional
-from jaxnets.models.recipes import AUGMENTATIONS, RECIPES, prepared
+from jaxnets.models.recipes import AIMS, AUGMENTATIONS, RECIPES, prepared
 from jaxnets.models.zoo import ZOO
 from jaxnets.ops.augment import CHOICES
 
@@ -20,9 +20,9 @@ def test_every_network_has_one():
     assert set(RECIPES) == set(ZOO)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, *AIMS])
 def test_a_recipe_names_settings_that_there_are(name):
-    recipe = RECIPES[name]
+    recipe = {**RECIPES, **AIMS}[name]
     types = typing.get_type_hints(Config)
     assert recipe.source
     assert set(recipe.config) <= set(types)
@@ -33,7 +33,19 @@ def test_a_recipe_names_settings_that_there_are(name):
             assert value in CHOSEN[field], field
     rates = {"dropout", "auxiliary_dropout", "drop_path", "global_path"}
     used = {rate for rate in rates & set(recipe.hyper) if recipe.hyper[rate]}
-    assert used <= set(functional.rates(ZOO[name](10)))
+    network = recipe.config.get("model", name)
+    assert used <= set(functional.rates(ZOO[network](10)))
+
+
+def test_the_recipe_of_an_aim_brings_its_network():
+    config = prepared(Config(recipe="cifar10-60s", data="cifar10"))
+    assert (config.model, config.data) == ("whitened_convnet", "cifar10")
+    assert (config.epochs, config.augment, config.hyper.momentum) == (
+        2,
+        "mirrors",
+        0.85,
+    )
+    assert prepared(Config(recipe="cifar10-60s", data="glyphs")).augment == "affine"
 
 
 def test_a_recipe_changes_what_it_says_and_nothing_else():

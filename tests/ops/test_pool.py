@@ -108,3 +108,10 @@ def test_a_compiled_maximum_in_bfloat16_after_a_convolution_is_right():
         return pool.max_pool(jax.nn.relu(for_each), 2, stride=2)
 
     np.testing.assert_array_equal(jax.jit(maxima)(x), maxima(x))
+
+
+def test_the_largest_of_a_map_has_its_gradient():
+    x = jnp.asarray([[[3.0, 1.0], [5.0, -2.0]], [[5.0, jnp.nan], [0.0, 7.0]]])[None]
+    np.testing.assert_array_equal(pool.global_max(x), [[5.0, np.nan]])
+    slope = jax.grad(lambda x: jnp.sum(pool.global_max(x) * jnp.array([[2.0, 1.0]])))(x)
+    np.testing.assert_array_equal(slope[0, ..., 0], [[0, 2], [0, 0]])  # the first 5

@@ -11,6 +11,7 @@ CASES = {
     "mlp": (8, 3),
     "convnet": (16, 3),
     "small_convnet": (16, 3),
+    "whitened_convnet": (16, 3),
     "lenet5": (32, 1),
     "alexnet": (127, 3),
     "alexnet_2012": (224, 3),
@@ -161,4 +162,5 @@ PUBLISHED = {
     "mlp": 535_818,
     "convnet": 241_898,
     "small_convnet": 76_146,
+    "whitened_convnet": 230_698,
 }

@@ -38,6 +38,7 @@ BUILDERS = {
     "mlp": lambda k: twins.MLP(8 * 8 * 3, k),
     "convnet": twins.ConvNet,
     "small_convnet": lambda k: twins.ConvNet(k, (24, 48, 64, 64)),
+    "whitened_convnet": twins.WhitenedConvNet,
     "lenet5": twins.LeNet5,
     "nin": twins.NIN,
     "alexnet_2012": lambda k: twins.alexnet_2012(torchvision, k),

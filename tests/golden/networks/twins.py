@@ -32,6 +32,40 @@ class MLP(nn.Module):
         return self.output(F.relu(self.dense2(F.relu(self.dense1(x)))))
 
 
+class Whitening(nn.Module):
+    """Filters that are no parameters, each with both signs."""
+
+    def __init__(self, components):
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(components, 3, 4, 4))
+
+    def forward(self, x):
+        both = torch.cat([self.weight, -self.weight])
+        return F.relu(F.conv2d(x, both, stride=2, padding=1))
+
+
+class WhitenedConvNet(nn.Module):
+    def __init__(self, classes, filters=(48, 96, 192), pools=(0, 1)):
+        super().__init__()
+        inputs, self.pools, self.layers = 48, pools, len(filters)
+        self.whitening = Whitening(inputs // 2)
+        for index, outputs in enumerate(filters):
+            conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+            self.add_module(f"conv{index}", conv)
+            self.add_module(f"norm{index}", nn.BatchNorm2d(outputs))
+            inputs = outputs
+        self.output = nn.Linear(inputs, classes)
+
+    def forward(self, x):
+        x = self.whitening(x)
+        for index in range(self.layers):
+            x = self.get_submodule(f"conv{index}")(x)
+            if index in self.pools:
+                x = F.max_pool2d(x, 2)
+            x = F.relu(self.get_submodule(f"norm{index}")(x))
+        return self.output(x.amax((2, 3))) / 8
+
+
 class ConvNet(nn.Module):
     def __init__(self, classes, filters=(32, 64, 128, 128), pools=(0, 1, 3), norm=True):
         super().__init__()
