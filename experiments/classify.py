@@ -1,9 +1,8 @@
 """Train a network to tell images apart.
 
-    uv run experiments/classify.py --model resnet20 --data cifar10 --epochs 30
+    uv run experiments/classify.py --recipe cifar10-60s --data cifar10
 
-Networks bring their papers' recipes: `--model resnet20 --help` shows one. `cifar10-60s`
-is a recipe with a network: what two CPU cores learn in a minute.
+Networks bring their papers' recipes as defaults: `--model resnet20 --help` shows one.
 """
 
 import dataclasses
@@ -55,7 +54,7 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     model: Annotated[str, one_of(ZOO)] = "convnet"  # the network
-    recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.PAPER  # whose defaults
+    recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.PAPER  # of the rest
     data: str = "digits"  # digits, glyphs, a folder ./class/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
     pretrained: Path | None = None  # begin from these weights, .safetensors or .npz
@@ -73,7 +72,7 @@ class Config:
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of order and augmentation
     hyper: Hyper = Hyper()
-    preset = recipes.prepared  # the defaults are the recipe of the network's paper
+    preset = recipes.prepared  # the defaults are the recipe's
 
 
 def load(config: Config) -> Feeds:
@@ -107,8 +106,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     keeps = {"pretrained": files.sha256(file)} if (file := config.pretrained) else {}
     with Run(config, verbs) as run:
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
-            score = run.evaluate(data.validation)
-            run.log(validation=score)
+            run.log(validation=(score := run.evaluate(data.validation)))
             run.observe(score["loss"].compute())
         rows, classes = data.dataset.test.columns, data.dataset.classes
         labels, logits = rows["label"][:], run.predict(data.test)
