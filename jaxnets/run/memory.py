@@ -4,8 +4,8 @@ Every call of a compiled program takes its scratch memory from the C library and
 it at the end. From 32 MiB on glibc hands such a piece back to the system, and the next
 call has it filled with zeros again, page by page. On a CPU that can take half of a
 step. Threads have heaps of their own there, of 64 MiB at most, which go back to the
-system as soon as they are empty; JAX runs larger programs in such a thread, unless it is
-told to run them in the thread that calls them.
+system as soon as they are empty; JAX runs larger programs in such a thread, unless it
+is told to run them in the thread that calls them.
 """
 
 import ctypes
@@ -37,7 +37,7 @@ def keep_freed() -> bool:
     """
     if platform.libc_ver()[0] != "glibc":
         return False
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    jax.config.update("jax_cpu_enable_async_dispatch", val=False)
     library = ctypes.CDLL(None)
     settings = ((_TRIM_THRESHOLD, _MOST), (_MMAP_MAX, 0))
     done = [library.mallopt(name, value) == 1 for name, value in settings]
