@@ -54,7 +54,7 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     model: Annotated[str, one_of(ZOO)] = "convnet"  # the network
-    recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.PAPER  # of the rest
+    recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.PAPER  # whose defaults
     data: str = "digits"  # digits, glyphs, a folder ./class/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
     pretrained: Path | None = None  # begin from these weights, .safetensors or .npz

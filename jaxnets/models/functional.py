@@ -16,7 +16,11 @@ from jaxnets.types import Key, Scalar, Variables
 
 
 def init(model: nn.Module, key: Key, *inputs: PyTree) -> Variables:
-    """Draws the initial variables of `model`, for inputs shaped like `inputs`."""
+    """Draws the initial variables of `model`, for inputs shaped like `inputs`.
+
+    What the inputs hold matters to networks that compute a layer from them alone
+    (`jaxnets.models.whitened`).
+    """
     collections = dict(model.init({"params": key}, *inputs, train=False))
     return Variables(collections.pop("params", {}), collections)
 
