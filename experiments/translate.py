@@ -103,7 +103,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=run.evaluate(data.validation))
         made, test = run.predict(data.test), data.pairs.dataset.test.columns
-        wanted = [[target.decode(row)] for row in test["target"]]
+        wanted = [[sentence] for sentence in data.pairs.wanted["test"]]
         bleu = sacrebleu([target.decode(row) for row in made.token], wanted)
         if config.model != "plain":
             some = np.linspace(0, len(wanted) - 1, 6).astype(int)

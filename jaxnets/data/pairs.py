@@ -1,7 +1,7 @@
 """Pairs of sequences as batches: a source, and the target that it is to become."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ class Pairs(NamedTuple):
     dataset: Dataset
     source: Vocabulary
     target: Vocabulary
+    wanted: Mapping[str, Sequence[str]]  # by split: the targets, no word unknown
 
 
 class PairFeeds(NamedTuple):
@@ -40,11 +41,14 @@ def date_pairs(*, train: int = 20_000, held_out: int = 2_000) -> Pairs:
         train: How many examples to train on, of the first 20,000 and more.
         held_out: How many to validate on, and as many to test on.
     """
-    return Pairs(
-        written_dates.dates(train=train, validation=held_out, test=held_out),
-        Vocabulary(written_dates.SOURCE_CHARACTERS, "character"),
-        Vocabulary(written_dates.TARGET_CHARACTERS, "character"),
-    )
+    dataset = written_dates.dates(train=train, validation=held_out, test=held_out)
+    target = Vocabulary(written_dates.TARGET_CHARACTERS, "character")
+    wanted = {
+        name: [target.decode(row) for row in split.columns["target"]]
+        for name, split in dataset.splits.items()
+    }
+    source = Vocabulary(written_dates.SOURCE_CHARACTERS, "character")
+    return Pairs(dataset, source, target, wanted)
 
 
 def word_pairs(
@@ -90,8 +94,14 @@ def word_pairs(
         )
         for column in ("source", "target")
     )
+    # What BLEU is measured against: were it the tokens, `<unk>` would equal `<unk>`.
+    wanted = {
+        name: [text.joined(text.words(t)) for t in text.texts_of(split, "target")]
+        for name, split in dataset.splits.items()
+    }
     dataset = text.tokenized(dataset, "source", source, ends=False)
-    return Pairs(text.tokenized(dataset, "target", target), source, target)
+    dataset = text.tokenized(dataset, "target", target)
+    return Pairs(dataset, source, target, wanted)
 
 
 def pair_feeds(pairs: Pairs, *, batch_size: int, seed: int) -> PairFeeds:

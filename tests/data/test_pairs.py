@@ -3,6 +3,7 @@ import pytest
 
 from jaxnets.data import pairs, text
 from jaxnets.data.dataset import DataError
+from jaxnets.data.sentences import sentence_pairs
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,16 @@ def test_rare_words_and_a_small_vocabulary(file):
     assert (np.asarray(made.dataset.train.columns["source"]) == text.UNKNOWN).any()
 
 
+def test_what_is_wanted_has_every_word_also_the_unknown_ones(file):
+    made = pairs.word_pairs(file, longest=9, minimum=3, largest=12)
+    for name, split in sentence_pairs(file).splits.items():
+        rows = np.asarray(made.dataset.splits[name].columns["target"])
+        read = [made.target.decode(row) for row in rows]
+        assert any("<unk>" in sentence for sentence in read)
+        whole = [sentence.lower() for sentence in text.texts_of(split, "target")]
+        assert list(made.wanted[name]) == whole
+
+
 def test_nothing_short_enough_is_said(file):
     with pytest.raises(DataError, match="at most 1 words"):
         pairs.word_pairs(file, longest=1)
@@ -70,6 +81,9 @@ def test_dates_read_back():
         assert len(written) == 10
         assert written[4] == written[7] == "-"
     assert feeds.test.length == 1
+    assert [made.target.decode(r) for r in made.dataset.test.columns["target"]] == list(
+        made.wanted["test"]
+    )
     last = feeds.test(0)
     assert last.mask.sum() == 10
     assert not np.asarray(last.source)[10:].any()
