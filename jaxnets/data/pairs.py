@@ -44,7 +44,7 @@ def date_pairs(*, train: int = 20_000, held_out: int = 2_000) -> Pairs:
     dataset = written_dates.dates(train=train, validation=held_out, test=held_out)
     target = Vocabulary(written_dates.TARGET_CHARACTERS, "character")
     wanted = {
-        name: [target.decode(row) for row in split.columns["target"]]
+        name: [target.decode(row) for row in split.columns["target"][:]]
         for name, split in dataset.splits.items()
     }
     source = Vocabulary(written_dates.SOURCE_CHARACTERS, "character")

@@ -81,9 +81,9 @@ def test_dates_read_back():
         assert len(written) == 10
         assert written[4] == written[7] == "-"
     assert feeds.test.length == 1
-    assert [made.target.decode(r) for r in made.dataset.test.columns["target"]] == list(
-        made.wanted["test"]
-    )
+    assert [
+        made.target.decode(r) for r in made.dataset.test.columns["target"][:]
+    ] == list(made.wanted["test"])
     last = feeds.test(0)
     assert last.mask.sum() == 10
     assert not np.asarray(last.source)[10:].any()
