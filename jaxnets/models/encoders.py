@@ -10,35 +10,40 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, PyTree
 
 from jaxnets.models import functional, weights
-from jaxnets.models.grid import GridNet, LayerOf
+from jaxnets.models.grid import GridNet, LayerOf, WhitenedGridNet
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.types import Variables
 
 # Of the images that published networks were trained on, on the scale [0, 1].
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLASSES = 1000  # of those networks; nobody asks for them here
-ENCODERS = ("grid", *ZOO)
+GRIDS: dict[str, type[GridNet] | type[WhitenedGridNet]] = {
+    "grid": GridNet,
+    "whitened": WhitenedGridNet,
+}
+ENCODERS = (*GRIDS, *ZOO)
 
 
 def encoder(name: str, layer: str, side: int, *, published: bool) -> nn.Module:
     """A network that returns a grid of features, or one vector.
 
     Args:
-        name: `grid`, the small `GridNet`, or a network of the zoo.
+        name: `grid`, the small `GridNet`; `whitened`, the `WhitenedGridNet`; or a
+            network of the zoo.
         layer: Of that network, as `functional.features` names it.
         side: Of the images, in pixels.
         published: Whether weights will come from a file, so that the network must stay
             as it was published, however small the images.
     """
-    if name == "grid":
-        return GridNet()
+    if name in GRIDS:
+        return GRIDS[name]()
     network = ZOO[name](CLASSES)
     return LayerOf(network if published else suited(network, side), layer)
 
 
 def sees(name: str) -> int | None:
     """Pixels along the side of what one cell of an encoder sees; None: not known."""
-    return GridNet().receptive_field if name == "grid" else None
+    return GRIDS[name]().receptive_field if name in GRIDS else None
 
 
 def pretrained(model: nn.Module, side: int, path: Any) -> Variables:

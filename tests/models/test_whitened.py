@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxnets.models import functional
-from jaxnets.models.whitened import WhitenedConvNet, Whitening, whitened_convnet
+from jaxnets.models.patches import Whitening
+from jaxnets.models.whitened import WhitenedConvNet, whitened_convnet
 from jaxnets.ops.pool import ImageSizeError
 from jaxnets.ops.whitening import whitening_filters
 
