@@ -1,7 +1,7 @@
 """What does the order of words give, and what do learned embeddings give?
 
     uv run experiments/studies/sentiment_models.py
-    uv run experiments/studies/sentiment_models.py --data ./sst2 --minimum 2 --epochs 5
+    uv run experiments/studies/sentiment_models.py --data ./sst2 --minimum 2 --seeds 1
 
 Trains every model of `sentiment` on the same data with three seeds each, and prints the
 test accuracies. Writes `runs/sentiment_models/DATA.png`; a run that is there already is
@@ -55,4 +55,4 @@ def main(config: sentiment.Config, seeds: int = 3) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(sentiment.Config, description=__doc__))
+    tyro.cli(main, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
