@@ -11,7 +11,8 @@ compiled, bfloat16) train the same networks on the same number of rows: the numb
 parameters is compared, and a difference is an error. Every way is a process of its own;
 rounds go from one to the next and again, so that whatever else the machine does falls
 on all. A ratio is the median over rounds of times in the same round; only ratios mean
-something on a shared machine. Writes `runs/speed/TIME.json` and `.png`.
+something on a shared machine. Writes `runs/speed/TIME.json` and `.png`, and where sizes
+or members were varied `TIME-growth.png`.
 """
 
 import dataclasses
@@ -157,6 +158,8 @@ def main(settings: Settings) -> list[dict[str, Any]]:
         text = files.dump_json({**whole, "rows": rows}, indent=1)
         files.write(path.with_suffix(".json"), text + "\n")
         drawn(rows, path.with_suffix(".png"))
+        if curves := growth(rows):
+            drawn_growth(curves, path.with_name(f"{path.name}-growth.png"))
         print(f"\n->  {path}.json, .png")
     return rows
 
@@ -281,12 +284,10 @@ def median(way: Way, what: str) -> float:
 
 def line(row: dict[str, Any]) -> str:
     """A row of the table. Times of populations are of one member."""
-    size = {n: v for n, v in row["options"].items() if n in SIZES[row["network"]]}
-    network = " ".join([row["network"], *(f"{n}={v}" for n, v in size.items())])
     spread = f"{1e3 * row['least']:.3g} to {1e3 * row['most']:.3g}"
     shown = lambda value, form: "" if value is None else format(value, form)
     cells = [
-        network,
+        sized(row),
         row["way"],
         f"{1e3 * row['wall']:.3g} ({spread})",
         f"{row['ratio']:.2f}",
@@ -298,6 +299,75 @@ def line(row: dict[str, Any]) -> str:
         " / ".join(shown(row[n], ".1f") for n in ("cold", "warm") if row[n]),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def sized(row: dict[str, Any]) -> str:
+    """The network, with what is not as big as usual."""
+    own = SIZES[row["network"]]
+    varied = [f"{n}={v}" for n, v in row["options"].items() if n in own]
+    return " ".join([row["network"], *varied])
+
+
+def growth(
+    rows: Sequence[dict[str, Any]],
+) -> dict[tuple[str, str], dict[str, list[tuple[int, float]]]]:
+    """Milliseconds a step by size, for each network, kind of size and way.
+
+    Sizes are those of `--set` and the number of members; kinds that have one size only
+    are left out. The time of a population is that of all its members.
+    """
+    curves: dict[tuple[str, str], dict[str, list[tuple[int, float]]]] = {}
+
+    def put(row: dict[str, Any], kind: str, way: str, size: int) -> None:
+        whole = row["options"].get("members", 1) * row["wall"] * 1e3
+        curves.setdefault((row["network"], kind), {}).setdefault(way, []).append(
+            (size, whole)
+        )
+
+    modes = {r["options"]["mode"] for r in rows if "members" in r["options"]}
+    for row in rows:
+        options = row["options"]
+        varied = {n: v for n, v in options.items() if n in SIZES[row["network"]]}
+        if "members" in options:
+            put(row, "members", options["mode"], options["members"])
+        elif not varied:
+            for mode in sorted(modes) if row["way"] == "ours" else ():
+                put(row, "members", mode, 1)
+        elif len(varied) == 1:
+            ((kind, size),) = varied.items()
+            put(row, kind, row["way"], size)
+    return {
+        name: {way: sorted(points) for way, points in ways.items()}
+        for name, ways in curves.items()
+        if max(map(len, ways.values())) > 1
+    }
+
+
+def drawn_growth(
+    curves: dict[tuple[str, str], dict[str, list[tuple[int, float]]]], path: Path
+) -> None:
+    """Time of a step against size, on logarithmic axes; a panel a network and kind."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((4 * len(curves), 4), layout="constrained")
+    panels = figure.subplots(1, len(curves), squeeze=False)[0]
+    names = list(dict.fromkeys(way for ways in curves.values() for way in ways))
+    for axes, ((network, kind), ways) in zip(panels, curves.items(), strict=True):
+        for way, points in ways.items():
+            colour = f"C{names.index(way)}"
+            axes.plot(*zip(*points, strict=True), marker="o", color=colour, label=way)
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        sizes = sorted({size for points in ways.values() for size, _ in points})
+        axes.set_xticks(sizes, [str(size) for size in sizes])
+        axes.minorticks_off()
+        axes.set_xlabel(kind)
+        axes.set_title(network)
+        axes.grid(color="0.9")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize="small")
+    panels[0].set_ylabel("milliseconds a step")
+    figure.savefig(path, dpi=120)
 
 
 def machine() -> str:
@@ -317,12 +387,12 @@ def drawn(rows: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(row["way"] for row in rows))
-    networks = list(dict.fromkeys(row["network"] for row in rows))
+    networks = list(dict.fromkeys(map(sized, rows)))
     figure = Figure((8, 0.5 * len(networks) + 2), layout="constrained")
     axes = figure.subplots()
     for index, name in enumerate(names):
         mine = [row for row in rows if row["way"] == name]
-        heights = [networks.index(row["network"]) for row in mine]
+        heights = [networks.index(sized(row)) for row in mine]
         shift = 0.5 * (index / max(len(names) - 1, 1) - 0.5)
         axes.plot(
             [row["ratio"] for row in mine],
