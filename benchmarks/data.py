@@ -24,6 +24,7 @@ from jaxnets.data.prefetch import closed
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.zoo import ZOO
+from jaxnets.once import once
 from jaxnets.ops.augment import CHOICES
 from jaxnets.run import loop
 from jaxnets.tasks.classification import classification
@@ -88,7 +89,7 @@ def training(name: str, feed: Feed) -> Callable[[int], None]:
     rule = optimizers.composed(optimizers.momentum, schedules.constant())
     learner = supervised(classification(ZOO[name](10)), rule)
     batch = feed(0)
-    state = jax.jit(learner.init)(jax.random.key(0), Hyper(), batch)
+    state = once(learner.init)(jax.random.key(0), Hyper(), batch)
     step = jax.jit(learner.step, donate_argnums=0)
 
     def run(index: int) -> None:

@@ -206,6 +206,8 @@ def asked(
 ) -> Iterator[tuple[str, str, dict[str, Any], Path]]:
     """Name, worker, options and code of every way, and of the limit."""
     unknown = {*settings.ways} - {*WAYS} | {*settings.networks} - {*SIZES}
+    varied = {assignment.split("=")[0] for assignment in settings.set}
+    unknown |= varied - {*SIZES[network]}
     if unknown:
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}")
     for name in settings.ways:

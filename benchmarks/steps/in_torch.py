@@ -159,7 +159,7 @@ def classifier(name: str, size: dict[str, Any]) -> nn.Module:
         ]
         return nn.Sequential(*layers, Mean(), nn.Linear(widths[-1], 10))
     if name == "resnet20":
-        return ResNet((16, 32, 64), 3, projected=False)
+        return ResNet((16, 32, 64), size["blocks"], projected=False)
     if name == "resnet18":
         return ResNet((64, 128, 256, 512), 2, projected=True)
     layers, inputs = [], channels

@@ -20,9 +20,11 @@ from jaxnets.models.gan import players
 from jaxnets.models.language import LanguageModel
 from jaxnets.models.lenet import lenet5
 from jaxnets.models.mlp import MLP
+from jaxnets.models.resnet import cifar_resnet
 from jaxnets.models.vae import VAE
 from jaxnets.models.vgg import vgg11
 from jaxnets.models.zoo import ZOO, suited
+from jaxnets.once import once
 from jaxnets.ops.cost import multiply_adds
 from jaxnets.ops.decoding import GREEDY
 from jaxnets.run.memory import keep_freed
@@ -64,7 +66,7 @@ def build(name: str, options: dict[str, Any]) -> Built:
         keys: Any = jax.random.split(jax.random.key(0), members)
     else:
         keys = jax.random.key(0)
-    state = jax.jit(learner.init)(keys, hyper, batch)
+    state = once(learner.init)(keys, hyper, batch)
     step = jax.jit(learner.step, donate_argnums=0)
     began = time.perf_counter()
     compiled = step.lower(state, batch).compile()
@@ -151,7 +153,7 @@ def workload(name: str, size: dict[str, Any]) -> tuple[Learner, Any]:
         "mlp": lambda: MLP(10, size["widths"]),
         "lenet5": lambda: lenet5(10),
         "convnet": lambda: ConvNet(10, size["filters"], (0, 1), norm=None),
-        "resnet20": lambda: ZOO["resnet20"](10),
+        "resnet20": lambda: cifar_resnet(10, size["blocks"]),
         "resnet18": lambda: suited(ZOO["resnet18"](10), size["side"]),
         "vgg11": lambda: suited(vgg11(10, hidden=size["hidden"]), size["side"]),
     }

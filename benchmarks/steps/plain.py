@@ -200,7 +200,7 @@ def networks(size: dict[str, Any]) -> dict[str, nn.Module]:
         "mlp": MLP(size.get("widths")),
         "lenet5": LeNet5(),
         "convnet": ConvNet(size.get("filters")),
-        "resnet20": ResNet((16, 32, 64), 3, projected=False),
+        "resnet20": ResNet((16, 32, 64), size.get("blocks", 0), projected=False),
         "resnet18": ResNet((64, 128, 256, 512), 2, projected=True),
         "vgg11": VGG(size.get("hidden", 0)),
     }

@@ -28,6 +28,7 @@ from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.blocks import NORMS
 from jaxnets.models.convnet import convnet
+from jaxnets.once import once
 from jaxnets.run import compilation, loop
 from jaxnets.tasks.classification import classification
 
@@ -98,7 +99,7 @@ def accuracies(
     many = population(supervised(classification(model, rates=()), rule), unrolled=alone)
     keys = jax.vmap(jax.random.key)(np.arange(config.seeds))
     hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), config.hyper)
-    state = jax.jit(many.init)(keys, hyper, feeds.train(0))
+    state = once(many.init)(keys, hyper, feeds.train(0))
     epoch, after, during = feeds.train.length, [], []
     pauses = loop.train(
         many, state, feeds.train, steps=config.epochs * epoch, every=epoch

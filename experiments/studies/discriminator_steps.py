@@ -41,6 +41,7 @@ from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.models.mlp import MLP
+from jaxnets.once import once
 from jaxnets.run import compilation, loop
 from jaxnets.run.judge import Judge, Recipe, judge
 from jaxnets.tasks.adversarial import MINIMAX, NON_SATURATING, Stakes
@@ -192,7 +193,7 @@ def _begun(bench: Bench, players: Learner) -> Any:
     seeds = bench.config.seeds
     keys = jax.vmap(jax.random.key)(np.arange(seeds))
     hyper = jax.tree.map(lambda x: jnp.full(seeds, x), bench.config.hyper)
-    return jax.jit(players.init)(keys, hyper, _feed(bench, 1)(0))
+    return once(players.init)(keys, hyper, _feed(bench, 1)(0))
 
 
 def _trained(

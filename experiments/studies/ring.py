@@ -32,6 +32,7 @@ from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.population import population
 from jaxnets.models.mlp import MLP
+from jaxnets.once import once
 from jaxnets.run import compilation, loop
 from jaxnets.tasks.adversarial import (
     GRADIENT_PENALTY,
@@ -143,7 +144,7 @@ def trained(
     rate = config.hyper.learning_rate / duel.slower
     paced = config.hyper._replace(learning_rate=rate)
     hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), paced)
-    state = jax.jit(many.init)(keys, hyper, feed(0))
+    state = once(many.init)(keys, hyper, feed(0))
     for pause in loop.train(
         many, state, feed, steps=steps, every=steps, steps_per_call=100
     ):

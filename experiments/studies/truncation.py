@@ -32,6 +32,7 @@ from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional
 from jaxnets.models.language import LanguageModel
+from jaxnets.once import once
 from jaxnets.run import loop
 from jaxnets.tasks.language import language
 from jaxnets.types import StreamBatch, Variables
@@ -114,7 +115,7 @@ def trained(config: Config, *, carried: bool) -> np.ndarray:
     learner, feed = population(supervised(task, rule)), chunks(config)
     hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), config.hyper)
     keys = jax.random.split(jax.random.key(0), config.seeds)
-    state = jax.jit(learner.init)(keys, hyper, feed(0))
+    state = once(learner.init)(keys, hyper, feed(0))
     for pause in loop.train(
         learner, state, feed, steps=config.updates, every=config.updates
     ):

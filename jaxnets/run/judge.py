@@ -29,6 +29,7 @@ from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional, weights
 from jaxnets.models.convnet import ConvNet, small_convnet
+from jaxnets.once import once
 from jaxnets.run import loop
 from jaxnets.tasks.classification import classification
 from jaxnets.types import Variables
@@ -181,7 +182,7 @@ def _trained(model: ConvNet, data: Dataset, recipe: Recipe) -> Variables:
     feeds = image_feeds(data, batch_size=recipe.batch_size, seed=0)
     rule = optimizers.composed(optimizers.adam, schedules.cosine(recipe.steps))
     learner = supervised(classification(model, rates=()), rule)
-    state = jax.jit(learner.init)(jax.random.key(0), recipe, feeds.train(0))
+    state = once(learner.init)(jax.random.key(0), recipe, feeds.train(0))
     for pause in loop.train(
         learner, state, feeds.train, steps=recipe.steps, every=recipe.steps
     ):

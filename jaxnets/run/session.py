@@ -26,6 +26,7 @@ from jaxnets.data.feed import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.plateau import observe
 from jaxnets.metrics import Metrics
+from jaxnets.once import once
 from jaxnets.run import (
     compilation,
     describe,
@@ -502,7 +503,7 @@ class Run:
 
     def _initial(self, learner: Learner, feed: Feed) -> Any:
         key = jax.random.key(self.config.seed)
-        state = jax.jit(learner.init)(key, self.config.hyper, feed(0))
+        state = once(learner.init)(key, self.config.hyper, feed(0))
         state = resume.on_device(state)
         return resume.with_weights(state, self._weights) if self._weights else state
 

@@ -17,6 +17,7 @@ import numpy as np
 from jaxnets.learners.base import Learner
 from jaxnets.learners.plateau import observe
 from jaxnets.metrics import Mean, Metrics
+from jaxnets.once import once
 from jaxnets.run import loop, resume
 from jaxnets.run import mesh as on
 from jaxnets.sweeps import members
@@ -162,7 +163,7 @@ def first(group: Group, zeros: tuple[str, ...], row: Row) -> members.Member:
 
 @functools.lru_cache(maxsize=16)
 def _initial(learner: Learner) -> Any:
-    return jax.jit(learner.init)
+    return once(learner.init)
 
 
 _observe = jax.jit(observe)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.metrics import Metrics
+from jaxnets.once import once
 from jaxnets.testing.comparing import close_but, finite, on_host, same, shapes
 
 
@@ -51,7 +52,7 @@ def check_learner(
     assert all(isinstance(leaf, jax.Array) for leaf in leaves), (
         "the state holds something that is not an array"
     )
-    init = jax.jit(learner.init)
+    init = once(learner.init)
     state = init(key, hyper, batch)
     after, _ = jax.eval_shape(learner.step, state, batch)
     assert shapes(state) == shapes(after), "a step changes the state's shapes"
@@ -65,9 +66,9 @@ def check_learner(
         traces += 1  # runs once a compilation
         return learner.step(state, batch)
 
-    once, first = step(state, batch)
+    one, first = step(state, batch)
     again, _ = jax.jit(lambda s, b: learner.step(s, b))(state, batch)  # traced anew
-    assert same(once, again), "a step is not pure"
+    assert same(one, again), "a step is not pure"
     step(init(key, jax.tree.map(lambda x: x * 1.1, hyper), batch), batch)
     assert traces == 1, "new hyperparameters recompile the step"
 
@@ -85,7 +86,7 @@ def check_learner(
         return jax.lax.scan(lambda s, _: learner.step(s, batch), state, length=2)
 
     scanned, _ = jax.jit(twice)(state, batch)
-    second, _ = step(once, batch)
+    second, _ = step(one, batch)
     close_but(
         scanned, second, exceptions, "a scan of steps is not the steps", rtol, atol
     )
@@ -134,10 +135,10 @@ def check_members(
     """
     pair, keys = population(learner), jax.random.split(jax.random.key(0), 2)
     hypers = jax.tree.map(lambda x: jnp.array([x, 1.1 * x], jnp.float32), hyper)
-    start, many = jax.jit(pair.init), jax.jit(pair.step)
+    start, many = once(pair.init), jax.jit(pair.step)
     members, _ = _run(many, start(keys, hypers, batch), batch, steps)
     members = on_host(members)  # to index there takes no program a shape
-    init, step = jax.jit(learner.init), jax.jit(learner.step)
+    init, step = once(learner.init), jax.jit(learner.step)
     alone, seen = members, []
     for number in (0, 1):
         hyper, member = jax.tree.map(operator.itemgetter(number), (hypers, members))

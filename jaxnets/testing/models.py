@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array
 
 from jaxnets.models import functional
+from jaxnets.once import once
 from jaxnets.testing.comparing import close, finite, same, shapes
 from jaxnets.types import Key, Variables
 
@@ -163,7 +164,7 @@ def check_bridge(model: nn.Module, variables: Variables, *inputs: Array) -> None
 
 def _check_init(model: nn.Module, *inputs: Array) -> Variables:
     key, other = jax.random.split(jax.random.key(0))
-    init = jax.jit(lambda key: functional.init(model, key, *inputs))
+    init = once(lambda key: functional.init(model, key, *inputs))
     variables = init(key)
     assert same(variables, init(key)), "initialisation is not a function of the key"
     params = jax.tree.leaves(variables.params)

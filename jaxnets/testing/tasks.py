@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.metrics import Mean, Metrics
+from jaxnets.once import once
 from jaxnets.tasks.base import Task
 from jaxnets.testing.comparing import close, finite, same, shapes
 from jaxnets.types import Variables
@@ -27,7 +28,7 @@ def check_task(task: Task, hyper: Any, batch: Any) -> None:
         AssertionError: With the name of the broken promise.
     """
     key = jax.random.key(0)
-    variables = jax.jit(task.init)(key, batch)
+    variables = once(task.init)(key, batch)
 
     def loss(params: Any) -> Any:
         return task.loss(Variables(params, variables.buffers), batch, key, hyper)

@@ -9,6 +9,7 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import ConvNet
+from jaxnets.once import once
 from jaxnets.tasks.classification import classification
 from jaxnets.testing import check_learner
 
@@ -32,7 +33,7 @@ def plain():
 
 
 def walked(learner, data, hyper, steps=7):
-    state, path = jax.jit(learner.init)(KEY, hyper, data.train(0)), []
+    state, path = once(learner.init)(KEY, hyper, data.train(0)), []
     step = jax.jit(learner.step)
     for index in range(steps):
         state, _ = step(state, data.train(index))
@@ -91,9 +92,9 @@ def test_members_with_batches_of_their_own(plain, data):
     batches = jax.tree.map(lambda *x: jnp.stack(x), data.train(0), data.train(1))
     hypers = jax.tree.map(lambda x: jnp.full(2, x), small.Hyper())
     keys = jax.random.split(KEY, 2)
-    first = jax.jit(pair.init)(keys, hypers, batches)
+    first = once(pair.init)(keys, hypers, batches)
     state, metrics = jax.jit(pair.step)(first, batches)
-    alone = jax.jit(plain.init)(keys[1], small.Hyper(), data.train(1))
+    alone = once(plain.init)(keys[1], small.Hyper(), data.train(1))
     lone, expected = jax.jit(plain.step)(alone, data.train(1))
     loss = metrics["loss"].compute()[1]
     np.testing.assert_allclose(loss, expected["loss"].compute(), rtol=1e-5)

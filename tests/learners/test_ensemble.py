@@ -13,6 +13,7 @@ from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.mlp import MLP
+from jaxnets.once import once
 from jaxnets.tasks.classification import classification, scores
 from jaxnets.testing import check_learner
 
@@ -40,7 +41,7 @@ def together(plain, unrolled):
 
 
 def trained(learner, data, hyper=HYPER, key=KEY, steps=4):
-    state = jax.jit(learner.init)(key, hyper, data.train(0))
+    state = once(learner.init)(key, hyper, data.train(0))
     step = jax.jit(learner.step)
     for index in range(steps):
         state, metrics = step(state, data.train(index))
@@ -113,7 +114,7 @@ def test_unrolled_members_may_have_batches_of_their_own(plain, data):
     states = []
     for unrolled in (False, True):
         pair = population(plain, own_batches=True, unrolled=unrolled)
-        state = jax.jit(pair.init)(keys, hypers, batches)
+        state = once(pair.init)(keys, hypers, batches)
         states.append(jax.jit(pair.step)(state, batches)[0].average)
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         assert a.shape == b.shape

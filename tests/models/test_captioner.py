@@ -17,6 +17,7 @@ from jaxnets.models.grid import GridNet, LayerOf
 from jaxnets.models.recurrent import RNNCell
 from jaxnets.models.squeezenet import squeezenet1_1
 from jaxnets.models.zoo import ZOO
+from jaxnets.once import once
 from tests.models import captions_by_hand as by_hand
 
 ANNOTATIONS = jax.random.normal(jax.random.key(1), (2, 3, 5))
@@ -30,7 +31,7 @@ def small(kind, **changes):
 @functools.cache
 def made(kind, **changes):
     model = small(kind, **changes)
-    variables = jax.jit(lambda k: functional.init(model, k, ANNOTATIONS, TOKENS))(
+    variables = once(lambda k: functional.init(model, k, ANNOTATIONS, TOKENS))(
         jax.random.key(0)
     )
     # Larger weights, so that attention is not nearly even.
@@ -203,7 +204,7 @@ def grid():
         GridNet(norm=None),
         jax.random.normal(jax.random.key(0), (2, 64, 64, 3)),
     )
-    variables = jax.jit(lambda k: functional.init(model, k, image))(jax.random.key(1))
+    variables = once(lambda k: functional.init(model, k, image))(jax.random.key(1))
     return model, variables, image
 
 
@@ -237,7 +238,7 @@ def test_a_layer_of_a_network_is_what_the_network_computes():
     network = squeezenet1_1(10)
     image = jax.random.normal(jax.random.key(0), (2, 40, 40, 3))
     model = LayerOf(network, "fire4/squeeze1x1")
-    variables = jax.jit(lambda k: functional.init(model, k, image))(jax.random.key(0))
+    variables = once(lambda k: functional.init(model, k, image))(jax.random.key(0))
     inner = variables._replace(params=variables.params["network"])
     expected = jax.jit(lambda v: functional.features(network, v, image))(inner)
     found = jax.jit(lambda v: functional.predict(model, v, image))(variables)
@@ -253,7 +254,7 @@ def test_features_computed_beforehand_need_no_encoder(grid):
     encoder, _, image = grid
     decoder = small("soft")
     whole = ImageCaptioner(encoder, decoder)
-    variables = jax.jit(lambda k: functional.init(whole, k, image, TOKENS))(
+    variables = once(lambda k: functional.init(whole, k, image, TOKENS))(
         jax.random.key(0)
     )
     params = variables.params

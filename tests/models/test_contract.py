@@ -24,6 +24,7 @@ from jaxnets.models.fractalnet import FractalNet
 from jaxnets.models.residual import ResidualNetwork
 from jaxnets.models.vgg import VGG
 from jaxnets.models.zoo import ZOO, suited
+from jaxnets.once import once
 from jaxnets.tasks.classification import classification
 from jaxnets.testing import (
     check_bridge,
@@ -365,7 +366,7 @@ def test_every_member(name):
     channels = 1 if name == "lenet5" else 3
     size = smallest(model)
     image, unused = images(3, size, channels), WITHOUT_GRADIENT.get(name, ())
-    variables = jax.jit(lambda key: functional.init(model, key, image))(KEY)
+    variables = once(lambda key: functional.init(model, key, image))(KEY)
     variables = measured(model, variables, image)
     check_model(
         model, image, variables=variables, without_gradient=unused, of_largest=1e-3

@@ -8,6 +8,7 @@ import pytest
 from jaxnets.models import encoders, functional
 from jaxnets.models.grid import WhitenedGridNet, positions
 from jaxnets.models.whitened import WhitenedConvNet
+from jaxnets.once import once
 from jaxnets.ops.pool import ImageSizeError
 
 IMAGES = jax.random.normal(jax.random.key(0), (24, 64, 64, 3))
@@ -16,7 +17,7 @@ IMAGES = jax.random.normal(jax.random.key(0), (24, 64, 64, 3))
 @pytest.fixture(scope="module")
 def made():
     model = WhitenedGridNet(norm=None)
-    init = jax.jit(lambda key, images: functional.init(model, key, images))
+    init = once(lambda key, images: functional.init(model, key, images))
     return model, init(jax.random.key(1), IMAGES)
 
 
@@ -51,7 +52,7 @@ def test_whitened_grid_states_its_parameters():
 def test_its_maps_are_those_of_the_classifier(made):
     model, variables = made
     classifier = WhitenedConvNet(5, filters=model.filters, norm=None)
-    init = jax.jit(lambda key, images: functional.init(classifier, key, images))
+    init = once(lambda key, images: functional.init(classifier, key, images))
     own = init(jax.random.key(2), IMAGES)
     maps = {n: variables.params[n] for n in ("conv0", "conv1", "conv2")}
     shared = own._replace(params={**own.params, **maps}, buffers=variables.buffers)

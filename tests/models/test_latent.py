@@ -11,6 +11,7 @@ import pytest
 from jaxnets.models import functional
 from jaxnets.models.draw import draw
 from jaxnets.models.vae import VAES, conv_vae, dense_vae
+from jaxnets.once import once
 from jaxnets.ops.distributions import LIKELIHOODS, LOGISTIC
 from jaxnets.testing import check_model
 from tests.ops.test_filterbank import by_hand as banks
@@ -35,9 +36,7 @@ def made(name):
     """A model, variables that are not near zero, and what it makes of the images."""
     model = MODELS[name]
     noise = noise_for(model)
-    drawn = jax.jit(lambda k: functional.init(model, k, IMAGE, noise))(
-        jax.random.key(2)
-    )
+    drawn = once(lambda k: functional.init(model, k, IMAGE, noise))(jax.random.key(2))
     moved = jax.tree.map(
         lambda x: 1.5 * x + 0.2 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), drawn
     )

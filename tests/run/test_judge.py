@@ -12,6 +12,7 @@ from jaxnets.data.digits import digits
 from jaxnets.models import functional, weights
 from jaxnets.models.convnet import ConvNet, small_convnet
 from jaxnets.models.weights import WeightsError
+from jaxnets.once import once
 from jaxnets.run.judge import Recipe, judge
 
 RECIPE = Recipe(steps=120, batch_size=32)
@@ -74,7 +75,7 @@ def test_other_data_or_another_recipe_make_another(first):
 def test_a_file_of_weights_judges_instead(tmp_path):
     data, model = digits(), small_convnet(10)
     image = jnp.asarray(data.test.columns["image"][:4] / 255, jnp.float32)
-    drawn = jax.jit(lambda k: functional.init(model, k, image))(jax.random.key(3))
+    drawn = once(lambda k: functional.init(model, k, image))(jax.random.key(3))
     path = tmp_path / "net.safetensors"
     weights.save(model, drawn, path)
     found = judge(data, file=path)

@@ -9,6 +9,7 @@ from toys import small
 
 from jaxnets.learners.population import population
 from jaxnets.metrics import merge, to_host
+from jaxnets.once import once
 from jaxnets.run import loop
 from jaxnets.run.checkpoints import digest
 
@@ -26,7 +27,7 @@ def learner(data):
 
 
 def fresh(learner, data, hyper=small.Hyper()):
-    return jax.jit(learner.init)(KEY, hyper, data.train(0))
+    return once(learner.init)(KEY, hyper, data.train(0))
 
 
 def test_the_loop_is_the_steps_one_by_one(learner, data):
@@ -148,12 +149,12 @@ def test_a_population_member_is_its_lone_run(learner, data):
     hypers = hypers._replace(learning_rate=rates)
     keys = jax.random.split(KEY, 3)
     together = population(learner)
-    state = jax.jit(together.init)(keys, hypers, data.train(0))
+    state = once(together.init)(keys, hypers, data.train(0))
     (pause,) = loop.train(together, state, data.train, steps=50, every=50)
     logits = members(together, pause.state, data.test)
     for index in range(3):
         hyper = jax.tree.map(lambda x, i=index: x[i], hypers)
-        alone = jax.jit(learner.init)(keys[index], hyper, data.train(0))
+        alone = once(learner.init)(keys[index], hyper, data.train(0))
         (lone,) = loop.train(learner, alone, data.train, steps=50, every=50)
         ours = jax.tree.map(lambda x, i=index: x[i], pause.state.inner.variables)
         for a, b in zip(

@@ -30,7 +30,7 @@ PROGRAM = textwrap.dedent("""
     model = ConvNet(filters=(4, 8), pools=(0,)) if each == 1 else MLP(widths=(16,))
     rule = optimizers.composed(optimizers.momentum, schedules.constant())
     learner = averaged(supervised(classification(model), rule))
-    state = jax.jit(learner.init)(jax.random.key(0), small.Hyper(), data.train(0))
+    state = once(learner.init)(jax.random.key(0), small.Hyper(), data.train(0))
     where = mesh.data_mesh() if len(jax.devices()) > 1 else None
     (pause,) = loop.train(learner, state, data.train, steps=20, every=20, mesh=where,
                           steps_per_call=each)

@@ -9,6 +9,7 @@ import pytest
 from toys import small
 
 from jaxnets import files
+from jaxnets.once import once
 from jaxnets.run import loop, pace
 from jaxnets.run.checkpoints import digest
 from jaxnets.run.folder import RunError
@@ -23,7 +24,7 @@ def given(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "cache_root", lambda: tmp_path)
     data = small.load(CONFIG)
     learner = small.build(CONFIG, data)
-    state = jax.jit(learner.init)(jax.random.key(0), CONFIG.hyper, data.train(0))
+    state = once(learner.init)(jax.random.key(0), CONFIG.hyper, data.train(0))
     return learner, state, data.train
 
 

@@ -9,6 +9,7 @@ import pytest
 from test_resume import KILLS, campaign
 
 from experiments import language
+from jaxnets.once import once
 from jaxnets.run.session import Run, Verbs
 
 TEXT = "".join(f"{i} times {i} is {i * i}.\n" for i in range(70))
@@ -64,7 +65,7 @@ def test_the_carry_is_in_the_checkpoint(config, here, monkeypatch):
 def test_another_carry_would_be_another_result(config):
     data = language.load(config)
     learner = language.build(config, data)
-    init, step = jax.jit(learner.init), jax.jit(learner.step)
+    init, step = once(learner.init), jax.jit(learner.step)
     state = init(jax.random.key(0), config.hyper, data.train(0))
     for index in range(2):
         state, _ = step(state, data.train(index))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from jaxnets.learners.plateau import observe
+from jaxnets.once import once
 from jaxnets.run import loop, session
 from jaxnets.sweeps import groups, members, settle, work
 from jaxnets.sweeps import space as spaces
@@ -46,7 +47,7 @@ def _alone(model, seed, data_seed, values, steps, every):
     hyper = net.Hyper()._replace(**dict(values))
     data = net.load(net.Config(model=model, data_seed=data_seed))
     learner = lone_learner(model)
-    state = jax.jit(learner.init)(jax.random.key(seed), hyper, data.train(0))
+    state = once(learner.init)(jax.random.key(seed), hyper, data.train(0))
     for pause in loop.train(learner, state, data.train, steps=steps, every=every):
         if every < steps:
             score = loop.evaluate(learner, pause.state, data.validation)
@@ -125,7 +126,7 @@ def test_a_member_that_diverges_is_frozen_and_the_others_go_on(group, mode):
     config = group.settings(wild.values, 0, 0)
     data = net.load(config)
     learner = lone_learner(config.model)
-    lone = jax.jit(learner.init)(jax.random.key(0), config.hyper, data.train(0))
+    lone = once(learner.init)(jax.random.key(0), config.hyper, data.train(0))
     with pytest.raises(loop.NonFiniteError, match=f"step {step}: ") as raised:
         for _ in loop.train(learner, lone, data.train, steps=10, every=1):
             pass

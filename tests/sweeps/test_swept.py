@@ -18,6 +18,7 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models.captioner import ImageCaptioner, SoftAttentionCaptioner
 from jaxnets.models.gan import players
 from jaxnets.models.grid import GridNet
+from jaxnets.once import once
 from jaxnets.run import loop, settings
 from jaxnets.sweeps import groups, members, results
 from jaxnets.sweeps import space as spaces
@@ -163,7 +164,7 @@ def test_members_equal_their_lone_runs_after_50_steps(name, double):
         learner = experiment.build(config, data)
         for index, row in enumerate(rows):
             hyper = group.hyper(row.values)
-            init = jax.jit(learner.init)
+            init = once(learner.init)
             state = init(jax.random.key(row.seed), hyper, data.train(0))
             for pause in loop.train(learner, state, data.train, steps=50, every=50):
                 state = pause.state

@@ -13,6 +13,7 @@ from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import captioner, functional
 from jaxnets.models.captioner import DECODERS, ImageCaptioner
+from jaxnets.once import once
 from jaxnets.ops.decoding import Decoding
 from jaxnets.tasks.captioning import captioning
 from jaxnets.testing import check_learner, check_task
@@ -48,7 +49,7 @@ def small(kind, **options):
 @functools.cache
 def made(kind):
     task = small(kind, rates=[])
-    variables = jax.jit(task.init)(jax.random.key(0), BATCH)
+    variables = once(task.init)(jax.random.key(0), BATCH)
     params = jax.tree.map(lambda x: 2 * x + 0.1, variables.params)
     return task, variables._replace(params=params), jax.jit(task.loss)
 

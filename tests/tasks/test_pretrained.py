@@ -13,6 +13,7 @@ from jaxnets.learners import optimizers, schedules
 from jaxnets.models import functional, weights
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.weights import WeightsError
+from jaxnets.once import once
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError
 from jaxnets.run.session import Verbs
@@ -38,7 +39,7 @@ def file(tmp_path):
 
 def test_the_first_variables_are_the_file_s(file):
     task = pretrained(classification(NET), NET, FEED, file)
-    found = jax.jit(task.init)(KEY, BATCH)
+    found = once(task.init)(KEY, BATCH)
     jax.tree.map(np.testing.assert_array_equal, found, filled(NET, 8, 3))
 
 

@@ -16,6 +16,7 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional
 from jaxnets.models.draw import draw
 from jaxnets.models.vae import dense_vae
+from jaxnets.once import once
 from jaxnets.ops.distributions import GAUSSIAN, bernoulli, gaussian_kl
 from jaxnets.tasks.variational import row_noise, variational
 from jaxnets.testing import check_learner, check_members, check_task
@@ -185,7 +186,7 @@ PAINTER = draw((4, 4, 1), steps=2, features=4, latent=3, read=2, write=2)
 
 @functools.cache
 def variables_of(model):
-    drawn = jax.jit(variational(model).init)(jax.random.key(0), BATCH)
+    drawn = once(variational(model).init)(jax.random.key(0), BATCH)
     return jax.tree.map(lambda x: 2 * x + 0.1, drawn)
 
 
