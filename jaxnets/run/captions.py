@@ -18,7 +18,7 @@ from jaxnets.ops.decoding import Decoded
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.scores.captions import caption_scores
 
-_SHOWN = 8  # images with captions, mistakes
+_SHOWN = 12  # images with captions, mistakes
 
 
 def grids(weights: Float[np.ndarray, "*b l"]) -> Float[np.ndarray, "*b gh gw"] | None:
