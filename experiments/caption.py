@@ -57,7 +57,7 @@ class Config:
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper
-    encoder: Annotated[str, one_of(ENCODERS)] = "grid"  # the network that looks
+    encoder: Annotated[str, one_of(ENCODERS)] = "whitened"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
     frozen: bool = False  # keep them, and the features on the disk
