@@ -21,6 +21,7 @@ PROGRAM = textwrap.dedent("""
     from jaxnets.learners import optimizers, schedules
     from jaxnets.models.convnet import ConvNet
     from jaxnets.models.mlp import MLP
+    from jaxnets.once import once
     from jaxnets.run import loop, mesh
     from jaxnets.tasks.classification import classification
 
