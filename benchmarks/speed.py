@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tyro
 
@@ -52,6 +52,9 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "torch, bfloat16": (TORCH, {"autocast": True}),
     "torch, bfloat16, channels last": (TORCH, {"autocast": True, **LAST}),
 }
+
+# By network and kind of size, and way: the sizes, and milliseconds a step at each.
+Curves: TypeAlias = dict[tuple[str, str], dict[str, list[tuple[int, float]]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,8 +209,7 @@ def asked(
 ) -> Iterator[tuple[str, str, dict[str, Any], Path]]:
     """Name, worker, options and code of every way, and of the limit."""
     unknown = {*settings.ways} - {*WAYS} | {*settings.networks} - {*SIZES}
-    varied = {assignment.split("=")[0] for assignment in settings.set}
-    unknown |= varied - {*SIZES[network]}
+    unknown |= {one.split("=")[0] for one in settings.set} - {*SIZES[network]}
     if unknown:
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}")
     for name in settings.ways:
@@ -305,20 +307,22 @@ def line(row: dict[str, Any]) -> str:
 
 def sized(row: dict[str, Any]) -> str:
     """The network, with what is not as big as usual."""
+    return " ".join([row["network"], *(f"{n}={v}" for n, v in varied(row).items())])
+
+
+def varied(row: dict[str, Any]) -> dict[str, int]:
+    """The sizes that are not as usual."""
     own = SIZES[row["network"]]
-    varied = [f"{n}={v}" for n, v in row["options"].items() if n in own]
-    return " ".join([row["network"], *varied])
+    return {name: size for name, size in row["options"].items() if name in own}
 
 
-def growth(
-    rows: Sequence[dict[str, Any]],
-) -> dict[tuple[str, str], dict[str, list[tuple[int, float]]]]:
+def growth(rows: Sequence[dict[str, Any]]) -> Curves:
     """Milliseconds a step by size, for each network, kind of size and way.
 
     Sizes are those of `--set` and the number of members; kinds that have one size only
     are left out. The time of a population is that of all its members.
     """
-    curves: dict[tuple[str, str], dict[str, list[tuple[int, float]]]] = {}
+    curves: Curves = {}
 
     def put(row: dict[str, Any], kind: str, way: str, size: int) -> None:
         whole = row["options"].get("members", 1) * row["wall"] * 1e3
@@ -328,15 +332,14 @@ def growth(
 
     modes = {r["options"]["mode"] for r in rows if "members" in r["options"]}
     for row in rows:
-        options = row["options"]
-        varied = {n: v for n, v in options.items() if n in SIZES[row["network"]]}
+        options, sizes = row["options"], varied(row)
         if "members" in options:
             put(row, "members", options["mode"], options["members"])
-        elif not varied:
+        elif not sizes:
             for mode in sorted(modes) if row["way"] == "ours" else ():
                 put(row, "members", mode, 1)
-        elif len(varied) == 1:
-            ((kind, size),) = varied.items()
+        elif len(sizes) == 1:
+            ((kind, size),) = sizes.items()
             put(row, kind, row["way"], size)
     return {
         name: {way: sorted(points) for way, points in ways.items()}
@@ -345,9 +348,7 @@ def growth(
     }
 
 
-def drawn_growth(
-    curves: dict[tuple[str, str], dict[str, list[tuple[int, float]]]], path: Path
-) -> None:
+def drawn_growth(curves: Curves, path: Path) -> None:
     """Time of a step against size, on logarithmic axes; a panel a network and kind."""
     from matplotlib.figure import Figure
 

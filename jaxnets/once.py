@@ -12,8 +12,8 @@ def once(function: Callable[..., Any]) -> Any:
     """`jax.jit` for a program that runs once, as the one that draws parameters does.
 
     On a CPU its machine code is hardly optimised: LLVM unrolls the rounds of the random
-    generator in every draw, which took a ResNet-20 12 of the 15 seconds until its first
-    step. That network's parameters are the same to the bit either way. Elsewhere it is
+    generator in every draw, which was most of a ResNet-20's time to its first step.
+    That network's parameters are the same to the bit either way. Elsewhere it is
     `jax.jit`.
 
     Args:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import BatchNorm, Conv, Norm, Unit
+from jaxnets.models.blocks import Activation, BatchNorm, Conv, Norm, Unit
 from jaxnets.models.patches import whitened_field, whitened_maps
 
 
@@ -86,6 +86,7 @@ class WhitenedGridNet(nn.Module):
         components: Of the whitened patches.
         dense: Channels of the layers after them; the last is the width of the vectors.
         norm: Makes the norms after the convolutions, or None.
+        activation: After whitening, and after every norm; of dense layers it is ReLU.
         dtype: Of the computation.
     """
 
@@ -94,12 +95,13 @@ class WhitenedGridNet(nn.Module):
     components: int = 24
     dense: Sequence[int] = (192, 192)
     norm: Norm | None = BatchNorm
+    activation: Activation = nn.relu
     dtype: Any = jnp.float32
 
     @property
     def receptive_field(self) -> int:
         """Pixels along the side of what one cell sees."""
-        return whitened_field(self.filters, self.pools)
+        return whitened_field(self)
 
     @nn.compact
     def __call__(
@@ -110,16 +112,7 @@ class WhitenedGridNet(nn.Module):
         Raises:
             ImageSizeError: If the pools leave nothing of the image.
         """
-        x = whitened_maps(
-            image,
-            self.filters,
-            self.pools,
-            self.components,
-            self.norm,
-            nn.relu,
-            self.dtype,
-            train=train,
-        )
+        x = whitened_maps(self, image, train=train)
         return _cells(x, self.dense, self.dtype)
 
 

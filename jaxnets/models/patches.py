@@ -9,7 +9,7 @@ https://arxiv.org/abs/1603.05201).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -53,48 +53,54 @@ class Whitening(nn.Module):
         return conv(image.astype(self.dtype), both, stride=(EVERY,) * 2, padding=border)
 
 
+@runtime_checkable
+class Beginning(Protocol):
+    """A network that begins with whitened patches; see `WhitenedConvNet`."""
+
+    filters: Sequence[int]
+    pools: Sequence[int]
+    components: int
+    norm: Norm | None
+    activation: Activation
+    dtype: Any
+
+
 def whitened_maps(
-    image: Float[Array, "b h w c"],
-    filters: Sequence[int],
-    pools: Sequence[int],
-    components: int,
-    norm: Norm | None,
-    activation: Activation,
-    dtype: Any,
-    *,
-    train: bool,
+    network: Beginning, image: Float[Array, "b h w c"], *, train: bool
 ) -> Float[Array, "b ho wo co"]:
     """Whitening, then 3x3 convolution, pool, norm, activation an entry of `filters`.
 
-    Called in a compact method, whose module gets the layers `whitening`, `conv0`,
-    `norm0` and so on. The arguments are attributes of `WhitenedConvNet`.
+    Called in a compact method of the network, which gets the layers `whitening`,
+    `conv0`, `norm0` and so on.
 
     Raises:
         ImageSizeError: If the pools leave nothing of the image.
     """
+    pools, norm, dtype = network.pools, network.norm, network.dtype
     least = max(PATCH, EVERY * 2 ** len(pools))
     if min(image.shape[1:3]) < least:
         raise ImageSizeError(
             f"{len(pools)} pools after the whitening need images of "
             f"{least}x{least} pixels or more, not {image.shape[1:3]}"
         )
-    x = activation(Whitening(components, dtype=dtype, name="whitening")(image))
-    for index, features in enumerate(filters):
+    patches = Whitening(network.components, dtype=dtype, name="whitening")
+    x = network.activation(patches(image))
+    for index, features in enumerate(network.filters):
         name, bias = f"conv{index}", norm is None
         x = Conv(features, use_bias=bias, dtype=dtype, name=name)(x)
         if index in pools:  # before the norm, which then has a quarter to do
             x = max_pool(x, 2, stride=2)
         if norm is not None:
             x = norm(dtype=dtype, name=f"norm{index}")(x, train=train)
-        x = activation(x)
+        x = network.activation(x)
     return x
 
 
-def whitened_field(filters: Sequence[int], pools: Sequence[int]) -> int:
+def whitened_field(network: Beginning) -> int:
     """Pixels along the side of what one place of `whitened_maps` sees."""
     seen, apart = PATCH, EVERY
-    for index in range(len(filters)):
+    for index in range(len(network.filters)):
         seen += 2 * apart
-        if index in pools:
+        if index in network.pools:
             seen, apart = seen + apart, 2 * apart
     return seen

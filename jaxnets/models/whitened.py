@@ -64,16 +64,7 @@ class WhitenedConvNet(nn.Module):
         Raises:
             ImageSizeError: If the pools leave nothing of the image.
         """
-        x = whitened_maps(
-            image,
-            self.filters,
-            self.pools,
-            self.components,
-            self.norm,
-            self.activation,
-            self.dtype,
-            train=train,
-        )
+        x = whitened_maps(self, image, train=train)
         wide = float32_or_wider(self.dtype)
         x = Dropout(name="drop")(global_max(x).astype(wide), dropout, train=train)
         return nn.Dense(self.classes, dtype=wide, name="output")(x) * self.logit_scale
