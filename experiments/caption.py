@@ -19,7 +19,7 @@ from jaxnets.models import functional
 from jaxnets.models.captioner import DECODERS, ImageCaptioner
 from jaxnets.models.encoders import ENCODERS, encoder, pretrained
 from jaxnets.ops.decoding import Decoding
-from jaxnets.run.captions import describe, features_of, figures, photo_of, scores
+from jaxnets.run.captions import describe, features_of, figures, scores, with_photo
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.run.settings import Extendable, Judging, one_of
@@ -30,13 +30,13 @@ from jaxnets.tasks.captioning import captioning, with_encoder
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 0.03  # peak of the schedule
+    learning_rate: float = 0.02  # peak of the schedule
     weight_decay: float = 0.01  # decoupled
     clip_norm: float = 5.0  # of the whole gradient
     dropout: float = 0.0  # of units before the logits; 0 leaves it out
     sampling: float = 0.0  # share of words that the decoder draws itself in training
     doubly_stochastic: float = 0.0  # soft attention: each place its share; 1 for photos
-    focus: float = 0.02  # soft attention: price of each nat of entropy, at each word
+    focus: float = 0.01  # soft attention: price of each nat of entropy, at each word
     reinforce: float = 1.0  # hard attention: factor of the score function
     entropy: float = 0.01  # hard attention: reward of looking at more than one place
     average_decay: float = 0.99  # of the averaged parameters, which are the ones scored
@@ -57,6 +57,7 @@ class Config:
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper
+    places: int = 2  # maps of where it looked that it keeps; 0: none, as in the paper
     encoder: Annotated[str, one_of(ENCODERS)] = "whitened"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
@@ -65,7 +66,7 @@ class Config:
     decoding: Annotated[Decoding, Judging] = Decoding()
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
-    epochs: Annotated[int, Extendable] = 5  # passes over the images
+    epochs: Annotated[int, Extendable] = 4  # passes over the images
     reports: int = 10  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of the order, and of which caption
@@ -83,24 +84,23 @@ def load(config: Config) -> CaptionFeeds:
 
 def build(config: Config, data: CaptionFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    path, d, words = config.weights, config.features, len(data.vocabulary)
+    path, d, speaks = config.weights, config.features, DECODERS[config.attention]
     looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
-    speaks = DECODERS[config.attention](words, d, d // 2, d // 4, config.reads_first)
-    model = ImageCaptioner(None if config.frozen and path else looks, speaks)
+    how = len(data.vocabulary), d, d // 2, d // 4, config.reads_first, config.places
+    model = ImageCaptioner(None if config.frozen and path else looks, speaks(*how))
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = captioning(model, config.longest, config.decoding, rates=rates)
     if path and not config.frozen:
         task = with_encoder(task, pretrained(looks, config.side, path))
-    falls = schedules.cosine(config.epochs * data.train.length - 100)
-    shape = schedules.warmed_up(falls, 100)
+    steps = config.epochs * data.train.length
+    shape = schedules.warmed_up(schedules.cosine(steps - 100), 100)
     rule = optimizers.composed(optimizers.muon, shape, optimizers.Extras(clip=True))
     return averaged(supervised(task, rule))
 
 
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
-    if photo := photo_of(verbs):
-        config = dataclasses.replace(config, decoding=Decoding("beam"))
+    config, photo = with_photo(config, verbs)
     data = load(config)
     steps, keeps = config.epochs * data.train.length, data.kept
     every, learner = max(steps // config.reports, 1), build(config, data)

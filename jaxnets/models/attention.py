@@ -47,19 +47,30 @@ class AdditiveAttention(nn.Module):
 
     def __call__(
         self,
-        query: Float[Array, "b d"],
+        query: Float[Array, "r d"],
         keys: Float[Array, "b n e"],
         present: Bool[Array, "b n"] | None = None,
-    ) -> Float[Array, "b n"]:
+        *,
+        hint: Float[Array, "r n e"] | None = None,
+    ) -> Float[Array, "r n"]:
         """Returns how much each place of the memory is attended to.
 
         Args:
-            query: One a row: a decoder's hidden units.
+            query: One a row of the memory: a decoder's hidden units. Or several, one
+                after the other, as in `weighted_sum`.
             keys: What `keys` returned.
             present: False where the memory is padding.
+            hint: What is known of each place besides, joined in front of the tanh.
         """
-        hidden = jnp.tanh(self.query(query)[:, None, :] + keys)
-        return _weights(self.score(hidden)[..., 0], present)
+        rows, (batch, places, _) = len(query), keys.shape
+        asked = self.query(query).reshape(batch, -1, 1, self.features)
+        hidden = asked + keys[:, None]
+        if hint is not None:
+            hidden = hidden + hint.reshape(*asked.shape[:2], places, -1)
+        scores = self.score(jnp.tanh(hidden))[..., 0]
+        if present is not None:
+            present = jnp.broadcast_to(present[:, None], scores.shape)
+        return _weights(scores, present).reshape(rows, places)
 
 
 class DotAttention(nn.Module):

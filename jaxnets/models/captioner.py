@@ -27,7 +27,12 @@ https://arxiv.org/abs/1508.04025, sections 3 and 3.3; for images Lu, Xiong, Pari
 Socher, "Knowing when to look", 2016, https://arxiv.org/abs/1612.01887, section 2.2).
 Before the first word the context is 0. It is off by default, as in Xu et al.
 
-The decoders know nothing of images: annotations may be any `Float[b l d]`.
+With `places` the decoder remembers where it looked, and attention and context follow
+from that as well; see `jaxnets.models.places`. None by default, as in Xu et al.
+
+The decoders know nothing of images: annotations may be any `Float[b l d]`. Several
+sentences about an image share its annotations: then rows are sentences, those of an
+image one after the other, and nothing of the image is copied.
 
 Departures: the hidden layers of equation 7 have biases; annotations are not
 standardised; the embedding of the word before enters the recurrent product through a
@@ -44,6 +49,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxnets.models.attention import AdditiveAttention
 from jaxnets.models.blocks import Dropout, Rate, float32_or_wider, off
+from jaxnets.models.grid import positions
+from jaxnets.models.places import Looked, Places
 from jaxnets.models.recurrent import (
     Carry,
     Embedding,
@@ -53,6 +60,7 @@ from jaxnets.models.recurrent import (
 )
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
+from jaxnets.ops.decoding import repeated
 
 # Xu et al., section 4.1: "with probability 0.5 for a given image, we set the sampled
 # attention location to its expected value".
@@ -64,29 +72,31 @@ class Memory(NamedTuple):
 
     annotations: Float[Array, "b l d"]
     keys: Float[Array, "b l e"]  # as attention compares them with hidden units
+    where: Float[Array, "l x"] | None  # positions of the locations, if they have any
 
 
 class Speaking(NamedTuple):
     """A decoder in the middle of a sentence."""
 
     carry: Carry  # of the recurrent cell
-    context: Float[Array, "b d"]  # z, of the word before
+    context: Float[Array, "r d"]  # z, of the word before
+    looked: Looked | None  # where, if that is remembered
 
 
 class Attended(NamedTuple):
     """What a decoder looked at before it said a word."""
 
-    weights: Float[Array, "b l"]  # alpha_t
-    used: Float[Array, "b l"]  # what made the context: alpha_t, or one location
-    gate: Float[Array, " b"]  # beta_t
+    weights: Float[Array, "r l"]  # alpha_t
+    used: Float[Array, "r l"]  # what made the context: alpha_t, or one location
+    gate: Float[Array, " r"]  # beta_t
 
 
 class Captioned(NamedTuple):
     """What a captioner says at each step, and what it looked at."""
 
-    logits: Float[Array, "b t vocabulary"]  # of the token after each given one
-    attended: Attended  # with a time axis: [b t l], [b t l], [b t]
-    drawn: Bool[Array, " b"]  # whose locations were sampled
+    logits: Float[Array, "r t vocabulary"]  # of the token after each given one
+    attended: Attended  # with a time axis: [r t l], [r t l], [r t]
+    drawn: Bool[Array, " r"]  # whose locations were sampled
 
 
 class _Decoder(nn.Module):
@@ -100,6 +110,7 @@ class _Decoder(nn.Module):
         attention: Width of the hidden layer of the attention network.
         reads_first: Whether the cell reads the word before first, and attention follows
             from the hidden units after it; see the top of this module.
+        places: How many maps of where it looked it keeps; 0: it does not remember.
         cell: `LSTMCell` or `RNNCell`.
         dtype: Of the products; logits are float32 or wider.
     """
@@ -109,10 +120,12 @@ class _Decoder(nn.Module):
     embedding: int = 256
     attention: int = 256
     reads_first: bool = False
+    places: int = 0
     cell: type[LSTMCell] | type[RNNCell] = LSTMCell
     dtype: Any = jnp.float32
 
     draws: ClassVar[bool] = False  # locations, in training
+    looks: ClassVar[bool] = True  # at one location rather than another
 
     def setup(self) -> None:
         dense = functools.partial(nn.Dense, dtype=self.dtype)
@@ -132,16 +145,27 @@ class _Decoder(nn.Module):
 
     def _attention(self) -> None:
         self.attend = AdditiveAttention(self.attention, dtype=self.dtype)
+        if self.places:
+            self.remembered = Places(self.places, self.attention, dtype=self.dtype)
 
-    def remember(self, annotations: Float[Array, "b l d"]) -> Memory:
+    def remember(
+        self,
+        annotations: Float[Array, "b l d"],
+        where: Float[Array, "l x"] | None = None,
+    ) -> Memory:
         """The image as `step` wants it."""
-        return Memory(annotations, self.attend.keys(annotations))
+        return Memory(annotations, self.attend.keys(annotations), where)
 
-    def look(self, query: Float[Array, "b q"], memory: Memory) -> Float[Array, "b l"]:
+    def look(
+        self, query: Float[Array, "r q"], memory: Memory, looked: Looked | None
+    ) -> Float[Array, "r l"]:
         """The weight of each location, alpha_t; they sum to 1."""
-        return self.attend(query, memory.keys)
+        if looked is None:
+            return self.attend(query, memory.keys)
+        hint = self.remembered.hint(looked, memory.where)
+        return self.attend(query, memory.keys, hint=hint)
 
-    def choose(self, weights: Float[Array, "b l"]) -> Float[Array, "b l"]:
+    def choose(self, weights: Float[Array, "r l"]) -> Float[Array, "r l"]:
         """What makes the context, when nothing is drawn."""
         return weights
 
@@ -153,18 +177,35 @@ class _Decoder(nn.Module):
             return h
         return LSTMCarry(h, self.initial_c(mean).astype(mean.dtype))
 
-    def start(self, annotations: Float[Array, "b l d"]) -> tuple[Memory, Speaking]:
-        """What `step` needs: the memory, which stays, and the first state."""
+    def start(
+        self,
+        annotations: Float[Array, "b l d"],
+        where: Float[Array, "l x"] | None = None,
+    ) -> tuple[Memory, Speaking]:
+        """What `step` needs: the memory, which stays, and the first state.
+
+        Args:
+            annotations: Of each image.
+            where: Position of each location, x_i, which `places` are made of; from -1
+                to 1 along each axis, say.
+        """
+        batch, locations, width = annotations.shape
         kind = jnp.result_type(annotations, self.dtype)  # of a context, gated
-        nothing = jnp.zeros_like(annotations[:, 0], kind)
-        return self.remember(annotations), Speaking(self.first(annotations), nothing)
+        looked = None
+        if self.places and self.looks:
+            looked = self.remembered.start(batch, locations)
+            width += 0 if where is None else where.shape[-1] * (1 + self.places)
+        nothing = jnp.zeros((batch, width), kind)
+        state = Speaking(self.first(annotations), nothing, looked)
+        return self.remember(annotations, where), state
 
     def step(
-        self, memory: Memory, state: Speaking, token: Int[Array, " b"]
-    ) -> tuple[Speaking, Float[Array, "b vocabulary"], Attended]:
+        self, memory: Memory, state: Speaking, token: Int[Array, " r"]
+    ) -> tuple[Speaking, Float[Array, "r vocabulary"], Attended]:
         """One word: the state after `token`, the logits of the next, what was seen.
 
-        Of the shape that `jaxnets.ops.decoding` wants, once the memory is bound.
+        The state may have several rows a row of the memory, one after the other. Of
+        the shape that `jaxnets.ops.decoding` wants, once the memory is bound.
         Nothing is dropped or drawn.
         """
         word = self.words(token)
@@ -175,7 +216,8 @@ class _Decoder(nn.Module):
     def __call__(
         self,
         annotations: Float[Array, "b l d"],
-        token: Int[Array, "b t"],
+        token: Int[Array, "r t"],
+        where: Float[Array, "l x"] | None = None,
         *,
         train: bool,
         dropout: Rate = 0,
@@ -185,7 +227,9 @@ class _Decoder(nn.Module):
 
         Args:
             annotations: Of each image.
-            token: `<start>` and the words of a caption.
+            token: `<start>` and the words of a caption; as many rows as there are
+                images, or a multiple of that: the first image's captions come first.
+            where: Position of each location; see `start`.
             train: Whether anything is dropped or drawn.
             dropout: Probability that a unit in front of the logits is dropped.
             sampling: Scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer, 2015,
@@ -197,7 +241,8 @@ class _Decoder(nn.Module):
         dropout, sampling = (dropout, sampling) if train else (0, 0)
         own = not off(sampling)
         key = self.make_rng("dropout") if train and (own or self.draws) else None
-        memory, state = self.start(annotations)
+        memory, state = self.start(annotations, where)
+        state = repeated(state, batch // len(annotations))
         drawn = jnp.zeros(batch, bool)
         if self.draws and key is not None:
             drawn = jax.random.uniform(jax.random.fold_in(key, 0), (batch,)) >= EXPECTED
@@ -241,11 +286,11 @@ class _Decoder(nn.Module):
         place: Any,
     ) -> tuple[Speaking, Attended]:
         """The state after a word, with its context z_t, and what was looked at."""
-        carry, context = state
+        carry, context, looked = state
         if self.reads_first:
             carry = self.recurrent.step(carry, plus(projected, self.context(context)))
         h = output_of(carry)
-        weights = self.look(h, memory)
+        weights = self.look(h, memory, looked)
         used = self.choose(weights)
         if place is not None:
             drawn, key = place
@@ -254,9 +299,14 @@ class _Decoder(nn.Module):
             used = jnp.where(drawn[:, None], one, weights)
         beta = jax.nn.sigmoid(self.gate(h)[:, 0])
         context = beta[:, None] * weighted_sum(used, memory.annotations)
+        if looked is not None:
+            if memory.where is not None:
+                here = self.remembered.relative(used, looked, memory.where)
+                context = jnp.concatenate([context, here.astype(context.dtype)], -1)
+            looked = self.remembered.after(looked, used, h)
         if not self.reads_first:
             carry = self.recurrent.step(carry, plus(projected, self.context(context)))
-        return Speaking(carry, context), Attended(weights, used, beta)
+        return Speaking(carry, context, looked), Attended(weights, used, beta)
 
     def _said(
         self,
@@ -297,24 +347,33 @@ class HardAttentionCaptioner(_Decoder):
 
     draws: ClassVar[bool] = True
 
-    def choose(self, weights: Float[Array, "b l"]) -> Float[Array, "b l"]:
+    def choose(self, weights: Float[Array, "r l"]) -> Float[Array, "r l"]:
         """The most probable location, and nothing else."""
         best = jnp.argmax(weights, axis=-1)
         return jax.nn.one_hot(best, weights.shape[-1], dtype=weights.dtype)
 
 
 class VectorCaptioner(_Decoder):
-    """A decoder that sees the mean annotation at every word."""
+    """A decoder that sees the mean annotation at every word; it has no `places`."""
+
+    looks: ClassVar[bool] = False
 
     def _attention(self) -> None:
         pass
 
-    def remember(self, annotations: Float[Array, "b l d"]) -> Memory:
+    def remember(
+        self,
+        annotations: Float[Array, "b l d"],
+        where: Float[Array, "l x"] | None = None,
+    ) -> Memory:
         """The mean annotation, as the only one."""
+        del where
         mean = jnp.mean(annotations, axis=1, keepdims=True)
-        return Memory(mean, mean[..., :0])
+        return Memory(mean, mean[..., :0], None)
 
-    def look(self, query: Float[Array, "b q"], memory: Memory) -> Float[Array, "b l"]:
+    def look(
+        self, query: Float[Array, "r q"], memory: Memory, looked: Looked | None
+    ) -> Float[Array, "r l"]:
         """All of it."""
         return jnp.ones((query.shape[0], 1), query.dtype)
 
@@ -346,18 +405,22 @@ class ImageCaptioner(nn.Module):
 
     def annotate(
         self, image: Float[Array, "b ..."], *, train: bool = False
-    ) -> Float[Array, "b l d"]:
-        """The annotations of each image."""
+    ) -> tuple[Float[Array, "b l d"], Float[Array, "l 2"] | None]:
+        """The annotations of each image, and where in it they are, if they are many.
+
+        Positions are (down, right), from -1 to 1.
+        """
         grid = image if self.encoder is None else self.encoder(image, train=train)
-        return grid.reshape(grid.shape[0], -1, grid.shape[-1])
+        where = positions(grid[:1])[0].reshape(-1, 2) if grid.ndim == 4 else None
+        return grid.reshape(grid.shape[0], -1, grid.shape[-1]), where
 
     def start(self, image: Float[Array, "b ..."]) -> tuple[Memory, Speaking]:
         """What `step` needs of each image."""
-        return self.decoder.start(self.annotate(image))
+        return self.decoder.start(*self.annotate(image))
 
     def step(
-        self, memory: Memory, state: Speaking, token: Int[Array, " b"]
-    ) -> tuple[Speaking, Float[Array, "b vocabulary"], Attended]:
+        self, memory: Memory, state: Speaking, token: Int[Array, " r"]
+    ) -> tuple[Speaking, Float[Array, "r vocabulary"], Attended]:
         """One word; see the decoder's."""
         return self.decoder.step(memory, state, token)
 
@@ -375,11 +438,11 @@ class ImageCaptioner(nn.Module):
         Of `k` captions an image, the first rows of the result are the first image's:
         the image is looked at once, and the captions are rows of their own.
         """
-        annotations = self.annotate(image, train=train)
-        several = token.shape[1] if token.ndim > 2 else 1
+        annotations, where = self.annotate(image, train=train)
         return self.decoder(
-            jnp.repeat(annotations, several, axis=0),
+            annotations,
             token.reshape(-1, token.shape[-1]),
+            where,
             train=train,
             dropout=dropout,
             sampling=sampling,

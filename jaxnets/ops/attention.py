@@ -25,14 +25,23 @@ def softmax(
 
 
 def weighted_sum(
-    weights: Float[Array, "b n"],
+    weights: Float[Array, "r n"],
     values: Float[Array, "b n d"],
     present: Bool[Array, "b n"] | None = None,
-) -> Float[Array, "b d"]:
-    """What is attended to: the context vector. Absent values may be anything."""
+) -> Float[Array, "r d"]:
+    """What is attended to: the context vector. Absent values may be anything.
+
+    Args:
+        weights: One row a row of the values; or several, one after the other, so that
+            sentences about one image share what is known of it.
+        values: What is attended to.
+        present: False where there is nothing.
+    """
     if present is not None:
         values = jnp.where(present[:, :, None], values, 0)
-    return jnp.einsum("bn,bnd->bd", weights.astype(values.dtype), values)
+    apart = weights.astype(values.dtype).reshape(len(values), -1, weights.shape[-1])
+    found = jnp.einsum("bkn,bnd->bkd", apart, values)
+    return found.reshape(len(weights), values.shape[-1])
 
 
 def sinusoids(length: int, features: int) -> Float[np.ndarray, "t d"]:

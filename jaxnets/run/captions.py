@@ -1,8 +1,9 @@
 """What an experiment with captions shows and says, once the network has written."""
 
+import dataclasses
 from math import isqrt
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -14,10 +15,11 @@ from jaxnets.data.shapes_grammar import caption_is_true
 from jaxnets.data.shapes_pointing import described
 from jaxnets.data.text import words
 from jaxnets.models import encoders
-from jaxnets.ops.decoding import Decoded
+from jaxnets.ops.decoding import Decoded, Decoding
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.scores.captions import caption_scores
 
+ConfigT = TypeVar("ConfigT", bound=Any)  # a dataclass
 _SHOWN = 12  # images with captions, mistakes
 
 
@@ -49,13 +51,20 @@ def features_of(
     return with_features(captions, encode, made_by)
 
 
-def photo_of(verbs: Verbs) -> Path | None:
-    """The picture that is to be described, if there is one.
+def with_photo(config: ConfigT, verbs: Verbs) -> tuple[ConfigT, Path | None]:
+    """The picture that is to be described, if there is one; beams describe it.
+
+    Args:
+        config: A dataclass with a field `decoding`.
+        verbs: As the command line gives them.
 
     Raises:
         RunError: If it is no file, or nobody is there to describe it.
     """
-    return verbs.checked().describe if isinstance(verbs, Describing) else None
+    photo = verbs.checked().describe if isinstance(verbs, Describing) else None
+    if photo is None:
+        return config, None
+    return dataclasses.replace(config, decoding=Decoding("beam")), photo
 
 
 def scores(data: CaptionFeeds, made: Decoded) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.blocks import float32_or_wider
 from jaxnets.models.captioner import Captioned, ImageCaptioner
-from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding, repeated
+from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding
 from jaxnets.tasks.base import Task
 from jaxnets.types import CaptionBatch, Key, Scalar, Variables
 
@@ -111,8 +111,8 @@ def captioning(
         return {"loss": mean(nats, batch.mask), **by_word}
 
     def predict(variables: Variables, batch: CaptionBatch, key: Key) -> Decoded:
+        # The beams of an image are rows of the state, and share the memory.
         memory, carry = functional.method(model, variables, "start", batch.image)
-        memory = repeated(memory, decoding.rows)
 
         def step(state: PyTree, token: Int[Array, " b"]) -> tuple[Any, Any, Any]:
             return functional.method(model, variables, "step", memory, state, token)

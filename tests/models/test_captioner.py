@@ -22,6 +22,7 @@ from tests.models import captions_by_hand as by_hand
 
 ANNOTATIONS = jax.random.normal(jax.random.key(1), (2, 3, 5))
 TOKENS = jnp.array([[1, 4, 6, 5], [1, 7, 2, 0]])
+WHERE = jnp.array([[-0.5, 0.3], [0.5, -0.6], [0.1, 0.9]])  # of the three locations
 
 
 def small(kind, **changes):
@@ -29,11 +30,10 @@ def small(kind, **changes):
 
 
 @functools.cache
-def made(kind, **changes):
+def made(kind, *, placed=False, **changes):
     model = small(kind, **changes)
-    variables = once(lambda k: functional.init(model, k, ANNOTATIONS, TOKENS))(
-        jax.random.key(0)
-    )
+    inputs = (ANNOTATIONS, TOKENS, WHERE if placed else None)
+    variables = once(lambda k: functional.init(model, k, *inputs))(jax.random.key(0))
     # Larger weights, so that attention is not nearly even.
     return model, jax.tree.map(lambda x: 2 * x + 0.1, variables)
 
@@ -54,6 +54,39 @@ def test_a_captioner_follows_the_equations(kind, reads_first):
         logits, weights, _ = twin(variables.params, ANNOTATIONS[row], TOKENS[row])
         np.testing.assert_allclose(output.logits[row], logits, rtol=2e-4, atol=2e-5)
         np.testing.assert_allclose(output.attended.weights[row], weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("reads_first", [False, True])
+@pytest.mark.parametrize("placed", [False, True])
+def test_a_captioner_remembers_where_it_looked(placed, reads_first):
+    how = {"reads_first": reads_first}
+    model, variables = made("soft", placed=placed, places=2, **how)
+    where = WHERE if placed else None
+    # Two sentences about each image, and the image only once.
+    tokens = jnp.concatenate([TOKENS, TOKENS[::-1, :1], TOKENS], axis=1)
+    tokens = jnp.stack([tokens, (tokens * 3 + 1) % 8], axis=1).reshape(4, -1)
+    output = predicted(model, variables, ANNOTATIONS, tokens, where)
+    twin = jax.jit(functools.partial(by_hand.caption, where=where, **how))
+    for row in range(4):
+        image = ANNOTATIONS[row // 2]
+        logits, weights, _ = twin(variables.params, image, tokens[row])
+        np.testing.assert_allclose(output.logits[row], logits, rtol=2e-4, atol=5e-5)
+        np.testing.assert_allclose(output.attended.weights[row], weights, atol=1e-5)
+    # It matters where it looked: the same word again is another step.
+    blank = jax.tree.map(jnp.zeros_like, variables.params["remembered"])
+    params = {**variables.params, "remembered": {**blank, "reach": jnp.ones(3)}}
+    forgetful = predicted(
+        model, variables._replace(params=params), ANNOTATIONS, tokens, where
+    )
+    looked = (output.attended.weights, forgetful.attended.weights)
+    assert np.abs(np.subtract(*looked)).max() > 0.01
+
+
+def test_one_vector_has_no_places():
+    model, variables = made("none")
+    output = predicted(small("none", places=2), variables, ANNOTATIONS, TOKENS, WHERE)
+    expected = predicted(model, variables, ANNOTATIONS, TOKENS)
+    np.testing.assert_array_equal(output.logits, expected.logits)
 
 
 def test_hard_attention_looks_at_the_most_probable_location_when_nothing_is_drawn():
@@ -88,8 +121,13 @@ def test_hard_attention_draws_locations_with_their_probabilities():
 
 
 def test_words_one_by_one_are_the_words_at_once():
-    for kind, reads_first in [*((kind, False) for kind in DECODERS), ("hard", True)]:
-        model, variables = made(kind, reads_first=reads_first)
+    ways = [
+        *((kind, False, 0) for kind in DECODERS),
+        ("hard", True, 0),
+        ("soft", True, 2),
+    ]
+    for kind, reads_first, places in ways:
+        model, variables = made(kind, reads_first=reads_first, places=places)
         at_once = predicted(model, variables, ANNOTATIONS, TOKENS).logits
         call = jax.jit(functools.partial(functional.method, model), static_argnums=1)
         memory, carry = call(variables, "start", ANNOTATIONS)
@@ -116,18 +154,20 @@ def test_annotations_may_be_of_another_type(kind, computed, seen):
     assert np.all(np.isfinite(output.logits))
 
 
-def test_the_gradient_of_soft_attention_is_that_of_finite_differences():
+@pytest.mark.parametrize("places", [0, 2])
+def test_the_gradient_of_soft_attention_is_that_of_finite_differences(places):
     with jax.enable_x64(True):
-        model = small("soft", dtype=jnp.float64)
-        _, variables = made("soft")
+        model = small("soft", dtype=jnp.float64, places=places)
+        _, variables = made("soft", placed=bool(places), places=places)
         variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
         image = ANNOTATIONS.astype(jnp.float64)
+        where = WHERE.astype(jnp.float64) if places else None
         scale = jax.random.normal(jax.random.key(2), (2, 4, 8), jnp.float64)
 
         @jax.jit
         def value(params, image):
             output = functional.predict(
-                model, variables._replace(params=params), image, TOKENS
+                model, variables._replace(params=params), image, TOKENS, where
             )
             # Both what is said and where it looks.
             looked = jnp.sum(output.attended.weights[..., 0] ** 2)

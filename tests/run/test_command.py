@@ -8,7 +8,7 @@ from toys import small
 
 from experiments import classify
 from jaxnets.ops.decoding import Decoding
-from jaxnets.run.captions import photo_of
+from jaxnets.run.captions import with_photo
 from jaxnets.run.command import command
 from jaxnets.run.folder import RunError
 from jaxnets.run.session import Describing, Verbs
@@ -185,12 +185,21 @@ def test_errors_are_one_line_and_not_a_traceback(toy):
 def test_a_picture_is_described_by_a_run(tmp_path):
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(b"")
-    assert photo_of(Verbs()) is None
-    assert photo_of(Describing(describe=photo, evaluate=tmp_path)) == photo
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        decoding: Decoding = Decoding()
+
+    config = Config()
+    assert with_photo(config, Verbs()) == (config, None)
+    own, found = with_photo(config, Describing(describe=photo, evaluate=tmp_path))
+    assert (own.decoding.decode, found) == ("beam", photo)
     with pytest.raises(RunError, match="needs --run"):
-        photo_of(Describing(describe=photo))
+        with_photo(config, Describing(describe=photo))
     with pytest.raises(RunError, match="not a file"):
-        photo_of(Describing(describe=tmp_path / "none.jpg", evaluate=tmp_path))
+        with_photo(
+            config, Describing(describe=tmp_path / "none.jpg", evaluate=tmp_path)
+        )
     with pytest.raises(SystemExit) as stop:
         command(lambda config, verbs: None, small.Config, ["--describe", "photo.jpg"])
     assert stop.value.code == 2  # most experiments cannot
