@@ -1,0 +1,75 @@
+"""What a decoder remembers of where it looked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.models import functional
+from jaxnets.models.places import Looked, Places
+
+WHERE = jax.random.uniform(jax.random.key(0), (6, 2), minval=-1, maxval=1)
+WEIGHTS = jax.nn.softmax(2 * jax.random.normal(jax.random.key(1), (4, 5, 6)))  # [t r l]
+HIDDEN = jax.random.normal(jax.random.key(2), (5, 7))
+
+
+class Walk(Places):
+    """Some looks, one after the other, and what is known in the end."""
+
+    def __call__(self, where, *, train):
+        looked = self.start(5, 6)
+        for weights in WEIGHTS:
+            looked = self.after(looked, weights, HIDDEN)
+        if where is None:
+            return looked, self.hint(looked, None), None
+        apart = self.relative(WEIGHTS[0], looked, where)
+        return looked, self.hint(looked, where), apart
+
+
+def walked(where, gate=None):
+    model = Walk(2, 3)
+    variables = functional.init(model, jax.random.key(3), where)
+    if gate is not None:
+        params = {
+            **variables.params,
+            "gate": {"kernel": jnp.zeros((7, 2)), "bias": gate},
+        }
+        variables = variables._replace(params=params)
+    return functional.predict(model, variables, where), variables
+
+
+def test_a_gate_keeps_a_place_or_follows():
+    (looked, *_), _ = walked(WHERE, gate=jnp.array([-50.0, 50.0]))
+    np.testing.assert_allclose(looked.total, WEIGHTS.sum(0), rtol=1e-6)
+    np.testing.assert_allclose(looked.maps[:, 0], 1 / 6, atol=1e-6)
+    np.testing.assert_allclose(looked.maps[:, 1], WEIGHTS[-1], atol=1e-6)
+    (looked, *_), _ = walked(WHERE)
+    np.testing.assert_allclose(looked.maps.sum(-1), 1, atol=1e-6)
+
+
+def test_only_distances_matter_to_attention():
+    (_, hint, apart), _ = walked(WHERE)
+    (_, moved, apart_moved), _ = walked(WHERE + 3)
+    np.testing.assert_allclose(hint, moved, atol=1e-5)
+    # What joins the context also says where it is: two numbers, and two a map.
+    assert apart.shape == (5, 6)
+    np.testing.assert_allclose(apart_moved[:, :2] - apart[:, :2], 3, rtol=1e-5)
+    np.testing.assert_allclose(apart_moved[:, 2:], apart[:, 2:], atol=1e-5)
+
+
+def test_a_look_counts_at_its_neighbours_and_hardly_far_away():
+    model = Walk(1, 3)
+    variables = functional.init(model, jax.random.key(3), WHERE)
+    params = {**variables.params, "coverage": jnp.ones((2, 3))}
+    line = jnp.array([[0.0], [0.25], [2.0]])
+    total = jnp.array([[1.0, 0.0, 0.0]])
+    bound = model.bind({"params": {**params, "offset": {"kernel": jnp.zeros((1, 3))}}})
+    hint = bound.hint(Looked(total, jnp.zeros((1, 1, 3))), line)[0, :, 0]
+    np.testing.assert_allclose(hint, [1, np.exp(-0.5), 0], atol=1e-6)
+
+
+def test_it_has_the_parameters_that_it_states():
+    for where, more in ((WHERE, 2 * 2 * 3), (None, 0)):
+        _, variables = walked(where)
+        k, e, d = 2, 3, 7
+        count = sum(x.size for x in jax.tree.leaves(variables.params))
+        assert count == (k + 1) * e + (d + 2) * k + 1 + more
