@@ -63,7 +63,7 @@ class Config:
     weights: Path | None = None  # of that network, .safetensors or .npz
     frozen: bool = False  # keep them, and the features on the disk
     features: int = 256  # hidden units; words have half as many, attention a quarter
-    decoding: Annotated[Decoding, Judging] = Decoding()
+    decoding: Annotated[Decoding, Judging] = Decoding("beam", alpha=4.0, min_p=0.1)
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
     epochs: Annotated[int, Extendable] = 4  # passes over the images
@@ -89,7 +89,7 @@ def build(config: Config, data: CaptionFeeds) -> Learner:
     how = len(data.vocabulary), d, d // 2, d // 4, config.reads_first, config.places
     model = ImageCaptioner(None if config.frozen and path else looks, speaks(*how))
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
-    task = captioning(model, config.longest, config.decoding, rates=rates)
+    task = captioning(model, config.longest + 8, config.decoding, rates=rates)
     if path and not config.frozen:
         task = with_encoder(task, pretrained(looks, config.side, path))
     steps = config.epochs * data.train.length

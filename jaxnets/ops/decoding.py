@@ -5,6 +5,10 @@
 - Wu et al., "Google's neural machine translation system", 2016,
   https://arxiv.org/abs/1609.08144, equation 14: `length_penalty`. Their coverage
   penalty and their pruning are left out.
+- Nguyen, Baker, Neo, Roush, Kirsch & Shwartz-Ziv, "Turning up the heat: min-p sampling
+  for creative and coherent LLM outputs", 2024, https://arxiv.org/abs/2407.01082: what
+  `likely` keeps, here of beams. A beam that may take any word prefers sentences that
+  begin oddly and then go on without a choice.
 - Holtzman, Buys, Du, Forbes & Choi, "The curious case of neural text degeneration",
   2019, https://arxiv.org/abs/1904.09751, equations 2 and 3: `nucleus`.
 
@@ -51,6 +55,7 @@ class Decoding(NamedTuple):
     decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are written
     beams: int = 5  # sequences that beam search follows
     alpha: float = 0.6  # of its length penalty; 0: none
+    min_p: float = 0.0  # of its words: the least share of the likeliest one's chance
     temperature: float = 1.0  # of samples
     top_p: float = 1.0  # of samples: the share of the probability that is drawn from
 
@@ -62,7 +67,8 @@ class Decoding(NamedTuple):
     def __call__(self, step: Step, state: PyTree, steps: int, key: Key) -> Decoded:
         """Decodes; see the function of that name."""
         if self.decode == "beam":
-            return beam(step, state, steps, self.beams, alpha=self.alpha)
+            how = {"alpha": self.alpha, "min_p": self.min_p}
+            return beam(step, state, steps, self.beams, **how)
         if self.decode == "sampled":
             heat, top_p = self.temperature, self.top_p
             return sampled(step, state, steps, key, temperature=heat, top_p=top_p)
@@ -146,6 +152,19 @@ def nucleus(
     return jnp.where(inside, logits, -jnp.inf)
 
 
+def likely(
+    logits: Float[Array, "*b vocabulary"], min_p: Scalar | float
+) -> Float[Array, "*b vocabulary"]:
+    """The logits of tokens with `min_p` of the largest probability or more, else -inf.
+
+    Args:
+        logits: Or log-probabilities.
+        min_p: The share, in [0, 1]; at 0 all are kept. May be traced.
+    """
+    least = jnp.max(logits, axis=-1, keepdims=True) + jnp.log(min_p)
+    return jnp.where(logits >= least, logits, -jnp.inf)
+
+
 def length_penalty(
     length: Int[Array, "..."] | int, alpha: Scalar | float
 ) -> Float[Array, "..."]:
@@ -181,6 +200,7 @@ def beam(
     beams: int,
     *,
     alpha: Scalar | float = 0.0,
+    min_p: Scalar | float = 0.0,
     never: Sequence[int] = (PAD, START),
 ) -> Decoded:
     """Beam search: follows the `beams` most probable open sequences of each row.
@@ -202,6 +222,8 @@ def beam(
         beams: How many.
         alpha: Of `length_penalty`: 0 prefers short sequences, Wu et al. found 0.6 to
             0.7 best. May be traced.
+        min_p: Of `likely`: what is less probable than this share of the most probable
+            token is not followed. 0 follows everything, 1 is `greedy`. May be traced.
         never: Tokens that are not produced.
     """
     rows = _rows(state)
@@ -240,7 +262,7 @@ def beam(
         logp = log_probabilities(logits, never).reshape(rows, beams, -1)
         real = (open_.score > -jnp.inf) & ~settled(time, open_, finished)[:, None]
         broken = broken | jnp.any(real & jnp.any(jnp.isnan(logp), axis=-1), axis=1)
-        logp = jnp.where(jnp.isnan(logp), -jnp.inf, logp)
+        logp = likely(jnp.where(jnp.isnan(logp), -jnp.inf, logp), min_p)
         total = open_.score[:, :, None] + logp
         notes = jax.tree.map(
             lambda kept, new: kept.at[:, :, time].set(

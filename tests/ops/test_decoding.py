@@ -57,12 +57,14 @@ def follow(seed, row, tokens):
 @functools.cache
 def _beam(beams):
     return jax.jit(
-        lambda w, alpha: beam(network(w), w["first"], STEPS, beams, alpha=alpha)
+        lambda w, alpha, min_p: beam(
+            network(w), w["first"], STEPS, beams, alpha=alpha, min_p=min_p
+        )
     )
 
 
-def searched(beams, alpha, seed=0, **changed):
-    return _beam(beams)({**on_device(seed), **changed}, alpha)
+def searched(beams, alpha, seed=0, min_p=0.0, **changed):
+    return _beam(beams)({**on_device(seed), **changed}, alpha, min_p)
 
 
 def on_device(seed):
@@ -121,6 +123,39 @@ def test_a_wide_beam_is_an_exhaustive_search(alpha, seed):
         np.testing.assert_array_equal(
             found.length[row, : len(expected)], [len(h) for _, h in expected]
         )
+
+
+@pytest.mark.parametrize("min_p", [0.1, 0.4, 0.8])
+def test_words_that_are_much_less_likely_are_not_followed(min_p):
+    def followed(row, tokens):
+        for place, token in enumerate(tokens):
+            ways = [follow(0, row, (*tokens[:place], w))[0][-1] for w in WORDS]
+            if ways[WORDS.index(token)] < max(ways) + np.log(min_p):
+                return False
+        return True
+
+    found = searched(24, 0.6, min_p=min_p)
+    for row in range(ROWS):
+        every = enumerated(row, 0.6)
+        expected = [h for _, h in every if followed(row, h)]
+        ended = [t for t in map(strip, found.token[row]) if END in t]
+        assert ended == expected
+        assert len(expected) < len(every)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_follows_the_likeliest_word_alone_is_greedy(seed):
+    wide, narrow = searched(24, 2.0, seed, min_p=1.0), _greedy(on_device(seed))
+    np.testing.assert_array_equal(wide.token[:, 0], narrow.token[:, 0])
+    assert (np.asarray(wide.score[:, 1:]) == -np.inf).all()
+
+
+def test_likely_tokens_by_hand():
+    logp = jnp.log(jnp.array([0.5, 0.25, 0.2, 0.05]))
+    kept = lambda min_p: np.asarray(decoding.likely(logp, min_p)) > -np.inf
+    assert kept(0.0).all()
+    assert kept(0.45).tolist() == [True, True, False, False]
+    assert kept(1.0).tolist() == [True, False, False, False]
 
 
 def test_the_length_penalty_changes_the_answer():
