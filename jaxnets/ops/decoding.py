@@ -67,8 +67,8 @@ class Decoding(NamedTuple):
     def __call__(self, step: Step, state: PyTree, steps: int, key: Key) -> Decoded:
         """Decodes; see the function of that name."""
         if self.decode == "beam":
-            how = {"alpha": self.alpha, "min_p": self.min_p}
-            return beam(step, state, steps, self.beams, **how)
+            alpha, min_p = self.alpha, self.min_p
+            return beam(step, state, steps, self.beams, alpha=alpha, min_p=min_p)
         if self.decode == "sampled":
             heat, top_p = self.temperature, self.top_p
             return sampled(step, state, steps, key, temperature=heat, top_p=top_p)

@@ -15,7 +15,7 @@ from jaxnets.data.shapes_grammar import caption_is_true
 from jaxnets.data.shapes_pointing import described
 from jaxnets.data.text import words
 from jaxnets.models import encoders
-from jaxnets.ops.decoding import Decoded, Decoding
+from jaxnets.ops.decoding import Decoded
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.scores.captions import caption_scores
 
@@ -64,7 +64,8 @@ def with_photo(config: ConfigT, verbs: Verbs) -> tuple[ConfigT, Path | None]:
     photo = verbs.checked().describe if isinstance(verbs, Describing) else None
     if photo is None:
         return config, None
-    return dataclasses.replace(config, decoding=Decoding("beam")), photo
+    beams = config.decoding._replace(decode="beam")
+    return dataclasses.replace(config, decoding=beams), photo
 
 
 def scores(data: CaptionFeeds, made: Decoded) -> dict[str, dict[str, float]]:

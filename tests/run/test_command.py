@@ -188,12 +188,12 @@ def test_a_picture_is_described_by_a_run(tmp_path):
 
     @dataclasses.dataclass(frozen=True)
     class Config:
-        decoding: Decoding = Decoding()
+        decoding: Decoding = Decoding(alpha=3.0)
 
     config = Config()
     assert with_photo(config, Verbs()) == (config, None)
     own, found = with_photo(config, Describing(describe=photo, evaluate=tmp_path))
-    assert (own.decoding.decode, found) == ("beam", photo)
+    assert (own.decoding, found) == (Decoding("beam", alpha=3.0), photo)
     with pytest.raises(RunError, match="needs --run"):
         with_photo(config, Describing(describe=photo))
     with pytest.raises(RunError, match="not a file"):
