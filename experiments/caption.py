@@ -53,7 +53,7 @@ class Config:
     captions: str | None = None  # that .csv or .json, if there are several
     generated: int = 40_000  # images of shapes to train on
     side: int = 64  # pixels along each edge of the images
-    longest: int = 24  # tokens of a caption; of longer ones the first are learned
+    longest: int = 24  # tokens of a caption that are learned; it may write 8 more
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper

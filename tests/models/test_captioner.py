@@ -125,6 +125,7 @@ def test_words_one_by_one_are_the_words_at_once():
         *((kind, False, 0) for kind in DECODERS),
         ("hard", True, 0),
         ("soft", True, 2),
+        ("hard", False, 1),
     ]
     for kind, reads_first, places in ways:
         model, variables = made(kind, reads_first=reads_first, places=places)
