@@ -50,7 +50,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnets.models.attention import AdditiveAttention
 from jaxnets.models.blocks import Dropout, Rate, float32_or_wider, off
 from jaxnets.models.grid import positions
-from jaxnets.models.places import Looked, Places
+from jaxnets.models.places import Looked, Places, Terrain
 from jaxnets.models.recurrent import (
     Carry,
     Embedding,
@@ -72,7 +72,7 @@ class Memory(NamedTuple):
 
     annotations: Float[Array, "b l d"]
     keys: Float[Array, "b l e"]  # as attention compares them with hidden units
-    where: Float[Array, "l x"] | None  # positions of the locations, if they have any
+    terrain: Terrain | None  # of the locations, if `places` need it
 
 
 class Speaking(NamedTuple):
@@ -154,7 +154,10 @@ class _Decoder(nn.Module):
         where: Float[Array, "l x"] | None = None,
     ) -> Memory:
         """The image as `step` wants it."""
-        return Memory(annotations, self.attend.keys(annotations), where)
+        terrain = None
+        if self.places and where is not None:
+            terrain = self.remembered.terrain(where)
+        return Memory(annotations, self.attend.keys(annotations), terrain)
 
     def look(
         self, query: Float[Array, "r q"], memory: Memory, looked: Looked | None
@@ -162,7 +165,7 @@ class _Decoder(nn.Module):
         """The weight of each location, alpha_t; they sum to 1."""
         if looked is None:
             return self.attend(query, memory.keys)
-        hint = self.remembered.hint(looked, memory.where)
+        hint = self.remembered.hint(looked, memory.terrain)
         return self.attend(query, memory.keys, hint=hint)
 
     def choose(self, weights: Float[Array, "r l"]) -> Float[Array, "r l"]:
@@ -300,8 +303,9 @@ class _Decoder(nn.Module):
         beta = jax.nn.sigmoid(self.gate(h)[:, 0])
         context = beta[:, None] * weighted_sum(used, memory.annotations)
         if looked is not None:
-            if memory.where is not None:
-                here = self.remembered.relative(used, looked, memory.where)
+            if memory.terrain is not None:
+                where = memory.terrain.where
+                here = self.remembered.relative(used, looked, where)
                 context = jnp.concatenate([context, here.astype(context.dtype)], -1)
             looked = self.remembered.after(looked, used, h)
         if not self.reads_first:

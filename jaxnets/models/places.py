@@ -46,6 +46,14 @@ class Looked(NamedTuple):
     maps: Float[Array, "r k l"]  # each sums to 1
 
 
+class Terrain(NamedTuple):
+    """Where the locations of all images are; the same for every word."""
+
+    where: Float[Array, "l x"]  # x_i
+    near: Float[Array, "k l l"]  # how much a look at one counts at another
+    offset: Float[Array, "l e"]  # the share of x_i in what attention compares
+
+
 class Places(nn.Module):
     """Maps of where attention was, and what follows from them; see the module.
 
@@ -76,29 +84,33 @@ class Places(nn.Module):
         even = jnp.full((rows, self.count, locations), 1 / locations, kind)
         return Looked(jnp.zeros((rows, locations), kind), even)
 
-    def hint(
-        self, looked: Looked, where: Float[Array, "l x"] | None
-    ) -> Float[Array, "r l e"]:
+    def terrain(self, where: Float[Array, "l x"]) -> Terrain:
+        """What follows from the position of each location alone."""
+        square = jnp.sum((where[:, None] - where[None]) ** 2, axis=-1)
+        near = jnp.exp(-square[None] / (2 * self.reach[:, None, None] ** 2))
+        return Terrain(where, near, self.offset(jnp.tile(where, (1, self.count))))
+
+    def hint(self, looked: Looked, terrain: Terrain | None) -> Float[Array, "r l e"]:
         """What the hidden layer of attention is given of each location.
 
         Args:
             looked: So far.
-            where: Each location's position; None where it has none.
+            terrain: None where locations have no positions.
         """
         seen = jnp.concatenate([looked.total[:, None], looked.maps], axis=1)
-        if where is not None:
-            seen = jnp.einsum("rkl,klm->rkm", seen, self._near(where))
+        if terrain is not None:
+            seen = jnp.einsum("rkl,klm->rkm", seen, terrain.near)
         seen, kernel = seen.astype(self.dtype), self.coverage.astype(self.dtype)
         # Few numbers by many: as sums they are fused with the tanh that follows, as a
         # product they are not.
         hint = seen[:, 0, :, None] * kernel[None, None, 0]
         for k in range(1, self.count + 1):
             hint = hint + seen[:, k, :, None] * kernel[None, None, k]
-        if where is None:
+        if terrain is None:
             return hint
         # Linear in x_i - p^k, and the share of x_i is the same for all sentences.
-        everywhere = self.offset(jnp.tile(where, (1, self.count)))
-        return hint + everywhere[None] - self.offset(_places(looked, where))[:, None]
+        places = self.offset(_places(looked, terrain.where))
+        return hint + terrain.offset[None] - places[:, None]
 
     def relative(
         self, weights: Float[Array, "r l"], looked: Looked, where: Float[Array, "l x"]
@@ -116,11 +128,6 @@ class Places(nn.Module):
         gate = jax.nn.sigmoid(self.gate(h)).astype(new.dtype)[:, :, None]
         maps = looked.maps + gate * (new[:, None] - looked.maps)
         return Looked(looked.total + new, maps)
-
-    def _near(self, where: Float[Array, "l x"]) -> Float[Array, "k l l"]:
-        """How much a look at one location counts at another."""
-        square = jnp.sum((where[:, None] - where[None]) ** 2, axis=-1)
-        return jnp.exp(-square[None] / (2 * self.reach[:, None, None] ** 2))
 
 
 def _places(looked: Looked, where: Float[Array, "l x"]) -> Float[Array, "r m"]:

@@ -22,7 +22,7 @@ class Walk(Places):
         if where is None:
             return looked, self.hint(looked, None), None
         apart = self.relative(WEIGHTS[0], looked, where)
-        return looked, self.hint(looked, where), apart
+        return looked, self.hint(looked, self.terrain(where)), apart
 
 
 def walked(where, gate=None):
@@ -63,7 +63,8 @@ def test_a_look_counts_at_its_neighbours_and_hardly_far_away():
     line = jnp.array([[0.0], [0.25], [2.0]])
     total = jnp.array([[1.0, 0.0, 0.0]])
     bound = model.bind({"params": {**params, "offset": {"kernel": jnp.zeros((1, 3))}}})
-    hint = bound.hint(Looked(total, jnp.zeros((1, 1, 3))), line)[0, :, 0]
+    looked = Looked(total, jnp.zeros((1, 1, 3)))
+    hint = bound.hint(looked, bound.terrain(line))[0, :, 0]
     np.testing.assert_allclose(hint, [1, np.exp(-0.5), 0], atol=1e-6)
 
 
