@@ -19,7 +19,7 @@ from jaxnets.models import functional
 from jaxnets.models.captioner import DECODERS, ImageCaptioner
 from jaxnets.models.encoders import ENCODERS, encoder, pretrained
 from jaxnets.ops.decoding import Decoding
-from jaxnets.run.captions import describe, features_of, figures, scores, with_photo
+from jaxnets.run.captions import describe, features_of, report, with_photo
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.run.settings import Extendable, Judging, one_of
@@ -58,12 +58,13 @@ class Config:
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper
     places: int = 2  # maps of where it looked that it keeps; 0: none, as in the paper
+    deep: bool = True  # tanh in front of the logits; False: none, as in the paper
     encoder: Annotated[str, one_of(ENCODERS)] = "whitened"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
     frozen: bool = False  # keep them, and the features on the disk
     features: int = 256  # hidden units; words have half as many, attention a quarter
-    decoding: Annotated[Decoding, Judging] = Decoding("beam", alpha=4.0, min_p=0.1)
+    decoding: Annotated[Decoding, Judging] = Decoding("beam", 3, alpha=4.0, min_p=0.1)
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
     epochs: Annotated[int, Extendable] = 4  # passes over the images
@@ -84,10 +85,11 @@ def load(config: Config) -> CaptionFeeds:
 
 def build(config: Config, data: CaptionFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    path, d, speaks = config.weights, config.features, DECODERS[config.attention]
+    path, d, words = config.weights, config.features, len(data.vocabulary)
     looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
-    how = len(data.vocabulary), d, d // 2, d // 4, config.reads_first, config.places
-    model = ImageCaptioner(None if config.frozen and path else looks, speaks(*how))
+    how = config.reads_first, config.places, config.deep
+    speaks = DECODERS[config.attention](words, d, d // 2, d // 4, *how)
+    model = ImageCaptioner(None if config.frozen and path else looks, speaks)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = captioning(model, config.longest + 8, config.decoding, rates=rates)
     if path and not config.frozen:
@@ -110,9 +112,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         if photo:
             describe(run, data, photo)
         else:
-            made = run.predict(data.test)
-            figures(run, data, made)
-            run.finish(test=run.evaluate(data.test), **scores(data, made))
+            run.finish(test=run.evaluate(data.test), **report(run, data))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,13 @@ https://arxiv.org/abs/1508.04025, sections 3 and 3.3; for images Lu, Xiong, Pari
 Socher, "Knowing when to look", 2016, https://arxiv.org/abs/1612.01887, section 2.2).
 Before the first word the context is 0. It is off by default, as in Xu et al.
 
+Equation 7 is linear in the hidden units and the context, so a word cannot follow from
+how the two compare: "the same shape" from the shape in the hidden units and that in the
+context. With `deep` there is a tanh in front of L_o, as in the deep output that the
+paper takes from Pascanu, Gulcehre, Cho & Bengio, "How to construct deep recurrent
+neural networks", 2013, https://arxiv.org/abs/1312.6026, section 3.3.2. Off by default,
+as in equation 7.
+
 With `places` the decoder remembers where it looked, and attention and context follow
 from that as well; see `jaxnets.models.places`. None by default, as in Xu et al.
 
@@ -111,6 +118,7 @@ class _Decoder(nn.Module):
         reads_first: Whether the cell reads the word before first, and attention follows
             from the hidden units after it; see the top of this module.
         places: How many maps of where it looked it keeps; 0: it does not remember.
+        deep: Whether the hidden layer before the logits has a tanh.
         cell: `LSTMCell` or `RNNCell`.
         dtype: Of the products; logits are float32 or wider.
     """
@@ -121,6 +129,7 @@ class _Decoder(nn.Module):
     attention: int = 256
     reads_first: bool = False
     places: int = 0
+    deep: bool = False
     cell: type[LSTMCell] | type[RNNCell] = LSTMCell
     dtype: Any = jnp.float32
 
@@ -321,10 +330,12 @@ class _Decoder(nn.Module):
         train: bool = False,
         dropout: Rate = 0,
     ) -> Float[Array, "*b vocabulary"]:
-        """Equation 7: L_o (E y_{t-1} + L_h h_t + L_z z_t)."""
-        deep = word + self.output_h(h) + self.output_z(context)
-        deep = self.drop(deep, dropout, train=train)
-        return self.output(deep).astype(float32_or_wider(self.dtype))
+        """Equation 7: L_o (E y_{t-1} + L_h h_t + L_z z_t), or L_o tanh(...)."""
+        hidden = word + self.output_h(h) + self.output_z(context)
+        hidden = self.drop(
+            nn.tanh(hidden) if self.deep else hidden, dropout, train=train
+        )
+        return self.output(hidden).astype(float32_or_wider(self.dtype))
 
 
 class _Network(nn.Module):

@@ -68,6 +68,18 @@ def with_photo(config: ConfigT, verbs: Verbs) -> tuple[ConfigT, Path | None]:
     return dataclasses.replace(config, decoding=beams), photo
 
 
+def report(run: Run, data: CaptionFeeds) -> dict[str, dict[str, float]]:
+    """Writes captions of the test split: saves the figures, returns the scores.
+
+    Args:
+        run: After training.
+        data: That the network was trained on.
+    """
+    made = run.predict(data.test)
+    figures(run, data, made)
+    return scores(data, made)
+
+
 def scores(data: CaptionFeeds, made: Decoded) -> dict[str, dict[str, float]]:
     """What the best caption of each test image is worth, in groups.
 

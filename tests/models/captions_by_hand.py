@@ -69,6 +69,7 @@ def caption(
     *,
     vector=False,
     reads_first=False,
+    deep=False,
     locations=None,
     where=None,
 ):
@@ -106,8 +107,8 @@ def caption(
             z = z if joined is None else jnp.concatenate([z, joined])
         if not reads_first:
             h, c = lstm(params, h, c, word, z)
-        deep = word + dense(params["output_h"], h) + dense(params["output_z"], z)
-        logits.append(dense(params["output"], deep))
+        last = word + dense(params["output_h"], h) + dense(params["output_z"], z)
+        logits.append(dense(params["output"], jnp.tanh(last) if deep else last))
         weights.append(alpha)
     return jnp.stack(logits), jnp.stack(weights), chance
 

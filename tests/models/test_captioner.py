@@ -43,13 +43,22 @@ def predicted(model, variables, *inputs):
     return functional.predict(model, variables, *inputs)
 
 
-@pytest.mark.parametrize("reads_first", [False, True])
-@pytest.mark.parametrize("kind", ["none", "soft"])
-def test_a_captioner_follows_the_equations(kind, reads_first):
-    model, variables = made(kind, reads_first=reads_first)
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        *(
+            (kind, {"reads_first": first})
+            for kind in ("none", "soft")
+            for first in (False, True)
+        ),
+        ("soft", {"reads_first": True, "deep": True}),
+    ],
+)
+def test_a_captioner_follows_the_equations(kind, how):
+    model, variables = made(kind, **how)
     output = predicted(model, variables, ANNOTATIONS, TOKENS)
-    how = {"vector": kind == "none", "reads_first": reads_first}
-    twin = jax.jit(functools.partial(by_hand.caption, **how))
+    vector = kind == "none"
+    twin = jax.jit(functools.partial(by_hand.caption, vector=vector, **how))
     for row in range(2):
         logits, weights, _ = twin(variables.params, ANNOTATIONS[row], TOKENS[row])
         np.testing.assert_allclose(output.logits[row], logits, rtol=2e-4, atol=2e-5)
