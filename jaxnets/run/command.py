@@ -1,7 +1,6 @@
 """The command line of every experiment: its flags, and the verbs they all share."""
 
 import contextlib
-import dataclasses
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -44,14 +43,18 @@ def command(
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     with exits():
-        config, chosen = preset(
-            kind, arguments, lambda default, words: _flags(kind, verbs, default, words)
-        )
+
+        def flags(default: Any, words: list[str]) -> tuple[Any, Verbs]:
+            return _flags(kind, verbs, default, words)
+
+        config, chosen = preset(kind, arguments, flags)
+        if chosen.evaluate is not None:
+            recorded = _recorded(kind, chosen.evaluate)
+            config, chosen = flags(recorded, arguments)
+            _judged(recorded, config)
         if wrong := settings.too_small(config) + settings.too_small(chosen):
             print("error: " + "; ".join(wrong), file=sys.stderr)  # noqa: T201
             sys.exit(2)
-        if chosen.evaluate is not None:
-            config = _recorded(kind, config, chosen.evaluate)
         try:
             main(config, chosen)
         except NonFiniteError:
@@ -116,22 +119,21 @@ def _flags(
     )
 
 
-def _recorded(kind: type, config: Any, path: Path) -> Any:
-    """The configuration of a run; flags that contradict it are refused.
-
-    But for fields marked `Judging`, which are the flags' then.
-    """
+def _recorded(kind: type, path: Path) -> Any:
+    """The configuration of a run."""
     stored = folder.read_settings(path)["config"]
     try:
-        found = settings.from_json(kind, stored)
+        return settings.from_json(kind, stored)
     except ValueError as error:
         raise RunError(
             f"{path} was made by another version of this experiment: {error}"
         ) from error
-    asked = settings.differences(settings.to_json(kind()), settings.to_json(config))
-    apart = settings.differences(stored, settings.to_json(config))
-    other = {name: settings.field_of(name) for name in set(asked) & set(apart)}
-    free = settings.judging(kind) & set(other.values())
-    if wrong := sorted(name for name, field in other.items() if field not in free):
+
+
+def _judged(recorded: Any, config: Any) -> None:
+    """Refuses flags that contradict a run, but for fields marked `Judging`."""
+    pair = settings.to_json(recorded), settings.to_json(config)
+    free = settings.judging(type(recorded))
+    apart = settings.differences(*pair)
+    if wrong := sorted(name for name in apart if settings.field_of(name) not in free):
         raise RunError(f"--evaluate takes the run's own settings, not {wrong}")
-    return dataclasses.replace(found, **{name: getattr(config, name) for name in free})

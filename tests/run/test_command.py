@@ -85,6 +85,20 @@ def test_a_run_may_be_evaluated_with_other_ways_to_judge_it(here):
         command(lambda config, verbs: None, Written, [*flags, "--steps", "5"])
 
 
+def test_flags_that_are_defaults_win_over_the_run_s_settings_too(here):
+    trained = Written(steps=4, every=4, manner=Decoding("beam", beams=3, alpha=2.0))
+    small.main(trained, small.Verbs(run_dir=here / "mine"))
+    flags = ["--evaluate", str(here / "mine"), "--beams", str(Decoding().beams)]
+    seen = []
+    command(lambda config, verbs: seen.append(config), Written, flags)
+    # And what no flag names stays as it was.
+    manner = Decoding("beam", beams=Decoding().beams, alpha=2.0)
+    assert seen == [dataclasses.replace(trained, manner=manner)]
+    flags += ["--steps", str(small.Config().steps)]
+    with pytest.raises(SystemExit, match=r"own settings, not \['steps'\]"):
+        command(lambda config, verbs: None, Written, flags)
+
+
 def test_only_what_is_judged_otherwise_is_not_compared(here, capsys):
     config, path = Written(steps=4, every=4), here / "mine"
     small.main(config, small.Verbs(run_dir=path))
