@@ -313,8 +313,7 @@ class _Decoder(nn.Module):
         context = beta[:, None] * weighted_sum(used, memory.annotations)
         if looked is not None:
             if memory.terrain is not None:
-                where = memory.terrain.where
-                here = self.remembered.relative(used, looked, where)
+                here = self.remembered.relative(used, looked, memory.terrain)
                 context = jnp.concatenate([context, here.astype(context.dtype)], -1)
             looked = self.remembered.after(looked, used, h)
         if not self.reads_first:
@@ -332,9 +331,9 @@ class _Decoder(nn.Module):
     ) -> Float[Array, "*b vocabulary"]:
         """Equation 7: L_o (E y_{t-1} + L_h h_t + L_z z_t), or L_o tanh(...)."""
         hidden = word + self.output_h(h) + self.output_z(context)
-        hidden = self.drop(
-            nn.tanh(hidden) if self.deep else hidden, dropout, train=train
-        )
+        if self.deep:
+            hidden = jnp.tanh(hidden)
+        hidden = self.drop(hidden, dropout, train=train)
         return self.output(hidden).astype(float32_or_wider(self.dtype))
 
 

@@ -109,15 +109,15 @@ class Places(nn.Module):
         if terrain is None:
             return hint
         # Linear in x_i - p^k, and the share of x_i is the same for all sentences.
-        places = self.offset(_places(looked, terrain.where))
+        places = self.offset(_places(looked, terrain))
         return hint + terrain.offset[None] - places[:, None]
 
     def relative(
-        self, weights: Float[Array, "r l"], looked: Looked, where: Float[Array, "l x"]
+        self, weights: Float[Array, "r l"], looked: Looked, terrain: Terrain
     ) -> Float[Array, "r m"]:
         """The place that is looked at, and how far it is from that of each map."""
-        here = weights @ where.astype(weights.dtype)
-        apart = jnp.tile(here, (1, self.count)) - _places(looked, where)
+        here = weights @ terrain.where.astype(weights.dtype)
+        apart = jnp.tile(here, (1, self.count)) - _places(looked, terrain)
         return jnp.concatenate([here, apart], axis=-1)
 
     def after(
@@ -130,7 +130,7 @@ class Places(nn.Module):
         return Looked(looked.total + new, maps)
 
 
-def _places(looked: Looked, where: Float[Array, "l x"]) -> Float[Array, "r m"]:
+def _places(looked: Looked, terrain: Terrain) -> Float[Array, "r m"]:
     """The places p^k, side by side."""
     flat = looked.maps.reshape(-1, looked.maps.shape[-1])
-    return (flat @ where.astype(flat.dtype)).reshape(len(looked.maps), -1)
+    return (flat @ terrain.where.astype(flat.dtype)).reshape(len(looked.maps), -1)

@@ -1,6 +1,7 @@
 """The command line of every experiment: its flags, and the verbs they all share."""
 
 import contextlib
+import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -43,10 +44,7 @@ def command(
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     with exits():
-
-        def flags(default: Any, words: list[str]) -> tuple[Any, Verbs]:
-            return _flags(kind, verbs, default, words)
-
+        flags = functools.partial(_flags, kind, verbs)
         config, chosen = preset(kind, arguments, flags)
         if chosen.evaluate is not None:
             recorded = _recorded(kind, chosen.evaluate)
@@ -132,8 +130,7 @@ def _recorded(kind: type, path: Path) -> Any:
 
 def _judged(recorded: Any, config: Any) -> None:
     """Refuses flags that contradict a run, but for fields marked `Judging`."""
-    pair = settings.to_json(recorded), settings.to_json(config)
     free = settings.judging(type(recorded))
-    apart = settings.differences(*pair)
+    apart = settings.differences(settings.to_json(recorded), settings.to_json(config))
     if wrong := sorted(name for name in apart if settings.field_of(name) not in free):
         raise RunError(f"--evaluate takes the run's own settings, not {wrong}")

@@ -44,16 +44,9 @@ def predicted(model, variables, *inputs):
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"),
-    [
-        *(
-            (kind, {"reads_first": first})
-            for kind in ("none", "soft")
-            for first in (False, True)
-        ),
-        ("soft", {"reads_first": True, "deep": True}),
-    ],
+    "how", [{}, {"reads_first": True}, {"reads_first": True, "deep": True}]
 )
+@pytest.mark.parametrize("kind", ["none", "soft"])
 def test_a_captioner_follows_the_equations(kind, how):
     model, variables = made(kind, **how)
     output = predicted(model, variables, ANNOTATIONS, TOKENS)

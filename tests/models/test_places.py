@@ -21,8 +21,9 @@ class Walk(Places):
             looked = self.after(looked, weights, HIDDEN)
         if where is None:
             return looked, self.hint(looked, None), None
-        apart = self.relative(WEIGHTS[0], looked, where)
-        return looked, self.hint(looked, self.terrain(where)), apart
+        terrain = self.terrain(where)
+        apart = self.relative(WEIGHTS[0], looked, terrain)
+        return looked, self.hint(looked, terrain), apart
 
 
 def walked(where, gate=None):
