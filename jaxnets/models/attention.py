@@ -11,7 +11,11 @@
 
 The first three return weights, so that a decoder can keep them for a picture; the
 context is `ops.attention.weighted_sum` of the weights and the memory. What concerns the
-memory alone is computed once: `keys = attention.keys(memory)`.
+memory alone is computed once: `keys = attention.keys(memory)`. Their `sharpness`, above
+0, is the inverse temperature of the softmax: 1 as in these papers, more to look at less
+(Chorowski et al., "Attention-based models for speech recognition", 2015,
+https://arxiv.org/abs/1506.07503, section 2.3). Each weight is raised to that power, and
+their sum is 1 again. What was trained with 1 may decode better with more.
 """
 
 from typing import Any, NamedTuple
@@ -22,6 +26,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxnets.models.blocks import Dropout, Rate, float32_or_wider
 from jaxnets.ops import attention as ops
+from jaxnets.types import Scalar
 
 
 class AdditiveAttention(nn.Module):
@@ -52,6 +57,7 @@ class AdditiveAttention(nn.Module):
         present: Bool[Array, "b n"] | None = None,
         *,
         hint: Float[Array, "r n e"] | None = None,
+        sharpness: Scalar | float = 1.0,
     ) -> Float[Array, "r n"]:
         """Returns how much each place of the memory is attended to.
 
@@ -61,6 +67,7 @@ class AdditiveAttention(nn.Module):
             keys: What `keys` returned.
             present: False where the memory is padding.
             hint: What is known of each place besides, joined in front of the tanh.
+            sharpness: See the top of this module.
         """
         rows, (batch, places, _) = len(query), keys.shape
         asked = self.query(query).reshape(batch, -1, 1, self.features)
@@ -70,7 +77,7 @@ class AdditiveAttention(nn.Module):
         scores = self.score(jnp.tanh(hidden))[..., 0]
         if present is not None:
             present = jnp.broadcast_to(present[:, None], scores.shape)
-        return _weights(scores, present).reshape(rows, places)
+        return _weights(sharpness * scores, present).reshape(rows, places)
 
 
 class DotAttention(nn.Module):
@@ -101,6 +108,8 @@ class DotAttention(nn.Module):
         query: Float[Array, "b d"],
         keys: Float[Array, "b n e"],
         present: Bool[Array, "b n"] | None = None,
+        *,
+        sharpness: Scalar | float = 1.0,
     ) -> Float[Array, "b n"]:
         """Returns how much each place of the memory is attended to.
 
@@ -108,6 +117,7 @@ class DotAttention(nn.Module):
             query: One a row.
             keys: What `keys` returned.
             present: False where the memory is padding.
+            sharpness: See the top of this module.
 
         Raises:
             ValueError: If query and keys differ in width.
@@ -119,8 +129,8 @@ class DotAttention(nn.Module):
                 f"a query of width {query.shape[-1]} has no dot product with keys of "
                 f"width {keys.shape[-1]}: give the attention its `features`"
             )
-        scores = jnp.einsum("bd,bnd->bn", query, keys)
-        return _weights(scores * self._scale(query.shape[-1]), present)
+        scores = jnp.einsum("bd,bnd->bn", query, keys) * self._scale(query.shape[-1])
+        return _weights(sharpness * scores, present)
 
     def _scale(self, width: int) -> float:
         del width

@@ -68,6 +68,7 @@ from jaxnets.models.recurrent import (
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import repeated
+from jaxnets.types import Scalar
 
 # Xu et al., section 4.1: "with probability 0.5 for a given image, we set the sampled
 # attention location to its expected value".
@@ -169,13 +170,17 @@ class _Decoder(nn.Module):
         return Memory(annotations, self.attend.keys(annotations), terrain)
 
     def look(
-        self, query: Float[Array, "r q"], memory: Memory, looked: Looked | None
+        self,
+        query: Float[Array, "r q"],
+        memory: Memory,
+        looked: Looked | None,
+        sharpness: Scalar | float,
     ) -> Float[Array, "r l"]:
         """The weight of each location, alpha_t; they sum to 1."""
-        if looked is None:
-            return self.attend(query, memory.keys)
-        hint = self.remembered.hint(looked, memory.terrain)
-        return self.attend(query, memory.keys, hint=hint)
+        hint = None
+        if looked is not None:
+            hint = self.remembered.hint(looked, memory.terrain)
+        return self.attend(query, memory.keys, hint=hint, sharpness=sharpness)
 
     def choose(self, weights: Float[Array, "r l"]) -> Float[Array, "r l"]:
         """What makes the context, when nothing is drawn."""
@@ -212,17 +217,21 @@ class _Decoder(nn.Module):
         return self.remember(annotations, where), state
 
     def step(
-        self, memory: Memory, state: Speaking, token: Int[Array, " r"]
+        self,
+        memory: Memory,
+        state: Speaking,
+        token: Int[Array, " r"],
+        sharpness: Scalar | float = 1.0,
     ) -> tuple[Speaking, Float[Array, "r vocabulary"], Attended]:
         """One word: the state after `token`, the logits of the next, what was seen.
 
         The state may have several rows a row of the memory, one after the other. Of
         the shape that `jaxnets.ops.decoding` wants, once the memory is bound.
-        Nothing is dropped or drawn.
+        Nothing is dropped or drawn. `sharpness` is that of `jaxnets.models.attention`.
         """
         word = self.words(token)
         projected = self.recurrent.project(word)
-        state, attended = self._advance(memory, state, word, projected, None)
+        state, attended = self._advance(memory, state, projected, sharpness)
         return state, self._said(word, output_of(state.carry), state.context), attended
 
     def __call__(
@@ -274,7 +283,7 @@ class _Decoder(nn.Module):
                 word = own_module.words(jnp.where(mine, guess, token))
                 projected = own_module.recurrent.project(word)
             place = (drawn, now) if own_module.draws and now is not None else None
-            state, attended = own_module._advance(memory, state, word, projected, place)
+            state, attended = own_module._advance(memory, state, projected, place=place)
             h, context = output_of(state.carry), state.context
             if own:
                 said = own_module._said(word, h, context)
@@ -293,16 +302,16 @@ class _Decoder(nn.Module):
         self,
         memory: Memory,
         state: Speaking,
-        word: Array,
         projected: tuple[Array, ...],
-        place: Any,
+        sharpness: Scalar | float = 1.0,
+        place: Any = None,
     ) -> tuple[Speaking, Attended]:
         """The state after a word, with its context z_t, and what was looked at."""
         carry, context, looked = state
         if self.reads_first:
             carry = self.recurrent.step(carry, plus(projected, self.context(context)))
         h = output_of(carry)
-        weights = self.look(h, memory, looked)
+        weights = self.look(h, memory, looked, sharpness)
         used = self.choose(weights)
         if place is not None:
             drawn, key = place
@@ -386,7 +395,11 @@ class VectorCaptioner(_Decoder):
         return Memory(mean, mean[..., :0], None)
 
     def look(
-        self, query: Float[Array, "r q"], memory: Memory, looked: Looked | None
+        self,
+        query: Float[Array, "r q"],
+        memory: Memory,
+        looked: Looked | None,
+        sharpness: Scalar | float,
     ) -> Float[Array, "r l"]:
         """All of it."""
         return jnp.ones((query.shape[0], 1), query.dtype)
@@ -433,10 +446,14 @@ class ImageCaptioner(nn.Module):
         return self.decoder.start(*self.annotate(image))
 
     def step(
-        self, memory: Memory, state: Speaking, token: Int[Array, " r"]
+        self,
+        memory: Memory,
+        state: Speaking,
+        token: Int[Array, " r"],
+        sharpness: Scalar | float = 1.0,
     ) -> tuple[Speaking, Float[Array, "r vocabulary"], Attended]:
         """One word; see the decoder's."""
-        return self.decoder.step(memory, state, token)
+        return self.decoder.step(memory, state, token, sharpness)
 
     def __call__(
         self,

@@ -43,6 +43,7 @@ from jaxnets.models.recurrent import (
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import PAD
+from jaxnets.types import Scalar
 
 Attention: TypeAlias = Literal["plain", "additive", "dot"]
 
@@ -129,16 +130,20 @@ class Seq2Seq(nn.Module):
         return Memory(output, self.attend.keys(output), present), carry
 
     def step(
-        self, memory: Memory, carry: Carry, token: Int[Array, " b"]
+        self,
+        memory: Memory,
+        carry: Carry,
+        token: Int[Array, " b"],
+        sharpness: Scalar | float = 1.0,
     ) -> tuple[Carry, Float[Array, "b vocabulary"], Float[Array, "b s"]]:
         """One token: the carry after it, the logits of the next, what was looked at.
 
-        With the memory bound it is a step of `jaxnets.ops.decoding`.
+        With the memory bound it is a step of `jaxnets.ops.decoding`. `sharpness` is
+        that of `jaxnets.models.attention`.
         """
         word = self.written(token)
-        carry, context, weights = self._advance(
-            memory, carry, self.decoder.project(word)
-        )
+        projected = self.decoder.project(word)
+        carry, context, weights = self._advance(memory, carry, projected, sharpness)
         return carry, self._said(word, output_of(carry), context), weights
 
     def __call__(
@@ -193,7 +198,11 @@ class Seq2Seq(nn.Module):
         return Written(said, weights)
 
     def _advance(
-        self, memory: Memory, carry: Carry, projected: tuple[Array, ...]
+        self,
+        memory: Memory,
+        carry: Carry,
+        projected: tuple[Array, ...],
+        sharpness: Scalar | float = 1.0,
     ) -> tuple[Carry, Array, Array]:
         """The carry after a token, its context, and the weights that made it."""
         if self.attention == "plain":
@@ -201,7 +210,8 @@ class Seq2Seq(nn.Module):
             context = jnp.zeros((h.shape[0], 0), h.dtype)
             weights = jnp.zeros(memory.present.shape, h.dtype)
             return self.decoder.step(carry, projected), context, weights
-        weights = self.attend(output_of(carry), memory.keys, memory.present)
+        h, keys, present = output_of(carry), memory.keys, memory.present
+        weights = self.attend(h, keys, present, sharpness=sharpness)
         context = weighted_sum(weights, memory.output, memory.present)
         projected = plus(projected, self.context(context))
         return self.decoder.step(carry, projected), context, weights

@@ -50,7 +50,10 @@ class Decoded(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """A way to decode, for command lines."""
+    """A way to decode, for command lines.
+
+    `sharpness` is for whoever makes the `step`: see `jaxnets.models.attention`.
+    """
 
     decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are written
     beams: int = 5  # sequences that beam search follows
@@ -58,6 +61,7 @@ class Decoding(NamedTuple):
     min_p: float = 0.0  # of its words: the least share of the likeliest one's chance
     temperature: float = 1.0  # of samples
     top_p: float = 1.0  # of samples: the share of the probability that is drawn from
+    sharpness: float = 1.0  # of attention, if the network has it: larger looks at less
 
     @property
     def rows(self) -> int:

@@ -115,7 +115,8 @@ def captioning(
         memory, carry = functional.method(model, variables, "start", batch.image)
 
         def step(state: PyTree, token: Int[Array, " b"]) -> tuple[Any, Any, Any]:
-            return functional.method(model, variables, "step", memory, state, token)
+            inputs = (memory, state, token, decoding.sharpness)
+            return functional.method(model, variables, "step", *inputs)
 
         return decoding(step, carry, longest, key)
 

@@ -92,7 +92,8 @@ def translation(
         memory = repeated(memory, how.rows)
 
         def step(state: Any, token: Int[Array, " b"]) -> Any:
-            return functional.method(model, variables, "step", memory, state, token)
+            given = (memory, state, token, how.sharpness)
+            return functional.method(model, variables, "step", *given)
 
         return how(step, state, batch.target.shape[1] - 1, key)
 

@@ -70,6 +70,7 @@ def caption(
     vector=False,
     reads_first=False,
     deep=False,
+    sharpness=1,
     locations=None,
     where=None,
 ):
@@ -95,7 +96,8 @@ def caption(
             if places is not None:
                 hidden = [one + places.hint(i) for i, one in enumerate(hidden)]
             scores = [dense(attend["score"], jnp.tanh(one))[0] for one in hidden]
-            alpha = softmax(jnp.stack(scores))
+            alpha = softmax(jnp.stack(scores)) ** sharpness
+            alpha = alpha / alpha.sum()
         if locations is None:
             z = sum(alpha[i] * a for i, a in enumerate(seen))
         else:

@@ -131,6 +131,19 @@ def test_weights_are_a_distribution_over_what_is_there(kind):
     assert (np.where(PRESENT, weights, 1) > 0).all()
     spoilt = jnp.where(PRESENT[:, :, None], memory, 1e9)
     np.testing.assert_array_equal(run(spoilt), weights)
+    # Sharper, it is a power of the same distribution.
+    sharp = jit(
+        lambda sharpness: attention.apply(
+            params,
+            query,
+            attention.apply(params, memory, method="keys"),
+            PRESENT,
+            sharpness=sharpness,
+        )
+    )
+    near(sharp(1.0), weights)
+    power = np.asarray(weights, np.float64) ** 2.5
+    near(sharp(2.5), power / power.sum(1, keepdims=True))
 
 
 def test_scores_by_hand():

@@ -230,6 +230,35 @@ def test_what_is_written_has_the_likelihood_that_is_claimed(kind):
     np.testing.assert_allclose(best.notes.weights[:, 0], seen, atol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["greedy", "beam"])
+def test_attention_may_be_sharper_in_what_is_written(how):
+    _, variables, _ = made("soft")
+
+    def written(sharpness, kind="soft"):
+        decoding = Decoding(how, beams=2, alpha=0.0, sharpness=sharpness)
+        task = small(kind, decoding=decoding)
+        return jax.jit(task.predict)(variables, BATCH, jax.random.key(0))
+
+    made_of = written(2.5)
+    params = variables.params["decoder"]
+    twin = jax.jit(functools.partial(by_hand.caption, sharpness=2.5))
+    for row in range(4):
+        length = int(made_of.length[row, 0])
+        said = made_of.token[row, 0]
+        tokens = jnp.concatenate([jnp.ones(1, jnp.int32), said[:-1]])
+        logits, weights, _ = twin(params, BATCH.image[row, 0], tokens)
+        total = by_hand.likelihood(logits.at[:, :2].set(-jnp.inf)[:length], said)
+        np.testing.assert_allclose(made_of.score[row, 0], total, rtol=1e-4)
+        seen = made_of.notes.weights[row, 0, :length]
+        np.testing.assert_allclose(seen, weights[:length], atol=1e-5)
+    assert np.abs(made_of.score - written(1.0).score).max() > 0.01
+    # In the end it is the most probable location alone, as hard attention looks.
+    soft, hard = written(1e4), written(1.0, "hard")
+    np.testing.assert_array_equal(soft.token, hard.token)
+    np.testing.assert_allclose(soft.score, hard.score, rtol=1e-4)
+    np.testing.assert_allclose(soft.notes.weights, hard.notes.used, atol=1e-5)
+
+
 def test_sampling_rates_are_traced_and_words_can_be_drawn():
     task = small("soft")
     _, variables, _ = made("soft")

@@ -156,6 +156,21 @@ def test_beams_find_sequences_that_are_no_less_probable(variables, predict):
     np.testing.assert_allclose(sums, np.asarray(best.token) != PAD, atol=1e-5)
 
 
+def test_attention_may_be_sharper_in_what_is_written(variables, predict):
+    def written(sharpness):
+        task = translation(NET, decoding=Decoding(sharpness=sharpness), rates=())
+        return jit(task.predict)(variables, batch(), KEY)
+
+    plain, sharp, one = predict(variables, batch(), KEY), written(3.0), written(1e6)
+    # Before the first word the state is the same, so the weights are their powers.
+    power = np.asarray(plain.weights[:, 0], np.float64) ** 3
+    power = power / power.sum(1, keepdims=True)
+    np.testing.assert_allclose(sharp.weights[:, 0], power, rtol=1e-4, atol=1e-6)
+    spoken = np.asarray(one.token) != PAD
+    np.testing.assert_allclose(np.asarray(one.weights).max(axis=2), spoken, atol=1e-4)
+    assert np.abs(sharp.score - plain.score).max() > 1e-3
+
+
 def test_a_nan_looks_like_no_success(variables, evaluate, predict):
     broken = Variables(
         jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), variables.params), {}
