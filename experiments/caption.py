@@ -51,7 +51,7 @@ class Config:
     captions: str | None = None  # that .csv or .json, if there are several
     generated: int = 40_000  # images of shapes to train on
     side: int = 64  # pixels along each edge of the images
-    longest: int = 20  # tokens of a caption that are learned; it may write 8 more
+    longest: int = 24  # tokens of a caption that are learned; it may write 8 more
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper
@@ -65,9 +65,9 @@ class Config:
     decoding: Annotated[Decoding, Judging] = Decoding(
         "beam", 3, alpha=4.0, min_p=0.1, sharpness=3.0
     )
-    batch_size: int = 22  # images in a step
-    each: int = 5  # captions of an image in a step
-    epochs: Annotated[int, Extendable] = 3  # passes over the images
+    batch_size: int = 32  # images in a step
+    each: int = 3  # captions of an image in a step
+    epochs: Annotated[int, Extendable] = 4  # passes over the images
     reports: int = 10  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of the order, and of which caption
