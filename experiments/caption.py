@@ -1,7 +1,7 @@
 """Train a network to say in a sentence what an image shows, and see where it looks.
 
 The default needs no download. Photographs: `--data ./photos --minimum 5 --focus 0
---sharpness 1`. One of your own: `--describe photo.jpg --run runs/caption/TIME-ID`.
+--doubly-stochastic 1 --sharpness 1`. One of yours: `--describe photo.jpg --run RUN`.
 """
 
 import dataclasses

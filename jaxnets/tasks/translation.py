@@ -92,8 +92,8 @@ def translation(
         memory = repeated(memory, how.rows)
 
         def step(state: Any, token: Int[Array, " b"]) -> Any:
-            given = (memory, state, token, how.sharpness)
-            return functional.method(model, variables, "step", *given)
+            inputs = (memory, state, token, how.sharpness)
+            return functional.method(model, variables, "step", *inputs)
 
         return how(step, state, batch.target.shape[1] - 1, key)
 
