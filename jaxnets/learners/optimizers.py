@@ -81,9 +81,16 @@ def muon(hyper: Any, shape: Shape) -> optax.GradientTransformation:
     of a convolution is the matrix from its window to its outputs. Decay is as in
     `adamw`, of kernels only.
 
-    Departure: what moves biases, norms, embeddings and kernels of fewer than 8 rows or
-    columns is Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov momentum
-    into Adam", 2016) at a tenth of the rate, so that one number drives both.
+    Departures:
+
+    - Two iterations, not five: the kernel is divided by its Schatten 4-norm and not by
+      the larger Frobenius norm, and each iteration has the coefficients that are best
+      after the one before (Amsel, Persson, Musco & Gower, "The Polar Express", 2025,
+      https://arxiv.org/abs/2505.16932, section 3), so that singular values of .04 to 1
+      times that norm become .714 to 1.286. Jordan's five make .68 to 1.14 of them.
+    - What moves biases, norms, embeddings and kernels of fewer than 8 rows or columns
+      is Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov momentum into
+      Adam", 2016) at a tenth of the rate, so that one number drives both.
     """
     matrix = optax.contrib.MuonDimensionNumbers
 
@@ -100,6 +107,8 @@ def muon(hyper: Any, shape: Shape) -> optax.GradientTransformation:
 
     return optax.contrib.muon(
         lambda step: hyper.learning_rate * shape(step),
+        ns_coeffs=POLAR,
+        preconditioning="schatten",
         weight_decay=hyper.weight_decay,
         adam_learning_rate=lambda step: 0.1 * hyper.learning_rate * shape(step),
         muon_weight_dimension_numbers=numbers,
@@ -107,6 +116,10 @@ def muon(hyper: Any, shape: Shape) -> optax.GradientTransformation:
 
 
 _LEAST = 8  # rows and columns of a kernel that is worth orthogonalising
+
+# Of x, x^3 and x^5 in the two iterations of `muon`: the polynomials that are nowhere
+# farther from 1 than they must be, the first on [.04, 1], the second on what it makes.
+POLAR = ((7.04412, -19.49364, 14.169), (2.70037, -2.00905, 0.45616))
 
 RULES: dict[str, Rule] = {
     "sgd": descent,
