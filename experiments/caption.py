@@ -1,7 +1,6 @@
 """Train a network to say in a sentence what an image shows, and see where it looks.
 
-The default needs no download. Photographs: `--data ./photos --minimum 5 --focus 0
---doubly-stochastic 1 --sharpness 1`. One of yours: `--describe photo.jpg --run RUN`.
+The default needs no download; one of your own: `--describe photo.jpg --run RUN`.
 """
 
 import dataclasses
@@ -49,9 +48,9 @@ class Config:
 
     data: str = "shapes"  # generated here; or a folder of images with a captions file
     captions: str | None = None  # that .csv or .json, if there are several
-    generated: int = 40_000  # images of shapes to train on
+    generated: int = 34_000  # images of shapes to train on
     side: int = 64  # pixels along each edge of the images
-    longest: int = 24  # tokens of a caption that are learned; it may write 8 more
+    longest: int = 22  # tokens of a caption that are learned; it may write 8 more
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper
@@ -63,12 +62,13 @@ class Config:
     frozen: bool = False  # keep them, and the features on the disk
     features: int = 256  # hidden units; words have half as many, attention a quarter
     decoding: Annotated[Decoding, Judging] = Decoding(
-        "beam", 3, alpha=4.0, min_p=0.1, sharpness=3.0
+        "beam", 5, alpha=0.5, min_p=0.1, sharpness=3.0
     )
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
-    epochs: Annotated[int, Extendable] = 4  # passes over the images
-    reports: int = 10  # how often the validation split is scored
+    wordy: bool = True  # the longest ones, which say most; False: any
+    epochs: Annotated[int, Extendable] = 2  # passes over the images
+    reports: int = 4  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of the order, and of which caption
     hyper: Hyper = Hyper()
@@ -80,7 +80,7 @@ def load(config: Config) -> CaptionFeeds:
     looks = config.encoder, config.layer, config.weights if config.frozen else None
     captions = features_of(named_captions(*source), *looks)
     how = {n: getattr(config, n) for n in ("longest", "minimum", "batch_size", "each")}
-    return caption_feeds(captions, **how, seed=config.data_seed)
+    return caption_feeds(captions, **how, wordy=config.wordy, seed=config.data_seed)
 
 
 def build(config: Config, data: CaptionFeeds) -> Learner:

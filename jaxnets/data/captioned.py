@@ -117,11 +117,12 @@ def caption_feeds(
     seed: int,
     minimum: int = 1,
     each: int = 1,
+    wordy: bool = False,
 ) -> CaptionFeeds:
     """Checked, normalised images with their sentences.
 
-    In training `each` of the image's sentences, drawn anew every time it comes round;
-    in evaluation the first.
+    In training `each` of the image's sentences, drawn anew every time it comes round,
+    or the longest of them; in evaluation the first.
 
     Args:
         captions: What there is.
@@ -131,6 +132,7 @@ def caption_feeds(
         seed: Of the order, and of which sentence.
         minimum: A word that is there less often is `<unk>`.
         each: Sentences of an image in a batch; where there are fewer, some come twice.
+        wordy: Whether these are the longest ones, which say most.
 
     Raises:
         DataError: If anything is wrong with the data; see `checked`.
@@ -160,7 +162,7 @@ def caption_feeds(
         CaptionBatch,
         batch_size=batch_size,
         seed=seed,
-        transform=chain(some_captions(each), *after),
+        transform=chain(some_captions(each, wordy=wordy), *after),
     )
     validation, test = (
         ordered(
@@ -176,17 +178,21 @@ def caption_feeds(
     return CaptionFeeds(captions, words, train, validation, test, fixed)
 
 
-def some_captions(each: int) -> Transform:
+def some_captions(each: int, *, wordy: bool = False) -> Transform:
     """Draws `each` of the captions `[b, k, t]` of every image, no matter which.
 
     Args:
         each: How many; the batch's captions are `[b, each, t]` then. A caption comes
             again only where all of the image's have come.
+        wordy: Take those of the most tokens, and draw among equally long ones only.
     """
 
     def transform(key: Key, batch: CaptionBatch) -> CaptionBatch:
         here = batch.caption[:, :, 0] != PAD
-        order = jnp.argsort(jnp.where(here, jax.random.uniform(key, here.shape), 2.0))
+        turn = jax.random.uniform(key, here.shape)
+        if wordy:
+            turn = turn - jnp.sum(batch.caption != PAD, axis=-1)
+        order = jnp.argsort(jnp.where(here, turn, 2.0))
         turns = jnp.arange(each)[None, :] % jnp.maximum(here.sum(1), 1)[:, None]
         chosen = jnp.take_along_axis(order, turns, axis=1, mode="clip")
         caption = jnp.take_along_axis(

@@ -24,6 +24,7 @@ from jaxnets.data.shapes_scene import (
     Thing,
     scene,
 )
+from jaxnets.ops.decoding import PAD
 from jaxnets.types import CaptionBatch
 
 TEXTS = [("a cat", "the cat sat"), ("one dog",), ("a dog", "two", "a big red dog")]
@@ -214,3 +215,21 @@ def test_captions_come_again_only_when_all_have_come():
         seen.add(tuple(rows[0].tolist()))
     assert {first for first, *_ in seen} == {1, 2, 3, 4}
     assert len(seen) > 10
+
+
+def test_the_wordiest_captions_are_the_longest_ones_and_ties_are_drawn():
+    lengths = np.array([[2, 4, 1, 3], [3, 3, 3, 1], [2, 0, 0, 0]])
+    tokens = np.where(np.arange(4) < lengths[:, :, None], 9, PAD)
+    tokens[:, :, 0] = np.where(lengths > 0, [10, 11, 12, 13], PAD)
+    batch = CaptionBatch(
+        jnp.zeros((3, 2, 2, 3)), jnp.asarray(tokens), jnp.ones(3, bool)
+    )
+    draw = jax.jit(some_captions(2, wordy=True))
+    rows = [
+        np.asarray(draw(jax.random.key(number), batch).caption[:, :, 0])
+        for number in range(30)
+    ]
+    assert {tuple(row[0]) for row in rows} == {(11, 13)}
+    pairs = {frozenset(row[1].tolist()) for row in rows}
+    assert pairs == {frozenset(p) for p in ((10, 11), (10, 12), (11, 12))}
+    assert {tuple(row[2]) for row in rows} == {(10, 10)}
