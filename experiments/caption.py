@@ -48,7 +48,7 @@ class Config:
 
     data: str = "shapes"  # generated here; or a folder of images with a captions file
     captions: str | None = None  # that .csv or .json, if there are several
-    generated: int = 34_000  # images of shapes to train on
+    generated: int = 40_000  # images of shapes to train on
     side: int = 64  # pixels along each edge of the images
     longest: int = 22  # tokens of a caption that are learned; it may write 8 more
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
@@ -62,13 +62,13 @@ class Config:
     frozen: bool = False  # keep them, and the features on the disk
     features: int = 256  # hidden units; words have half as many, attention a quarter
     decoding: Annotated[Decoding, Judging] = Decoding(
-        "beam", 5, alpha=0.5, min_p=0.1, sharpness=3.0
+        "beam", 5, alpha=1.0, min_p=0.1, sharpness=3.0
     )
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
     wordy: bool = True  # the longest ones, which say most; False: any
-    epochs: Annotated[int, Extendable] = 2  # passes over the images
-    reports: int = 4  # how often the validation split is scored
+    epochs: Annotated[int, Extendable] = 3  # passes over the images
+    reports: int = 5  # how often the validation split is scored
     seed: int = 0  # of initialisation and noise
     data_seed: int = 0  # of the order, and of which caption
     hyper: Hyper = Hyper()
