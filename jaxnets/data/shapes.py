@@ -48,6 +48,8 @@ __all__ = [
     "shapes",
 ]
 
+WORTH_CACHING = 1000  # scenes whose captions take a second to write
+
 _ATTRIBUTES = {"label": FORMS, "colour": COLOURS, "size": SIZES, "texture": TEXTURES}
 
 
@@ -134,16 +136,25 @@ def captions_of(split: Split) -> list[tuple[str, ...]]:
     """Five different captions of each image of a split of `shapes`, or a part of one.
 
     All are true. They follow from the scene and its id, so they stay with it wherever
-    `Split.take` puts it.
+    `Split.take` puts it. Those of a large split are cached.
 
     Raises:
         DataError: If the split has no ids.
     """
     if split.ids is None:
         raise DataError("captions belong to the ids of a split of shapes; it has none")
+    if len(split) < WORTH_CACHING:
+        return _written(split)
+    key = {"version": VERSION, "split": split.digest}
+    make = lambda: {"text": np.array(_written(split), np.bytes_)}
+    found = cached("shapes_captions", key, make)["text"]
+    return [tuple(text.decode("ascii") for text in row) for row in found.tolist()]
+
+
+def _written(split: Split) -> list[tuple[str, ...]]:
     return [
         tuple(text for text, _ in write(things, f"shapes captions {identity}"))
-        for identity, things in zip(split.ids, scenes_of(split), strict=True)
+        for identity, things in zip(split.ids or (), scenes_of(split), strict=True)
     ]
 
 

@@ -86,8 +86,9 @@ def muon(hyper: Any, shape: Shape) -> optax.GradientTransformation:
     - Two iterations, not five: the kernel is divided by its Schatten 4-norm and not by
       the larger Frobenius norm, and each iteration has the coefficients that are best
       after the one before (Amsel, Persson, Musco & Gower, "The Polar Express", 2025,
-      https://arxiv.org/abs/2505.16932, section 3), so that singular values of .04 to 1
-      times that norm become .714 to 1.286. Jordan's five make .68 to 1.14 of them.
+      https://arxiv.org/abs/2505.16932, section 3). Singular values of .04 to 1 times
+      that norm become .714 to 1.286; Jordan's five make .68 to 1.14 of .01 to 1 times
+      the larger one.
     - What moves biases, norms, embeddings and kernels of fewer than 8 rows or columns
       is Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov momentum into
       Adam", 2016) at a tenth of the rate, so that one number drives both.

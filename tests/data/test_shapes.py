@@ -424,6 +424,26 @@ def test_captions_stay_with_their_scenes(data):
         shapes.captions_of(type(part)(part.columns))
 
 
+def test_captions_of_large_splits_are_written_once(data, monkeypatch):
+    rows, written = np.arange(30), []
+    expected = shapes.captions_of(data.train.take(rows))
+    monkeypatch.setattr(shapes, "WORTH_CACHING", 30)
+
+    def counted(*scene):
+        written.append(scene)
+        return write(*scene)
+
+    monkeypatch.setattr(shapes, "write", counted)
+    for _ in range(2):
+        assert shapes.captions_of(data.train.take(rows)) == expected
+    assert len(written) == 30
+    others = data.test.take(rows)
+    assert shapes.captions_of(others) == [
+        tuple(text for text, _ in write(things, f"shapes captions {identity}"))
+        for identity, things in zip(others.ids, shapes.scenes_of(others), strict=True)
+    ]
+
+
 @pytest.mark.parametrize("wrong", [{"side": 31}, {"train": 0}, {"test": -1}])
 def test_errors(wrong):
     with pytest.raises(DataError, match="32 pixels or more"):
