@@ -62,7 +62,7 @@ class Config:
     frozen: bool = False  # keep them, and the features on the disk
     features: int = 256  # hidden units; words have half as many, attention a quarter
     decoding: Annotated[Decoding, Judging] = Decoding(
-        "beam", 5, alpha=1.0, min_p=0.1, sharpness=3.0
+        "beam", 5, alpha=4.0, min_p=0.1, sharpness=3.0
     )
     batch_size: int = 32  # images in a step
     each: int = 3  # captions of an image in a step
