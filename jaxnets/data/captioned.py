@@ -179,7 +179,7 @@ def caption_feeds(
 
 
 def some_captions(each: int, *, wordy: bool = False) -> Transform:
-    """Draws `each` of the captions `[b, k, t]` of every image, no matter which.
+    """Draws `each` of the captions `[b, k, t]` of every image: any, or the longest.
 
     Args:
         each: How many; the batch's captions are `[b, each, t]` then. A caption comes
