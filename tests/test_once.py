@@ -1,36 +1,33 @@
 """A quickly compiled program computes what `jax.jit` does, to the bit for draws."""
 
-import flax.linen as nn
-import jax
+import textwrap
+
 import jax.numpy as jnp
-import numpy as np
-import pytest
 
 from jaxnets import once as module
-from jaxnets.models import functional
-from jaxnets.models.lenet import lenet5
 from jaxnets.once import once
 
-KEY = jax.random.key(3)
-INITIALIZERS = {
-    "he normal": nn.initializers.he_normal(),
-    "lecun normal": nn.initializers.lecun_normal(),
-    "glorot uniform": nn.initializers.glorot_uniform(),
-    "orthogonal": nn.initializers.orthogonal(),
-}
 
+def test_draws_and_a_network_begin_the_same_to_the_bit(warm, here, surroundings):
+    """As users compile: in a process of its own, since this one compiles quickly."""
+    program = textwrap.dedent("""
+        import flax.linen as nn
+        import jax, jax.numpy as jnp, numpy as np
+        from jaxnets.models import functional
+        from jaxnets.models.lenet import lenet5
+        from jaxnets.once import once
 
-@pytest.mark.parametrize("name", INITIALIZERS)
-def test_draws_are_the_same_to_the_bit(name):
-    draw = lambda key: INITIALIZERS[name](key, (37, 53), jnp.float32)
-    np.testing.assert_array_equal(once(draw)(KEY), jax.jit(draw)(KEY))
-
-
-def test_a_network_begins_the_same():
-    model, image = lenet5(10), jnp.ones((2, 28, 28, 1))
-    init = lambda key: functional.init(model, key, image)
-    quick, usual = once(init)(KEY), jax.jit(init)(KEY)
-    jax.tree.map(np.testing.assert_array_equal, quick, usual)
+        key, image = jax.random.key(3), jnp.ones((2, 28, 28, 1))
+        model, init = lenet5(10), nn.initializers
+        kinds = [init.he_normal(), init.glorot_uniform(), init.orthogonal()]
+        draws = [lambda k, kind=kind: kind(k, (37, 53), jnp.float32) for kind in kinds]
+        for draw in (*draws, lambda k: functional.init(model, k, image)):
+            quick, usual = once(draw)(key), jax.jit(draw)(key)
+            jax.tree.map(np.testing.assert_array_equal, quick, usual)
+    """)
+    # Another value of XLA_FLAGS than that of the tests: a true start.
+    done = warm.run(["-c", program], cwd=here, env=surroundings(XLA_FLAGS=""))
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_a_cpu_is_asked_for_it(monkeypatch):

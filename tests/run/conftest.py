@@ -1,5 +1,4 @@
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,19 +7,15 @@ TOYS = Path(__file__).parent / "toys"
 
 
 @pytest.fixture
-def toy(tmp_path, surroundings):
+def toy(tmp_path, surroundings, warm):
     """Starts a toy experiment as a process of its own, in an empty folder."""
 
-    def start(name, *flags, program=None, **more):
+    def start(name, *flags, program=None, true_start=False, **more):
         environment = surroundings(**more.pop("environment", {}))
         path = program or TOYS / f"{name}.py"
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(
-            [sys.executable, str(path), *flags],
-            cwd=tmp_path,
-            env=environment,
-            **{**pipes, **more},
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        how = {"cwd": tmp_path, "env": environment, **pipes, **more}
+        return warm.start([path, *flags], true_start=true_start, **how)
 
     def run(name, *flags, status=0, **more):
         process = start(name, *flags, **more)

@@ -9,17 +9,16 @@ sys.path.insert(0, str(TOYS))
 
 
 @pytest.fixture
-def start(tmp_path, surroundings):
+def start(tmp_path, surroundings, warm):
     """Starts the toy sweep as a process of its own, in an empty folder."""
 
     def started(*flags, **environment):
-        return subprocess.Popen(
-            [sys.executable, str(TOYS / "sweep.py"), "net", *flags],
+        return warm.start(
+            [TOYS / "sweep.py", "net", *flags],
             cwd=tmp_path,
             env=surroundings(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
         )
 
     return started
