@@ -62,12 +62,13 @@ def command(arguments: Sequence[str]) -> str:
     words = list(arguments)
     while words:
         word = words.pop(0)
-        if word == "--slurm":
+        flag, joined, _ = word.partition("=")
+        if flag == "--slurm" and not joined:
             words.pop(0)
-        elif word == "--slurm-options":
+        elif flag == "--slurm-options":
             while words and not words[0].startswith("--"):
                 words.pop(0)
-        elif word not in ("--dry-run", "--worker"):
+        elif flag not in ("--slurm", "--dry-run", "--worker"):
             kept.append(word)
     return shlex.join([sys.executable, sys.argv[0], *kept, "--worker"])
 
