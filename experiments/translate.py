@@ -70,10 +70,9 @@ class Config:
 
 def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
-    pairs = date_pairs()
-    if config.data != "dates":
-        limits = {n: getattr(config, n) for n in ("longest", "minimum", "largest")}
-        pairs = word_pairs(Path(config.data), **limits)
+    limits = {n: getattr(config, n) for n in ("longest", "minimum", "largest")}
+    written = config.data == "dates"
+    pairs = date_pairs() if written else word_pairs(Path(config.data), **limits)
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
 
