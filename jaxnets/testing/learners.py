@@ -12,6 +12,7 @@ from jaxnets.learners.population import population
 from jaxnets.metrics import Metrics
 from jaxnets.once import once
 from jaxnets.testing.comparing import close_but, finite, on_host, same, shapes
+from jaxnets.types import Key
 
 
 def check_learner(
@@ -48,12 +49,18 @@ def check_learner(
         AssertionError: With the name of the broken promise.
     """
     key = jax.random.key(0)
-    leaves = jax.tree.leaves(learner.init(key, hyper, batch))
+    leaves: list[Any] = []
+
+    def begin(key: Key, hyper: Any, batch: Any) -> Any:
+        state = learner.init(key, hyper, batch)
+        leaves.extend(jax.tree.leaves(state))  # as returned: `jit` makes arrays of them
+        return state
+
+    init = once(begin)
+    state = init(key, hyper, batch)
     assert all(isinstance(leaf, jax.Array) for leaf in leaves), (
         "the state holds something that is not an array"
     )
-    init = once(learner.init)
-    state = init(key, hyper, batch)
     after, _ = jax.eval_shape(learner.step, state, batch)
     assert shapes(state) == shapes(after), "a step changes the state's shapes"
     _check_donation(learner, hyper, batch)
