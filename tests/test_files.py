@@ -1,8 +1,11 @@
 import os
+import stat
 
 import pytest
 
 from jaxnets import files
+
+pytestmark = pytest.mark.host
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -11,6 +14,19 @@ def test_a_file_is_replaced_whole(tmp_path):
     files.write(path, b"two")
     assert path.read_text() == "two"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path, synced = tmp_path / "a.txt", []
+
+    def fsync(descriptor):
+        found = os.fstat(descriptor)
+        kind = "folder" if stat.S_ISDIR(found.st_mode) else found.st_size
+        synced.append((kind, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files.write(path, "three")
+    assert synced == [(5, False), ("folder", True)]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

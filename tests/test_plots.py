@@ -5,6 +5,8 @@ import pytest
 
 from jaxnets import plots
 
+pytestmark = pytest.mark.host
+
 
 def texts(figure):
     found = [title.get_text() for axes in figure.axes for title in [axes.title]]

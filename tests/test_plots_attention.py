@@ -1,9 +1,12 @@
 import io
 
 import numpy as np
+import pytest
 
 from jaxnets import plots
 from jaxnets.plots_attention import captioned, enlarged, looks
+
+pytestmark = pytest.mark.host
 
 
 def test_a_grid_is_enlarged_to_the_picture():

@@ -1,9 +1,12 @@
 import io
 
 import numpy as np
+import pytest
 
 from jaxnets import plots
 from jaxnets.plots_generated import scatter, sheet, strips
+
+pytestmark = pytest.mark.host
 
 
 def mosaic(figure):

@@ -1,9 +1,12 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from jaxnets import plots, plots_samples
+
+pytestmark = pytest.mark.host
 
 
 def test_a_sheet_has_every_image_in_its_place():

@@ -5,10 +5,14 @@ parent that has imported JAX and the package, but has no JAX device yet. The res
 in a fresh interpreter: arguments, folder, environment, streams, signals, exit handlers
 and exit status are the child's own. Where the environment asks for something that is
 read during imports only, the start is a true one.
+
+Not as in a fresh interpreter: what was imported stays imported, and standard input is
+the parent's.
 """
 
 import array
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -19,11 +23,16 @@ import socket
 import subprocess
 import sys
 import threading
+import types
+import warnings
 from pathlib import Path
 
-# Read when JAX, XLA or Python start: a fork would not see another value.
-_ON_START = ("JAX_", "XLA_", "PYTHON", "TF_")
-_SEEN_LATER = ("JAX_COMPILATION_CACHE_DIR",)  # `jaxnets.run.compilation` reads it
+# Read when Python, JAX, XLA or matplotlib start: a fork would not see another value.
+_ON_START = ("JAX", "XLA_", "PYTHON", "TF_", "MPL", "HOME", "XDG_", "TMPDIR")
+_SEEN_LATER = (
+    "JAX_COMPILATION_CACHE_DIR",  # `jaxnets.run.compilation` reads it
+    "JAX_NUM_CPU_DEVICES",  # `_become` tells JAX, which has no device yet
+)
 _PRELOADED = (
     "jax",
     "flax.linen",
@@ -43,6 +52,8 @@ _PRELOADED = (
     "jaxnets.data.feeds",
     "jaxnets.data.digits",
     "jaxnets.learners.averaged",
+    "jaxnets.learners.optimizers",
+    "jaxnets.learners.schedules",
     "jaxnets.learners.supervised",
     "jaxnets.models.convnet",
     "jaxnets.models.mlp",
@@ -71,6 +82,7 @@ class Warm:
         stdout=None,
         stderr=None,
         text=True,
+        report=True,
         true_start=False,
     ):
         """Returns a running child.
@@ -83,6 +95,8 @@ class Warm:
             stdout: None, an open file or descriptor, or `subprocess.PIPE`.
             stderr: As `stdout`, or `subprocess.STDOUT`.
             text: Whether its streams are of text.
+            report: Whether its runs write a report; a child that is started truly
+                always does. A report is a third of the time of a small run.
             true_start: Whether to start an interpreter, whatever the environment.
         """
         arguments = [str(word) for word in arguments]
@@ -97,19 +111,30 @@ class Warm:
             )
         if self._server is None:
             self._server, theirs = socket.socketpair()
-            self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
-                env=self._env,
-                pass_fds=[theirs.fileno()],
-            )
-            theirs.close()
-        return Child(self._server, arguments, cwd, env, stdout, stderr, text=text)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, __file__, str(theirs.fileno())],
+                    env=self._env,
+                    pass_fds=[theirs.fileno()],
+                )
+        request = {"arguments": arguments, "cwd": str(cwd), "env": env}
+        request["report"] = report
+        return Child(self._server, request, stdout, stderr, text=text)
 
     def run(self, arguments, *, timeout=300, **how):
-        """As `subprocess.run`, with both streams captured as text."""
+        """As `subprocess.run`, with both streams captured as text.
+
+        Raises:
+            subprocess.TimeoutExpired: If it takes longer than so many seconds; it is
+                killed.
+        """
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         with self.start(arguments, **pipes, **how) as child:
-            out, err = child.communicate(timeout=timeout)
+            try:
+                out, err = child.communicate(timeout=timeout)
+            except BaseException:
+                child.kill()
+                raise
         return subprocess.CompletedProcess(arguments, child.returncode, out, err)
 
     def close(self):
@@ -117,28 +142,45 @@ class Warm:
         if self._server is not None:
             self._server.close()
             self._process.wait()
+            self._server = None
+
+
+@contextlib.contextmanager
+def ended():
+    """Gives a list for processes; those that still run when it is left are killed.
+
+    A test that fails in the middle would leave them running otherwise.
+    """
+    started = []
+    yield started
+    for child in started:
+        with child:  # closes its streams, and waits
+            child.kill()
 
 
 class Child:
     """A forked process: what tests use of `subprocess.Popen`."""
 
-    def __init__(self, server, arguments, cwd, env, stdout, stderr, *, text) -> None:
-        self.args, self.returncode, self._readers = arguments, None, {}
+    def __init__(self, server, request, stdout, stderr, *, text) -> None:
+        self.args, self.returncode, self._readers = request["arguments"], None, {}
         self.stdout, out = _piped(1 if stdout is None else stdout, text)
         stderr = out if stderr == subprocess.STDOUT else stderr
         self.stderr, err = _piped(2 if stderr is None else stderr, text)
         self._line, theirs = socket.socketpair()
-        descriptors = array.array("i", [theirs.fileno(), out, err])
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)
-        server.sendmsg([b"!"], [rights])
-        request = {"arguments": arguments, "cwd": str(cwd), "env": env}
-        self._line.sendall(json.dumps(request).encode() + b"\n")
-        theirs.close()
-        for stream, descriptor in ((self.stdout, out), (self.stderr, err)):
-            if stream is not None:
-                os.close(descriptor)
+        with contextlib.ExitStack() as stack:
+            stack.callback(theirs.close)
+            for stream, descriptor in ((self.stdout, out), (self.stderr, err)):
+                if stream is not None:
+                    stack.callback(os.close, descriptor)
+            descriptors = array.array("i", [theirs.fileno(), out, err])
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)
+            server.sendmsg([b"!"], [rights])
+            self._line.sendall(json.dumps(request).encode() + b"\n")
         self._answers = self._line.makefile("r")
-        self.pid = int(self._answers.readline())
+        answer = self._answers.readline()
+        if not answer:
+            raise RuntimeError("the warm parent has died: what it printed says of what")
+        self.pid = int(answer)
 
     def poll(self):
         """The exit status, or None while it runs."""
@@ -168,8 +210,9 @@ class Child:
             subprocess.TimeoutExpired: If it still runs after so many seconds.
         """
         for name in ("stdout", "stderr"):
-            if getattr(self, name) is not None and name not in self._readers:
-                self._readers[name] = _Reader(getattr(self, name))
+            stream = getattr(self, name)
+            if stream is not None and not stream.closed and name not in self._readers:
+                self._readers[name] = _Reader(stream)
         self.wait(timeout)
         texts = {name: reader.text() for name, reader in self._readers.items()}
         return texts.get("stdout"), texts.get("stderr")
@@ -187,10 +230,13 @@ class Child:
         return self
 
     def __exit__(self, *reason):
-        for stream in (self.stdout, self.stderr):
-            if stream is not None:
+        for name in ("stdout", "stderr"):
+            stream = getattr(self, name)
+            if stream is not None and name not in self._readers:
                 stream.close()
         self.wait()
+        for reader in self._readers.values():
+            reader.join()
 
 
 class _Reader(threading.Thread):
@@ -248,13 +294,18 @@ def _served(server):
                 return None
             line = socket.socket(fileno=descriptors[0])
             request = json.loads(line.makefile("r").readline())
-            process = os.fork()
+            with warnings.catch_warnings():
+                # NumPy has threads; what they hold is prepared for a fork.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                process = os.fork()
             if not process:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 for other in (server, line, *running.values()):
                     other.close()
+                for end in (wake, woken):
+                    os.close(end)
                 for number, descriptor in enumerate(descriptors[1:], 1):
                     os.dup2(descriptor, number)
                     os.close(descriptor)
@@ -279,14 +330,24 @@ def _report(running):
 
 def _become(request):
     """Runs what was asked for, as `python` would."""
+    import jax
+
+    from jaxnets.run import report
+
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    if devices := os.environ.get("JAX_NUM_CPU_DEVICES"):
+        jax.config.update("jax_num_cpu_devices", int(devices))
+    if not request["report"]:
+        report.write = lambda *arguments: None
     for number, name in ((1, "stdout"), (2, "stderr")):
         buffering = 1 if number == 2 or os.isatty(number) else -1
         if os.environ.get("PYTHONUNBUFFERED"):
             buffering = 1
-        setattr(sys, name, open(number, "w", buffering, closefd=False))  # noqa: SIM115
+        stream = open(number, "w", buffering, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     first, *rest = request["arguments"]
     sys.path[0] = "" if first in ("-c", "-m") else str(Path(first).resolve().parent)
     if first == "-m":
@@ -294,16 +355,29 @@ def _become(request):
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     elif first == "-c":
         sys.argv = ["-c", *rest[1:]]
-        space = {"__name__": "__main__", "__builtins__": __builtins__}
-        exec(compile(rest[0], "<string>", "exec"), space)  # noqa: S102
+        sys.modules["__main__"] = program = types.ModuleType("__main__")
+        exec(compile(rest[0], "<string>", "exec"), program.__dict__)  # noqa: S102
     else:
         sys.argv = [first, *rest]
         runpy.run_path(first, run_name="__main__")
 
 
-if __name__ == "__main__":
+def _prepare():
+    """Imports what children need, and what those modules import at their first use."""
     for module in _PRELOADED:
         importlib.import_module(module)
+    import tyro
+
+    from jaxnets.run.session import Verbs
+
+    tyro.cli(Verbs, args=[])
+    # Children would go through all of this again, and copy it, to collect nothing.
+    gc.collect()
+    gc.freeze()
+
+
+if __name__ == "__main__":
+    _prepare()
     asked = _served(socket.socket(fileno=int(sys.argv[1])))
     if asked is not None:
         _become(asked)

@@ -3,19 +3,32 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import ended
+
 TOYS = Path(__file__).parent / "toys"
 
 
 @pytest.fixture
 def toy(tmp_path, surroundings, warm):
-    """Starts a toy experiment as a process of its own, in an empty folder."""
+    """Starts a toy experiment as a process of its own, in an empty folder.
 
-    def start(name, *flags, program=None, true_start=False, **more):
-        environment = surroundings(**more.pop("environment", {}))
+    It writes no report, unless its interpreter is a fresh one (`true_start=True`).
+    """
+    with ended() as started:
+        yield starter(tmp_path, surroundings, warm, started)
+
+
+def starter(folder, surroundings, warm, started):
+    """What starts toys in a folder and lists them in `started`."""
+
+    def start(name, *flags, program=None, **more):
+        asked = surroundings(**more.pop("environment", {}))
+        environment = {n: value for n, value in asked.items() if value is not None}
         path = program or TOYS / f"{name}.py"
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        how = {"cwd": tmp_path, "env": environment, **pipes, **more}
-        return warm.start([path, *flags], true_start=true_start, **how)
+        how = {"cwd": folder, "env": environment, "report": False, **pipes, **more}
+        started.append(warm.start([path, *flags], **how))
+        return started[-1]
 
     def run(name, *flags, status=0, **more):
         process = start(name, *flags, **more)
@@ -32,3 +45,28 @@ def here(here, monkeypatch):
     """The same, and what children compile is kept in that folder."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(here / "cache"))
     return here
+
+
+@pytest.fixture
+def made_once(monkeypatch):
+    """Makes data and learner of an experiment once, so that they are compiled once.
+
+    For runs of one configuration that follow each other in this process. Pictures are
+    drawn, and are not made files of: that takes longer than the training.
+    """
+    png = b"\x89PNG"
+    monkeypatch.setattr("jaxnets.plots.png", lambda figure, file: file.write(png))
+
+    def prepared(experiment, config):
+        data = experiment.load(config)
+        learner = experiment.build(config, data)
+        monkeypatch.setattr(experiment, "load", lambda config: data)
+        monkeypatch.setattr(experiment, "build", lambda config, data: learner)
+
+    return prepared
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Writes no reports, which take a third of the time of a small run."""
+    monkeypatch.setattr("jaxnets.run.report.write", lambda *arguments: None)

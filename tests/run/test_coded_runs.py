@@ -37,6 +37,14 @@ def test_scores_have_standard_errors():
     assert density["bits_per_dimension"] == pytest.approx(bits + 8)
 
 
+@pytest.mark.parametrize("units", [1, 2, 3])
+def test_codes_of_any_length_are_embedded_in_the_plane(units):
+    code = np.random.default_rng(0).normal(size=(12, units))
+    plane = variational.embedded(code)
+    assert plane.shape == (12, 2)
+    assert np.all(np.isfinite(plane))
+
+
 def test_lines_and_walks_through_codes():
     ends = np.arange(8.0).reshape(4, 2)
     lines = variational.interpolated(ends, 5)
@@ -63,14 +71,19 @@ EXPERIMENTS = {
 }
 
 
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(
     "name", ["vae", pytest.param("draw", marks=pytest.mark.campaign)]
 )
-def test_a_run_that_was_killed_goes_on_with_the_same_bits(name, here, monkeypatch):
+@pytest.mark.one_python
+def test_a_run_that_was_killed_goes_on_with_the_same_bits(
+    name, here, monkeypatch, made_once
+):
     experiment, sizes = EXPERIMENTS[name]
     plain = experiment.Config()
     hyper = plain.hyper._replace(beta_warmup=20.0)
     config = dataclasses.replace(plain, **SMALL, **sizes, hyper=hyper)
+    made_once(experiment, config)
     experiment.main(config, Verbs(run_dir=here / "whole"))
     verbs = Verbs(run_dir=here / "killed", checkpoint_every=3)
     saved = killed(experiment.main, config, verbs, monkeypatch, after=5)

@@ -15,6 +15,11 @@ from jaxnets.run.session import Describing, Verbs
 from jaxnets.run.settings import Judging
 
 
+@pytest.fixture(autouse=True)
+def _plain(plain):
+    """No report is asked about here."""
+
+
 def called(*flags):
     seen = []
     command(

@@ -1,8 +1,6 @@
 import fcntl
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -44,17 +42,16 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
 
 def test_a_truncated_entry_of_a_killed_process_is_compiled_anew(toy, cache, tmp_path):
     shared = cache / "compiled"
-    flags = ("--steps", "100000", "--every", "50", "--checkpoint-seconds", "1000")
-    process = toy.start("small", *flags)
-    for _ in range(2):
-        process.stdout.readline()
+    process = toy.start("stuck")
+    while process.stdout.readline() != "evaluating\n":
+        assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     process.communicate()
     (mark,) = shared.glob("writing-*.lock")
     victims = sorted(shared.glob("*-cache"), key=lambda p: p.stat().st_size)[-3:]
     for victim in victims:
         victim.write_bytes(victim.read_bytes()[:100])
-    _, err = toy("small")
+    _, err = toy("small", "--steps", "20")
     assert err == ""  # no complaint of a damaged entry
     assert not mark.exists()
     assert all(v.stat().st_size > 100 for v in victims if v.exists())
@@ -71,10 +68,11 @@ def test_the_folder_is_the_users_to_choose(monkeypatch, tmp_path):
     assert files.cache_root().name == "jaxnets"
 
 
+@pytest.mark.one_python
 def test_a_cache_that_cannot_be_written_only_costs_time(toy, tmp_path):
     (tmp_path / "file").touch()
-    flags = {"JAXNETS_CACHE": str(tmp_path / "file" / "below")}
-    out, _ = toy("small", environment=flags)
+    found = {"JAXNETS_CACHE": str(tmp_path / "file" / "below"), "MPLCONFIGDIR": None}
+    out, _ = toy("small", "--steps", "4", "--every", "4", environment=found)
     assert "test accuracy" in out
 
 
@@ -86,21 +84,7 @@ def test_compiling_is_timed():
     assert compilation.compile_seconds() > before
 
 
-@pytest.mark.parametrize("enabled", [True, False])
-def test_the_cache_can_be_switched_off(toy, tmp_path, enabled):
-    mine = tmp_path / "mine"
-    toy(
-        "small",
-        environment={
-            "JAXNETS_CACHE": str(mine),
-            "JAX_ENABLE_COMPILATION_CACHE": str(enabled).lower(),
-        },
-    )
-    assert bool(list(mine.glob("compiled/*-cache"))) == enabled
-
-
-def test_what_the_cache_has_saved_is_added_up(surroundings):
-    code = """
+COMPILES = """
 import jax
 from jaxnets.run import compilation
 compilation.use_cache()
@@ -108,11 +92,21 @@ before = compilation.saved_seconds()
 jax.jit(lambda x: jax.numpy.linalg.svd(jax.numpy.sin(x @ x.T)))(jax.numpy.ones((9, 9)))
 print(compilation.saved_seconds() != before)
 """
-    command = [sys.executable, "-c", code]
-    said = [
-        subprocess.run(
-            command, env=surroundings(), capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    ]
-    assert said[1] == "True\n"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.one_python
+def test_the_cache_can_be_switched_off(warm, surroundings, tmp_path, enabled):
+    more = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine")}
+    if not enabled:
+        more["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    done = warm.run(["-c", COMPILES], cwd=tmp_path, env=surroundings(**more))
+    assert done.returncode == 0, done.stderr
+    assert bool(list(tmp_path.glob("mine/*-cache"))) == enabled
+
+
+def test_what_the_cache_has_saved_is_added_up(warm, surroundings, tmp_path):
+    for _ in range(2):
+        done = warm.run(["-c", COMPILES], cwd=tmp_path, env=surroundings())
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "True\n"

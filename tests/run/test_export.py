@@ -24,20 +24,23 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
+        patch.setattr("jaxnets.run.report.write", lambda *arguments: None)
+        patch.setattr(Run, "figure", lambda *arguments: None)
         classify.main(CONFIG, Verbs(run_dir=folder))
     return folder
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+@pytest.mark.one_python
 def test_the_file_gives_the_run_s_own_predictions(done, tmp_path, suffix, capsys):
     file = tmp_path / f"net.{suffix}"
     main(["export", str(done), str(file)])
     assert "numbers of" in capsys.readouterr().out
     data, model = classify.load(CONFIG), small_convnet(10)
     batch = data.test(0)
-    drawn = functional.init(model, jax.random.key(7), batch.image)
-    loaded = weights.load(model, drawn, file)
-    ours = functional.predict(model, loaded, batch.image)
+    draw = lambda key: functional.init(model, key, batch.image)
+    loaded = weights.load(model, jax.eval_shape(draw, jax.random.key(7)), file)
+    ours = jax.jit(lambda v, x: functional.predict(model, v, x))(loaded, batch.image)
     with Run(CONFIG, Verbs(evaluate=done)) as run:
         learner = classify.build(CONFIG, data)
         list(run.train(learner, data.train, steps=21, every=21))
@@ -61,8 +64,11 @@ def test_a_run_of_something_else_is_refused(done, tmp_path):
         main(["export", str(tmp_path / "nothing"), "net.npz"])
 
 
+@pytest.mark.one_python
 def test_a_member_of_an_ensemble_is_chosen(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
+    monkeypatch.setattr("jaxnets.run.report.write", lambda *arguments: None)
+    monkeypatch.setattr(Run, "figure", lambda *arguments: None)
     config = dataclasses.replace(CONFIG, model="mlp", members=2)
     classify.main(config, Verbs(run_dir=tmp_path / "run"))
     with pytest.raises(RunError, match="has 2 networks"):

@@ -58,6 +58,7 @@ def test_pauses_come_at_every_interval_and_at_the_end(learner, data):
 
 
 @pytest.mark.parametrize("each", [10, 7])
+@pytest.mark.one_python
 def test_ten_steps_a_call_are_the_plain_loop(learner, data, each):
     def run(**options):
         return list(
@@ -175,6 +176,7 @@ def members(learner, state, feed):
     return loop.predict(moved, state, feed)
 
 
+@pytest.mark.one_python
 def test_evaluation_does_not_depend_on_the_batch_size(learner, data):
     from jaxnets.data.feed import ordered
     from jaxnets.ops.augment import normalize

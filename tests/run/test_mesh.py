@@ -1,4 +1,4 @@
-"""Four host devices give the numbers of one, in processes of their own."""
+"""Four host devices give the numbers of one, in a process of their own."""
 
 import json
 import textwrap
@@ -16,6 +16,7 @@ PROGRAM = textwrap.dedent("""
     import jax, numpy as np
     sys.path.insert(0, sys.argv[1])
     import small
+    from jaxnets.data.feed import ordered
     from jaxnets.learners.averaged import averaged
     from jaxnets.learners.supervised import supervised
     from jaxnets.learners import optimizers, schedules
@@ -24,32 +25,38 @@ PROGRAM = textwrap.dedent("""
     from jaxnets.once import once
     from jaxnets.run import loop, mesh
     from jaxnets.tasks.classification import classification
+    from jaxnets.types import ImageBatch
 
     data = small.load(small.Config())
     each = int(sys.argv[2])
     # Convolutions inside a scan are slow on a CPU: one network for each.
     model = ConvNet(filters=(4, 8), pools=(0,)) if each == 1 else MLP(widths=(16,))
+    # Batches that split over four devices, and ones that do not.
+    rows = 32 if each == 1 else 31
+    held = ordered(data.dataset.validation, ImageBatch, batch_size=rows)
     rule = optimizers.composed(optimizers.momentum, schedules.constant())
     learner = averaged(supervised(classification(model), rule))
-    state = once(learner.init)(jax.random.key(0), small.Hyper(), data.train(0))
-    where = mesh.data_mesh() if len(jax.devices()) > 1 else None
-    (pause,) = loop.train(learner, state, data.train, steps=20, every=20, mesh=where,
-                          steps_per_call=each)
-    score = loop.evaluate(learner, pause.state, data.validation, mesh=where)
-    leaves = jax.tree.leaves(pause.state.inner.variables)
-    if where is not None:
+
+    def numbers(where):
+        state = once(learner.init)(jax.random.key(0), small.Hyper(), data.train(0))
+        (pause,) = loop.train(learner, state, data.train, steps=20, every=20,
+                              mesh=where, steps_per_call=each)
+        score = loop.evaluate(learner, pause.state, held, mesh=where)
+        leaves = jax.tree.leaves(pause.state.inner.variables)
         assert all(x.sharding.is_fully_replicated for x in leaves)
-        from jaxnets.run import mesh as on
-        rows = on.split_rows(where, data.train.fetch(0))
-        assert len(rows.positions.addressable_shards) == 4
-        assert rows.positions.addressable_shards[0].data.shape == (8,)
-    print(json.dumps({
-        "devices": len(jax.devices()),
-        "params": [float(np.asarray(x, np.float64).sum()) for x in leaves],
-        "largest": [float(np.abs(np.asarray(x)).max()) for x in leaves],
-        "metrics": {n: float(m.compute()) for n, m in pause.metrics.items()},
-        "loss": float(score["loss"].compute()),
-    }))
+        return {
+            "devices": len(leaves[0].sharding.device_set),
+            "params": [float(np.asarray(x, np.float64).sum()) for x in leaves],
+            "largest": [float(np.abs(np.asarray(x)).max()) for x in leaves],
+            "metrics": {n: float(m.compute()) for n, m in pause.metrics.items()},
+            "loss": float(score["loss"].compute()),
+        }
+
+    four = mesh.data_mesh()
+    rows = mesh.split_rows(four, data.train.fetch(0))
+    assert len(rows.positions.addressable_shards) == 4
+    assert rows.positions.addressable_shards[0].data.shape == (8,)
+    print(json.dumps([numbers(None), numbers(four)]))
 """)
 
 
@@ -58,12 +65,9 @@ def test_four_devices_give_the_numbers_of_one(toy, tmp_path, each):
     program = tmp_path / "mesh.py"
     program.write_text(PROGRAM)
 
-    def numbers(count):
-        flags = {"JAX_NUM_CPU_DEVICES": str(count)}
-        out, _ = toy("", str(TOYS), str(each), program=program, environment=flags)
-        return json.loads(out.splitlines()[-1])
-
-    one, four = numbers(1), numbers(4)
+    flags = {"JAX_NUM_CPU_DEVICES": "4"}
+    out, _ = toy("", str(TOYS), str(each), program=program, environment=flags)
+    one, four = json.loads(out.splitlines()[-1])
     assert (one["devices"], four["devices"]) == (1, 4)
     for name in ("params", "largest"):
         np.testing.assert_allclose(four[name], one[name], rtol=1e-5, atol=1e-6)

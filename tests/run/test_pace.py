@@ -18,14 +18,25 @@ from jaxnets.run.session import Run, Verbs
 CONFIG = small.Config(steps=24, every=12)
 
 
-@pytest.fixture
-def given(tmp_path, monkeypatch):
-    """A learner, a state and a feed, on a machine that has measured nothing."""
-    monkeypatch.setattr(files, "cache_root", lambda: tmp_path)
+@pytest.fixture(autouse=True)
+def _plain(plain):
+    """No report is asked about here."""
+
+
+@pytest.fixture(scope="module")
+def begun():
+    """A learner, a state and a feed."""
     data = small.load(CONFIG)
     learner = small.build(CONFIG, data)
     state = once(learner.init)(jax.random.key(0), CONFIG.hyper, data.train(0))
     return learner, state, data.train
+
+
+@pytest.fixture
+def given(begun, tmp_path, monkeypatch):
+    """The same, on a machine that has measured nothing."""
+    monkeypatch.setattr(files, "cache_root", lambda: tmp_path)
+    return begun
 
 
 @pytest.fixture
@@ -132,6 +143,7 @@ def recorded(path):
     return json.loads((path / "config.json").read_text())["pace"]
 
 
+@pytest.mark.one_python
 def test_a_run_keeps_to_what_it_began_with(here, monkeypatch):
     monkeypatch.setattr(pace, "chosen", lambda *a, **k: (6, "measured"))
     whole = small.main(CONFIG, Verbs(run_dir=here / "whole"))
@@ -166,6 +178,7 @@ def test_a_run_keeps_to_what_it_began_with(here, monkeypatch):
     assert digest(whole.state) == json.loads(result("cut"))["state_sha256"]
 
 
+@pytest.mark.one_python
 def test_one_may_ask_for_it(here, monkeypatch):
     monkeypatch.setattr(pace, "chosen", None)
     short = dataclasses.replace(CONFIG, cosine=False, steps=12)

@@ -3,13 +3,17 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import textwrap
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from tests.warm import ended
 
 # Two folders have a conftest.py, and only one of them can be imported.
 TOYS = Path(__file__).parent / "toys"
@@ -33,40 +37,83 @@ def outcome(tmp_path, name):
     return {**result, "metrics": hashlib.sha256(metrics).hexdigest(), "steps": steps}
 
 
+# A short run with several checkpoints.
+SHORT = ("--steps", "60", "--every", "20", "--checkpoint-every", "7")
+
+
+class Whole(NamedTuple):
+    """A run that nobody killed."""
+
+    folder: Path
+    outcome: dict
+    seconds: float  # of wall time
+
+
 def undisturbed(toy, tmp_path, name, flags):
     begun = time.monotonic()
     toy(name, *flags)
     seconds = time.monotonic() - begun
     found = outcome(tmp_path, name)
     (tmp_path / "runs").rename(tmp_path / "undisturbed")
-    return found, seconds
+    (folder,) = (tmp_path / "undisturbed" / name).iterdir()
+    return Whole(folder, found, seconds)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, environment, warm):
+    """A short run of the small toy, to be compared with, or copied and damaged."""
+    folder = tmp_path_factory.mktemp("whole")
+    warm.run(["-c", ""], cwd=folder, env=environment)  # its imports are not timed
+    with ended() as started:
+
+        def toy(name, *flags):
+            how = {"cwd": folder, "env": environment, "report": False}
+            started.append(warm.start([TOYS / f"{name}.py", *flags], **how))
+            assert started[-1].wait(300) == 0
+
+        return undisturbed(toy, folder, "small", SHORT)
+
+
+def copied(whole, tmp_path):
+    """The short run where the next one looks for it, without its result."""
+    folder = tmp_path / "runs" / "small" / whole.folder.name
+    shutil.copytree(whole.folder, folder)
+    (folder / "result.json").unlink()
+    return folder
 
 
 def killed(toy, tmp_path, name, flags, kills, seconds, rng):
     """Kills the same command so often, at random moments, then lets it end.
 
-    Returns how many kills there were: fewer, where it came to its end before.
+    Returns how many kills there were: fewer, where it came to its end before; and how
+    long one start took at most, in seconds.
     """
     done = 0
     while done < kills:
-        process = toy.start(name, *flags)
+        process, begun = toy.start(name, *flags), time.monotonic()
         try:
             process.wait(timeout=rng.uniform(0.3, 1.0) * seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             done += 1
+        else:
+            # The first one had to compile.
+            seconds = min(seconds, time.monotonic() - begun)
         process.communicate()
         if list(tmp_path.glob("runs/*/*/result.json")):
-            return done
+            return done, seconds
     toy(name, *flags)
-    return done
+    return done, seconds
 
 
-def campaign(toy, tmp_path, name, flags, kills):
-    expected, seconds = undisturbed(toy, tmp_path, name, flags)
+def campaign(toy, tmp_path, name, flags, kills, whole=None):
+    """So many kills; every run must end as `whole`, by default a run of its own."""
+    _, expected, seconds = whole or undisturbed(toy, tmp_path, name, flags)
     rng, done = random.Random(f"{name} {kills}"), 0
     while done < kills:
-        done += killed(toy, tmp_path, name, flags, kills - done, seconds, rng)
+        left = kills - done
+        more, seconds = killed(toy, tmp_path, name, flags, left, seconds, rng)
+        done += more
         assert outcome(tmp_path, name) == expected
         if done < kills:
             (tmp_path / "runs").rename(tmp_path / f"early-{done}-{time.time()}")
@@ -77,9 +124,8 @@ SMALL = DUEL = ("--steps", "200", "--every", "40", "--checkpoint-every", "7")
 SCANNED = (*SMALL, "--steps-per-call", "5")
 
 
-@pytest.mark.parametrize(("name", "flags"), [("small", SMALL), ("duel", DUEL)])
-def test_kills_at_random_moments_change_no_bit(toy, tmp_path, name, flags):
-    assert campaign(toy, tmp_path, name, flags, QUICKLY) == QUICKLY
+def test_kills_at_random_moments_change_no_bit(toy, tmp_path, whole):
+    assert campaign(toy, tmp_path, "small", SHORT, QUICKLY, whole) == QUICKLY
 
 
 @pytest.mark.campaign
@@ -139,36 +185,32 @@ CRASH = textwrap.dedent("""
     setattr(owner, last, crashing)
     command(small.main, small.Config)
 """)
-CRASHED = ("--steps", "60", "--every", "20", "--checkpoint-every", "7")
 
 
 def crash(toy, tmp_path, expected, point):
     program = tmp_path / "crash.py"
     program.write_text(CRASH)
     module, name, when, count = POINTS[point]
-    flags = (module, name, when, str(count), str(TOYS), "small.py", *CRASHED)
+    flags = (module, name, when, str(count), str(TOYS), "small.py", *SHORT)
     toy("", *flags, program=program, status=-9)
-    toy("small", *CRASHED)
+    toy("small", *SHORT)
     assert outcome(tmp_path, "small") == expected, point
     left = {entry.name for entry in only_run(tmp_path, "small").rglob("*")}
     assert not [name for name in left if name.endswith((".tmp", ".trash", ".part"))]
     (tmp_path / "runs").rename(tmp_path / point)
 
 
-def crash_at(toy, tmp_path, points):
-    expected, _ = undisturbed(toy, tmp_path, "small", CRASHED)
-    for point in points:
-        crash(toy, tmp_path, expected, point)
-
-
-def test_crashes_at_three_named_points_change_no_bit(toy, tmp_path):
-    points = ["inside the manifest", "after a metrics line", "before the result"]
-    crash_at(toy, tmp_path, points)
+@pytest.mark.parametrize(
+    "point", ["inside the manifest", "after a metrics line", "before the result"]
+)
+def test_crashes_at_three_named_points_change_no_bit(toy, tmp_path, whole, point):
+    crash(toy, tmp_path, whole.outcome, point)
 
 
 @pytest.mark.campaign
-def test_crashes_at_twelve_named_points(toy, tmp_path):
-    crash_at(toy, tmp_path, POINTS)
+def test_crashes_at_twelve_named_points(toy, tmp_path, whole):
+    for point in POINTS:
+        crash(toy, tmp_path, whole.outcome, point)
 
 
 SAVES = textwrap.dedent("""
@@ -220,43 +262,36 @@ def test_60_kills_in_a_save_loop(toy, tmp_path):
     assert save_loop(toy, tmp_path, 60) == 0
 
 
-def test_two_starts_give_the_same_bits(toy, tmp_path):
-    for _ in range(2):
-        toy("small", "--resume", "never")
-        time.sleep(1)
-    results = [
-        json.loads((folder / "result.json").read_text())
-        for folder in (tmp_path / "runs" / "small").iterdir()
-    ]
-    assert len(results) == 2
-    assert results[0] == results[1]
-    assert len(results[0]["state_sha256"]) == 64
+def test_two_starts_give_the_same_bits(toy, tmp_path, whole):
+    unfinished = copied(whole, tmp_path)
+    toy("small", *SHORT, "--resume", "never")
+    (result,) = tmp_path.glob("runs/small/*/result.json")
+    assert result.parent != unfinished
+    found = json.loads(result.read_text())
+    assert found == json.loads((whole.folder / "result.json").read_text())
+    assert len(found["state_sha256"]) == 64
 
 
-def test_a_damaged_newest_checkpoint_costs_steps_and_no_bits(toy, tmp_path):
-    flags = ("--steps", "60", "--every", "20", "--checkpoint-every", "7")
-    expected, _ = undisturbed(toy, tmp_path, "small", flags)
-    toy("small", *flags)
-    folder = only_run(tmp_path, "small")
-    (folder / "result.json").unlink()
+def test_a_damaged_newest_checkpoint_costs_steps_and_no_bits(toy, tmp_path, whole):
+    folder = copied(whole, tmp_path)
     newest = max((folder / "checkpoints").iterdir(), key=lambda p: int(p.name))
     victim = next(p for p in (newest / "state" / "d").iterdir())
     content = bytearray(victim.read_bytes())
     content[len(content) // 2] ^= 4
     victim.write_bytes(bytes(content))
-    out, _ = toy("small", *flags)
+    out, _ = toy("small", *SHORT)
     assert f"checkpoint {newest.name} is damaged" in out
     assert "resumed at step" in out
-    assert outcome(tmp_path, "small") == expected
+    assert outcome(tmp_path, "small") == whole.outcome
 
 
-def test_without_an_intact_checkpoint_the_run_does_not_begin_again(toy, tmp_path):
-    toy("small")
-    folder = only_run(tmp_path, "small")
-    (folder / "result.json").unlink()
+def test_without_an_intact_checkpoint_the_run_does_not_begin_again(
+    toy, tmp_path, whole
+):
+    folder = copied(whole, tmp_path)
     for manifest in folder.glob("checkpoints/*/manifest.json"):
         manifest.unlink()
-    _, err = toy("small", status=1)
+    _, err = toy("small", *SHORT, status=1)
     assert "none of the checkpoints" in err
     assert "--resume never" in err
     assert "Traceback" not in err

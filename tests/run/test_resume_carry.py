@@ -49,7 +49,8 @@ def killed(main, config, verbs, monkeypatch, *, after):
     return sorted(int(p.name) for p in (verbs.run_dir / "checkpoints").iterdir())
 
 
-def test_the_carry_is_in_the_checkpoint(config, here, monkeypatch):
+def test_the_carry_is_in_the_checkpoint(config, here, monkeypatch, made_once):
+    made_once(language, config)
     language.main(config, Verbs(run_dir=here / "whole"))
     verbs = Verbs(run_dir=here / "killed", checkpoint_every=7)
     steps = killed(language.main, config, verbs, monkeypatch, after=40)
@@ -62,6 +63,7 @@ def test_the_carry_is_in_the_checkpoint(config, here, monkeypatch):
     assert written.startswith("The ")
 
 
+@pytest.mark.one_python
 def test_another_carry_would_be_another_result(config):
     data = language.load(config)
     learner = language.build(config, data)

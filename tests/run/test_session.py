@@ -4,6 +4,8 @@ import html.parser
 import json
 import os
 import re
+import shutil
+import types
 from pathlib import Path
 
 import jax
@@ -19,6 +21,12 @@ from jaxnets.run.loop import NonFiniteError
 from jaxnets.run.session import Run, Verbs
 
 CONFIG = small.Config(steps=12, every=4)
+write_report = report.write  # before `plain` takes it away
+
+
+@pytest.fixture(autouse=True)
+def _plain(plain):
+    """Only the run of `done` writes a report."""
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +37,23 @@ def done(tmp_path_factory):
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
-            run = small.main(CONFIG)
+            run = small.main(CONFIG, Verbs(checkpoint_every=4))
         return run.folder.absolute()
     finally:
         os.chdir(before)
+
+
+@pytest.fixture
+def mine(done, here):
+    """A copy of that run."""
+    return Path(shutil.copytree(done, here / "mine"))
+
+
+@pytest.fixture
+def unfinished(mine):
+    """As if it had been killed before its result was written."""
+    (mine / "result.json").unlink()
+    return mine
 
 
 def test_the_folder_holds_everything(done):
@@ -132,7 +153,7 @@ def test_the_report_escapes_everything(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")
     (tmp_path / "changes.patch").write_text(evil)
     (tmp_path / "environment.json").write_text(json.dumps({"sessions": [{"a": evil}]}))
-    report.write(tmp_path, evil, {evil: evil})
+    write_report(tmp_path, evil, {evil: evil})
     text = (tmp_path / "report.html").read_text()
     assert "<script" not in text
     assert text.count("&lt;script&gt;") >= 8
@@ -148,18 +169,14 @@ def test_evaluate_gives_the_recorded_number(done, capsys):
     assert {p: p.stat().st_mtime_ns for p in done.rglob("*")} == before
 
 
-def test_evaluate_says_so_where_the_number_is_another(done, tmp_path):
-    import shutil
-
-    copy = tmp_path / "copy"
-    shutil.copytree(done, copy)
-    result = json.loads((copy / "result.json").read_text())
+def test_evaluate_says_so_where_the_number_is_another(mine):
+    result = json.loads((mine / "result.json").read_text())
     result["test"]["accuracy"] += 0.01
-    (copy / "result.json").write_text(json.dumps(result))
+    (mine / "result.json").write_text(json.dumps(result))
     with pytest.raises(
         RunError, match=r"does not give its recorded result:\n  test\.acc"
     ):
-        small.main(CONFIG, Verbs(evaluate=copy))
+        small.main(CONFIG, Verbs(evaluate=mine))
 
 
 def test_a_dry_run_writes_nothing(here, capsys):
@@ -173,19 +190,24 @@ def test_a_dry_run_writes_nothing(here, capsys):
     assert "12 steps of 32 examples" in out
 
 
-def test_a_finished_run_stays_and_a_new_one_begins(here):
-    first = small.main(CONFIG).folder
+def test_a_finished_run_stays_and_a_new_one_begins(done, here, monkeypatch):
+    moments = iter(["20260101-000000", "20260101-000000"])
+    waited, clock = [], types.SimpleNamespace()
+    clock.strftime = lambda form: next(moments, "20260101-000001")
+    clock.sleep = waited.append
+    monkeypatch.setattr("jaxnets.run.folder.time", clock)
+    first = here / "runs" / "small" / f"20260101-000000-{done.name[-8:]}"
+    shutil.copytree(done, first)
+    before = {path: path.stat().st_mtime_ns for path in first.rglob("*")}
     second = small.main(CONFIG).folder
-    assert first != second
-    assert first.name[-8:] == second.name[-8:]
+    assert second.name == f"20260101-000001-{done.name[-8:]}"
+    assert len(waited) == 2
+    assert {path: path.stat().st_mtime_ns for path in first.rglob("*")} == before
 
 
-def test_another_configuration_is_another_run(here):
-    ids = {
-        small.main(config).folder.name[-8:]
-        for config in (CONFIG, dataclasses.replace(CONFIG, seed=1))
-    }
-    assert len(ids) == 2
+def test_another_configuration_is_another_run(done, here):
+    other = small.main(dataclasses.replace(CONFIG, seed=1)).folder
+    assert other.name[-8:] != done.name[-8:]
 
 
 @pytest.mark.parametrize(
@@ -200,16 +222,12 @@ def test_another_configuration_is_another_run(here):
         ),
     ],
 )
-def test_a_changed_configuration_is_refused_with_a_diff(here, change, words):
-    small.main(CONFIG, Verbs(run_dir=here / "mine"))
+def test_a_changed_configuration_is_refused_with_a_diff(mine, change, words):
     with pytest.raises(RunError, match=words):
-        small.main(dataclasses.replace(CONFIG, **change), Verbs(run_dir=here / "mine"))
+        small.main(dataclasses.replace(CONFIG, **change), Verbs(run_dir=mine))
 
 
-def test_changed_code_is_refused(here, monkeypatch):
-    folder = here / "mine"
-    small.main(CONFIG, Verbs(run_dir=folder))
-    (folder / "result.json").unlink()
+def test_changed_code_is_refused(unfinished, monkeypatch):
     build = small.build
 
     def other(config, data):
@@ -222,13 +240,10 @@ def test_changed_code_is_refused(here, monkeypatch):
 
     monkeypatch.setattr(small, "build", other)
     with pytest.raises(RunError, match="training step: compiles to another program"):
-        small.main(CONFIG, Verbs(run_dir=folder))
+        small.main(CONFIG, Verbs(run_dir=unfinished))
 
 
-def test_changed_data_is_refused(here, monkeypatch):
-    folder = here / "mine"
-    small.main(CONFIG, Verbs(run_dir=folder))
-    (folder / "result.json").unlink()
+def test_changed_data_is_refused(unfinished, monkeypatch):
     load = small.load
 
     def other(config):
@@ -238,10 +253,12 @@ def test_changed_data_is_refused(here, monkeypatch):
 
     monkeypatch.setattr(small, "load", other)
     with pytest.raises(RunError, match=r"digest: .*, now another"):
-        small.main(CONFIG, Verbs(run_dir=folder))
+        small.main(CONFIG, Verbs(run_dir=unfinished))
 
 
-def test_a_run_may_grow_only_where_the_schedule_does_not_depend_on_its_length(here):
+def test_a_run_may_grow_only_where_the_schedule_does_not_depend_on_its_length(
+    here, mine
+):
     constant = dataclasses.replace(CONFIG, cosine=False)
     longer = dataclasses.replace(constant, steps=24)
     small.main(constant, Verbs(run_dir=here / "grown"))
@@ -256,30 +273,34 @@ def test_a_run_may_grow_only_where_the_schedule_does_not_depend_on_its_length(he
     config = json.loads((here / "grown" / "config.json").read_text())
     assert config["config"]["steps"] == 24
 
-    small.main(CONFIG, Verbs(run_dir=here / "cosine"))
     with pytest.raises(RunError, match="depends on the number of steps"):
-        small.main(
-            dataclasses.replace(CONFIG, steps=24), Verbs(run_dir=here / "cosine")
-        )
+        small.main(dataclasses.replace(CONFIG, steps=24), Verbs(run_dir=mine))
 
 
-def test_weights_alone_may_be_taken_over(here):
-    first = small.main(CONFIG, Verbs(run_dir=here / "first"))
+def test_weights_alone_may_be_taken_over(mine):
+    first = small.main(CONFIG, Verbs(evaluate=mine))
     other = dataclasses.replace(CONFIG, seed=5, hyper=small.Hyper(learning_rate=0.0))
-    second = small.main(other, Verbs(run_dir=here / "first", resume="weights"))
+    second = small.main(other, Verbs(run_dir=mine, resume="weights"))
     assert second.folder.parent == Path("runs") / "small"
     ours = jax.tree.leaves(second.state.inner.variables.params)
     theirs = jax.tree.leaves(first.state.inner.variables.params)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)  # a rate of 0: nothing has moved since
     origin = json.loads((second.folder / "config.json").read_text())["origin"]
-    assert origin["run"] == "first"
+    assert origin["run"] == "mine"
     assert len(origin["checkpoint"]) == 64
     wider = dataclasses.replace(other, width=8)
     with pytest.raises(RunError, match="weights cannot be taken over"):
-        small.main(wider, Verbs(run_dir=here / "first", resume="weights"))
+        small.main(wider, Verbs(run_dir=mine, resume="weights"))
     with pytest.raises(RunError, match="needs --run-dir"):
         small.main(other, Verbs(resume="weights"))
+
+
+def test_two_runs_cannot_be_in_one_folder(unfinished):
+    verbs = Verbs(run_dir=unfinished)
+    owner = f"is being run by process {os.getpid()}"
+    with Run(CONFIG, verbs), pytest.raises(RunError, match=owner), Run(CONFIG, verbs):
+        pytest.fail("it runs there too")
 
 
 def test_a_folder_that_is_no_run_is_left_alone(here):
@@ -295,30 +316,30 @@ def test_evaluating_what_is_no_run_says_so(here):
         small.main(CONFIG, Verbs(evaluate=here))
 
 
-def test_the_metrics_file_is_cut_back_to_the_checkpoint(here):
-    folder = here / "mine"
-    small.main(CONFIG, Verbs(run_dir=folder))
-    whole = (folder / "metrics.jsonl").read_bytes()
-    (folder / "result.json").unlink()
-    with (folder / "metrics.jsonl").open("ab") as file:
+@pytest.mark.parametrize("checkpoint", [12, None])
+def test_the_metrics_file_is_cut_back_to_the_checkpoint(unfinished, checkpoint):
+    whole = (unfinished / "metrics.jsonl").read_bytes()
+    with (unfinished / "metrics.jsonl").open("ab") as file:
         file.write(b'{"step": 16, "train": {}}\n{"step": 2')  # and a torn line
-    small.main(CONFIG, Verbs(run_dir=folder))
-    assert (folder / "metrics.jsonl").read_bytes() == whole
+    if checkpoint is None:  # as if it had been killed before the first one
+        shutil.rmtree(unfinished / "checkpoints")
+    small.main(CONFIG, Verbs(run_dir=unfinished))
+    assert (unfinished / "metrics.jsonl").read_bytes() == whole
+    # It came to its end, and was not stopped: it may still grow.
+    record = json.loads((unfinished / "checkpoints/12/record.json").read_text())
+    assert record["record"]["ended"] is False
 
 
-def test_metrics_that_were_changed_are_noticed(here, capsys):
-    folder = here / "mine"
-    small.main(CONFIG, Verbs(run_dir=folder, checkpoint_every=4))
-    expected = (folder / "metrics.jsonl").read_bytes()
-    (folder / "result.json").unlink()
+def test_metrics_that_were_changed_are_noticed(unfinished, capsys):
+    expected = (unfinished / "metrics.jsonl").read_bytes()
     lines = expected.splitlines(keepends=True)
-    (folder / "metrics.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:-9])
-    small.main(CONFIG, Verbs(run_dir=folder))
+    (unfinished / "metrics.jsonl").write_bytes(b"".join(lines[:2]) + lines[2][:-9])
+    small.main(CONFIG, Verbs(run_dir=unfinished))
     assert (
         "checkpoint 12 is damaged and is skipped: metrics.jsonl"
         in capsys.readouterr().out
     )
-    assert (folder / "metrics.jsonl").read_bytes() == expected
+    assert (unfinished / "metrics.jsonl").read_bytes() == expected
 
 
 def poisoned(monkeypatch, step):
@@ -421,14 +442,14 @@ def test_figures_stay_inside_the_folder(here):
     assert sorted(os.listdir(here)) == ["mine"]
 
 
+@pytest.mark.one_python
 def test_nothing_is_written_outside_the_run_folder_and_the_cache(toy, tmp_path, cache):
     before = set(tmp_path.rglob("*"))
     home = tmp_path / "home"
     home.mkdir()
-    toy(
-        "small",
-        environment={"HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": ""},
-    )
+    own = {"HOME": str(home), "TMPDIR": str(home), "XDG_CACHE_HOME": ""}
+    # matplotlib keeps its list of fonts where this says, unless nothing does.
+    toy("small", environment={**own, "MPLCONFIGDIR": None}, true_start=True)
     assert list(home.rglob("*")) == []
     (folder,) = (tmp_path / "runs" / "small").iterdir()
     more = set(tmp_path.rglob("*")) - before - {home}

@@ -28,12 +28,13 @@ def started(process, lines=2):
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+    ("number", "status", "fresh"),
+    [(signal.SIGINT, 130, True), (signal.SIGTERM, 143, False)],
 )
 def test_a_signal_finishes_the_step_saves_and_says_how_to_go_on(
-    toy, tmp_path, number, status
+    toy, tmp_path, number, status, fresh
 ):
-    process = toy.start("small", *LONG)
+    process = toy.start("small", *LONG, true_start=fresh)
     started(process)
     process.send_signal(number)
     before = time.monotonic()
@@ -58,7 +59,7 @@ def test_a_second_ctrl_c_exits_now(toy):
     process = toy.start("stuck")
     started(process, 2)
     process.send_signal(signal.SIGINT)
-    time.sleep(1)
+    assert process.stdout.readline() == "asked to stop\n"
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
@@ -66,14 +67,14 @@ def test_a_second_ctrl_c_exits_now(toy):
 
 
 def test_a_live_run_is_refused_with_its_process_id(toy, tmp_path):
-    process = toy.start("small", *LONG)
+    process = toy.start("stuck")
     started(process)
-    _, err = toy("small", *LONG, status=1)
+    _, err = toy("stuck", status=1)
     assert f"is being run by process {process.pid}" in err
     process.kill()
     process.communicate()
-    again = toy.start("small", *LONG)
-    assert again.stdout.readline().startswith("small: ")  # the lock went with it
+    again = toy.start("stuck")
+    assert again.stdout.readline().startswith("stuck: ")  # the lock went with it
     again.kill()
     again.communicate()
 
@@ -92,8 +93,9 @@ def read_terminal(process, descriptor):
     return found.decode()
 
 
+@pytest.mark.one_python
 def test_in_a_pipe_there_are_plain_lines_only(toy):
-    out, err = toy("small")
+    out, err = toy("small", true_start=True)
     assert err == ""
     assert "\r" not in out
     assert "\x1b" not in out
@@ -105,17 +107,21 @@ def test_in_a_pipe_there_are_plain_lines_only(toy):
     assert "(compiled in " in lines[1]
 
 
-@pytest.mark.parametrize("plain", [True, False])
-def test_on_a_terminal_there_is_a_bar(toy, plain):
+@pytest.mark.parametrize(
+    "plain", [pytest.param(True, marks=pytest.mark.campaign), False]
+)
+@pytest.mark.one_python
+def test_on_a_terminal_there_is_a_bar_that_leaves_no_metrics_out(toy, tmp_path, plain):
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     more = {"NO_COLOR": "1"} if plain else {}
     process = toy.start(
         "small",
-        *("--steps", "3000", "--every", "1000"),
+        *("--steps", "600", "--every", "200"),
         environment={"TERM": "xterm", **more},
         stdout=other,
         stderr=other,
+        true_start=True,
     )
     os.close(other)
     text = read_terminal(process, main)
@@ -124,10 +130,6 @@ def test_on_a_terminal_there_is_a_bar(toy, plain):
     assert "step/s" in text
     assert "\r" in text
     assert "\x1b[3" not in text  # no colours, asked for or not
-
-
-def test_the_bar_leaves_no_metrics_out(toy, tmp_path):
-    toy("small")
     (folder,) = (tmp_path / "runs" / "small").iterdir()
     lines = (folder / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [20, 40, 60]
+    assert [json.loads(line)["step"] for line in lines] == [200, 400, 600]

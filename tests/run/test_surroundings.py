@@ -1,7 +1,6 @@
 """A run inside a thread, inside a notebook, and away from git."""
 
 import subprocess
-import sys
 import textwrap
 import threading
 from pathlib import Path
@@ -15,7 +14,7 @@ from jaxnets.run.interrupts import Interrupts
 CONFIG = small.Config(steps=4, every=2)
 
 
-def test_a_run_in_a_thread_changes_no_signal_handler(here):
+def test_a_run_in_a_thread_changes_no_signal_handler(here, plain):
     import signal
 
     before, found = signal.getsignal(signal.SIGINT), []
@@ -54,9 +53,11 @@ def test_the_commit_and_what_has_changed_since(tmp_path):
     assert len(commit) == 40
     assert patch == ""
     source.write_text("two\n")
-    again, patch = environment.commit_of(source)
-    assert again == commit
-    assert "-one\n+two\n" in patch
+    for stage in (lambda: None, lambda: git("add", ".")):
+        stage()
+        again, patch = environment.commit_of(source)
+        assert again == commit
+        assert "-one\n+two\n" in patch
 
 
 def test_what_may_change_bits_is_told():
@@ -90,7 +91,8 @@ def test_linen_models_work_from_nnx():
         ".".join(map(str, k)): v
         for k, v in nnx.traversals.flatten_mapping(state).items()
     }
-    variables = functional.init(model, jax.random.key(1), image)
+    draw = lambda key: functional.init(model, key, image)
+    variables = jax.eval_shape(draw, jax.random.key(1))  # their names and shapes
 
     def taken(tree):
         return jax.tree_util.tree_map_with_path(
@@ -98,16 +100,21 @@ def test_linen_models_work_from_nnx():
         )
 
     stats = {k: taken(v) for k, v in variables.buffers.items()}
-    ours = functional.predict(model, Variables(taken(variables.params), stats), image)
+    params = taken(variables.params)
+    ours = jax.jit(lambda v: functional.predict(model, v, image))
+    ours = ours(Variables(params, stats))
     np.testing.assert_allclose(ours, output, rtol=1e-5, atol=1e-6)
 
 
-def test_a_notebook_shows_plain_lines(tmp_path):
+@pytest.mark.one_python
+def test_a_notebook_shows_plain_lines(tmp_path, warm, surroundings):
     """As a notebook does it: standard output is no terminal, the kernel is a thread."""
     program = textwrap.dedent(f"""
         import io, contextlib, sys
         sys.path.insert(0, {str(Path(small.__file__).parent)!r})
         import small
+        from jaxnets.run import report
+        report.write = lambda *arguments: None
         shown = io.StringIO()
         with contextlib.redirect_stdout(shown):
             run = small.main(small.Config(steps=4, every=2))
@@ -116,9 +123,8 @@ def test_a_notebook_shows_plain_lines(tmp_path):
         assert run.state is not None
         print(run.step)
     """)
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
-    )
+    how = {"cwd": tmp_path, "env": surroundings(), "true_start": True}
+    done = warm.run(["-c", program], **how)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "4"
 
@@ -130,11 +136,13 @@ def test_the_two_seeds_do_two_things(name, here):
     import jax
     import numpy as np
 
+    from jaxnets.once import once
+
     def first(config):
         data = small.load(config)
         learner = small.build(config, data)
         key = jax.random.key(config.seed)
-        return data.train(0), learner.init(key, config.hyper, data.train(0))
+        return data.train(0), once(learner.init)(key, config.hyper, data.train(0))
 
     batch, state = first(CONFIG)
     other_batch, other_state = first(dataclasses.replace(CONFIG, **{name: 7}))

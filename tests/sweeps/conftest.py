@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import ended
+
 TOYS = Path(__file__).parent / "toys"
 sys.path.insert(0, str(TOYS))
 
@@ -12,13 +14,17 @@ sys.path.insert(0, str(TOYS))
 def start(tmp_path, surroundings, warm):
     """Starts the toy sweep as a process of its own, in an empty folder."""
 
-    def started(*flags, **environment):
-        return warm.start(
-            [TOYS / "sweep.py", "net", *flags],
-            cwd=tmp_path,
-            env=surroundings(**environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+    with ended() as processes:
 
-    return started
+        def started(*flags, **environment):
+            process = warm.start(
+                [TOYS / "sweep.py", "net", *flags],
+                cwd=tmp_path,
+                env=surroundings(**environment),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            processes.append(process)
+            return process
+
+        yield started

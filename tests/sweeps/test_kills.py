@@ -1,8 +1,7 @@
 """Kill any process of a sweep at any moment: no trial is lost, none is left running."""
 
+import dataclasses
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import pytest
 from test_sweep import trials
 
 from jaxnets.run import folder as folders
+from jaxnets.sweeps import session
 from jaxnets.sweeps.ledger import Ledger
-from jaxnets.sweeps.plans import Unit
+from jaxnets.sweeps.plans import Definition, Unit
+from jaxnets.sweeps.session import Surroundings
 
 TOYS = Path(__file__).parent / "toys"
 
@@ -27,16 +28,20 @@ QUICK = (
 )
 
 
-def campaign(tmp_path, surroundings, kills, flags, settings, *, workers=0, seed=0):
+@pytest.fixture
+def killed(warm, surroundings, tmp_path):
+    """Runs the program that kills sweeps."""
+
+    def run(*arguments):
+        words = [TOYS / "killed.py", *map(str, arguments)]
+        return warm.run(words, cwd=tmp_path, env=surroundings(), timeout=None)
+
+    return run
+
+
+def campaign(tmp_path, killed, kills, flags, settings, *, workers=0, seed=0):
     """So many kills; every sweep must end as the one that was left alone."""
-    arguments = [str(kills), str(seed), str(workers), *flags]
-    done = subprocess.run(
-        [sys.executable, str(TOYS / "killed.py"), *arguments],
-        cwd=tmp_path,
-        env=surroundings(),
-        capture_output=True,
-        text=True,
-    )
+    done = killed(kills, seed, workers, *flags)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     for name in found["folders"]:
@@ -51,13 +56,13 @@ def campaign(tmp_path, surroundings, kills, flags, settings, *, workers=0, seed=
     return found["kills"]
 
 
-def test_3_kills_change_nothing(tmp_path, surroundings):
-    assert campaign(tmp_path, surroundings, 3, QUICK, 4) == 3
+def test_3_kills_change_nothing(tmp_path, killed):
+    assert campaign(tmp_path, killed, 3, QUICK, 4) == 3
 
 
 @pytest.mark.campaign
-def test_30_kills_over_workers_and_who_leads(tmp_path, surroundings):
-    assert campaign(tmp_path, surroundings, 30, FLAGS, 8, workers=1, seed=1) == 30
+def test_30_kills_over_workers_and_who_leads(tmp_path, killed):
+    assert campaign(tmp_path, killed, 30, FLAGS, 8, workers=1, seed=1) == 30
 
 
 def test_a_worker_that_comes_first_is_in_nobodys_way(tmp_path):
@@ -70,6 +75,21 @@ def test_a_worker_that_comes_first_is_in_nobodys_way(tmp_path):
         with pytest.raises(folders.RunError, match="is being run by process"):
             folders.opened(root, wanted, named=named)
         lead.close()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_worker_that_comes_first_leaves_settings_for_who_leads(here, named):
+    definition = Definition("net", {"all": {}}, {})
+    wanted = {"experiment": "sweep of net", "config": {}}
+    folder = here / "mine" if named else None
+    lead = Surroundings(folder=folder)
+    worker = dataclasses.replace(lead, worker=True)
+    held, path = session._folder(definition, wanted, worker)
+    assert held is None
+    assert folders.read_settings(path)["experiment"] == "sweep of net"
+    led, same = session._folder(definition, wanted, lead)
+    assert same == path
+    led.close()
 
 
 UNITS = [Unit("0.settle", "all"), Unit("1.settle", "other")]

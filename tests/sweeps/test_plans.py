@@ -8,6 +8,8 @@ from jaxnets.sweeps import plans, rungs, search
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.space import Choice, LogUniform, Uniform
 
+pytestmark = pytest.mark.host
+
 SPACE = {"rate": LogUniform(1e-3, 1.0), "decay": Uniform(0.0, 1.0)}
 
 

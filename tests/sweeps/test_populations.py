@@ -97,6 +97,7 @@ def test_members_of_a_convolutional_network_equal_their_lone_runs(mode):
 
 
 @pytest.mark.parametrize("mode", FIRST)
+@pytest.mark.one_python
 def test_each_data_seed_has_its_own_batches(group, mode):
     pairs = zip(ROWS, (0, 7, 7), strict=True)
     rows = [row._replace(data_seed=seed) for row, seed in pairs]
@@ -106,6 +107,7 @@ def test_each_data_seed_has_its_own_batches(group, mode):
 
 
 @pytest.mark.parametrize("mode", groups.MODES)
+@pytest.mark.one_python
 def test_a_member_that_diverges_is_frozen_and_the_others_go_on(group, mode):
     wild = Row({"learning_rate": 1e30, "dropout": 0.1}, 0, 0)
     population = Population(group, (), mode, [ROWS[0], wild, ROWS[2]])

@@ -6,6 +6,8 @@ import pytest
 from jaxnets.sweeps import search
 from jaxnets.sweeps.space import Choice, LogUniform, SpaceError, Uniform
 
+pytestmark = pytest.mark.host
+
 SPACE = {"x": Uniform(-2.0, 2.0), "y": LogUniform(1e-3, 1.0), "fixed": 0.5}
 
 

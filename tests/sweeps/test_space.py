@@ -10,6 +10,8 @@ from scipy import stats
 from jaxnets.sweeps import space
 from jaxnets.sweeps.space import Choice, IntUniform, LogUniform, SpaceError, Uniform
 
+pytestmark = pytest.mark.host
+
 RANGES = [
     Uniform(-1.0, 3.0),
     LogUniform(1e-4, 1e-1),

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
+from jaxnets import plots_sweeps
 from jaxnets.run.session import Verbs
 from jaxnets.run.settings import from_json
 from jaxnets.sweeps import results
@@ -41,12 +42,23 @@ def plain(monkeypatch):
     monkeypatch.setattr("jaxnets.run.report.write", lambda *arguments: None)
 
 
+curves_drawn = []  # of the sweep below: all learning curves, and which are the winner's
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A sweep of four settings with two seeds each."""
     path = tmp_path_factory.mktemp("whole")
+    draw = plots_sweeps.curves
+
+    def curves(runs, best, **options):
+        curves_drawn.append((runs, best))
+        return draw(runs, best, **options)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
+        patch.setattr(plots_sweeps, "curves", curves)
+        patch.setattr("jaxnets.run.report.write", lambda *arguments: None)
         patch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
         swept(*SMALL, "--seeds", "2", "--folder", "sweep")
     return path / "sweep"
@@ -145,6 +157,15 @@ def test_the_report_shows_everything(whole):
     assert pictures >= {"ranking", "learning_curves", "response", "importance"}
 
 
+def test_the_curves_of_the_winner_s_seeds_are_marked(whole):
+    ((runs, best),) = curves_drawn
+    winner = json.loads((whole / "result.json").read_text())["winner"]
+    assert len(runs) == 8
+    assert len(winner["curves"]) == 2
+    marked = json.loads(json.dumps([runs[index] for index in best]))
+    assert marked == winner["curves"]
+
+
 @pytest.mark.campaign
 def test_the_same_seed_gives_the_same_trials_to_the_bit(whole, here, plain):
     swept(*SMALL, "--seeds", "2", "--folder", "again")
@@ -152,19 +173,27 @@ def test_the_same_seed_gives_the_same_trials_to_the_bit(whole, here, plain):
         assert (here / "again" / name).read_bytes() == (whole / name).read_bytes()
 
 
+@pytest.mark.one_python
 def test_halving_with_tpe_frees_the_compute(here, plain):
-    small = ("--steps", "20", "--mode", "separate", "--members", "4")
+    small = ("--steps", "20", "--mode", "separate", "--members", "4", "--seeds", "2")
+    small += ("--sweep-seed", "2")  # its winner is not the first in its batch
     flags = ("--plan", "halving", "--method", "tpe", "--trials", "8", "--eta", "2")
     swept(*small, *flags, "--folder", "sweep")
     result = json.loads((here / "sweep" / "result.json").read_text())
-    # By hand: in each of two brackets 4 settings for 5 steps, 2 for 5 more, 1 for 10.
-    assert result["compute"]["member-steps"] == 2 * (4 * 5 + 2 * 5 + 1 * 10)
-    assert result["compute"]["member-steps without stopping early"] == 8 * 20
+    # By hand: in each of two brackets 4 settings for 5 steps, 2 for 5 more, 1 for 10;
+    # of each two seeds.
+    assert result["compute"]["member-steps"] == 2 * 2 * (4 * 5 + 2 * 5 + 1 * 10)
+    assert result["compute"]["member-steps without stopping early"] == 2 * 8 * 20
     rows = results.rows(here / "sweep")
     assert [row["step"] for row in rows].count(20) == 2
     _, found = trials(here / "sweep")
     states = [trial.state.name for trial in found]
     assert (states.count("COMPLETE"), states.count("PRUNED")) == (2, 6)
+    # Who survived went on from its own state: it is the lone run still.
+    stored = json.loads((here / "sweep/best/config.json").read_text())["config"]
+    net.main(from_json(net.Config, stored), Verbs(run_dir=here / "lone"))
+    lone = json.loads((here / "lone" / "result.json").read_text())
+    assert result["test"]["loss"] == pytest.approx(lone["test"]["loss"], rel=1e-5)
 
 
 @pytest.mark.campaign
@@ -224,12 +253,18 @@ def test_a_population_evolves(here, plain):
         (("--space.learning-rate", "0.1", "--space.dropout", "0"), "nothing is"),
     ],
 )
-def test_a_wrong_flag_is_answered_with_what_is_right(flags, says, here, capsys):
+def test_a_wrong_flag_is_answered_with_what_is_right(
+    flags, says, here, capsys, monkeypatch
+):
+    loaded, load = [], net.load
+    monkeypatch.setattr(net, "load", lambda config: loaded.append(1) or load(config))
     with pytest.raises(SystemExit) as stop:
         swept(*flags)
     assert stop.value.code == 2
     out = capsys.readouterr()
     assert says in out.out + out.err
+    # What can be known before the data is loaded is said before.
+    assert bool(loaded) == (says == "no metric los")
 
 
 def test_a_dry_run_writes_nothing(here, capsys):
@@ -279,7 +314,7 @@ from jaxnets.sweeps import Choice, LogUniform, curves, rows, table
 late = {"jax", "matplotlib", "optuna", "pandas", "scipy", "sqlalchemy"} & {*sys.modules}
 assert not late, late
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True)  # nothing is imported yet
 
 
 @pytest.mark.campaign

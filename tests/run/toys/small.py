@@ -1,6 +1,7 @@
 """A perceptron on digits: the smallest experiment that has everything."""
 
 import dataclasses
+import functools
 from typing import Annotated, NamedTuple
 
 from jaxnets.data.digits import digits
@@ -39,19 +40,29 @@ class Config:
     hyper: Hyper = Hyper()
 
 
-def load(config):
+# The same functions for every run in a process: these are compiled once.
+@functools.cache
+def feeds(data_seed):
     moved = augment.padded_crop(1)
-    return image_feeds(
-        digits(), batch_size=32, seed=config.data_seed, augmentation=(moved,)
-    )
+    return image_feeds(digits(), batch_size=32, seed=data_seed, augmentation=(moved,))
+
+
+@functools.cache
+def learner(cosine_steps, width):
+    falls = cosine_steps is not None
+    shape = schedules.cosine(cosine_steps) if falls else schedules.constant()
+    extras = optimizers.Extras(plateau=0)
+    optimizer = optimizers.composed(optimizers.adamw, shape, extras)
+    return averaged(supervised(classification(MLP(widths=(width,))), optimizer))
+
+
+def load(config):
+    return feeds(config.data_seed)
 
 
 def build(config, data):
     del data
-    shape = schedules.cosine(config.steps) if config.cosine else schedules.constant()
-    extras = optimizers.Extras(plateau=0)
-    optimizer = optimizers.composed(optimizers.adamw, shape, extras)
-    return averaged(supervised(classification(MLP(widths=(config.width,))), optimizer))
+    return learner(config.steps if config.cosine else None, config.width)
 
 
 def main(config, verbs=Verbs()):

@@ -21,7 +21,9 @@ def main(config, verbs=Verbs()):
         for _ in run.train(learner, data.train, steps=60, every=20):
             print("evaluating", flush=True)
             while True:
-                time.sleep(0.1)
+                time.sleep(0.02)
+                if run._signals.received:
+                    print("asked to stop", flush=True)
 
 
 if __name__ == "__main__":
