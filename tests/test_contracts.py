@@ -14,7 +14,11 @@ from jaxnets.metrics import Mean
 from jaxnets.models import functional
 from jaxnets.tasks.classification import classification
 from jaxnets.testing import check_learner, check_members, check_model, check_task
+from jaxnets.testing.comparing import finite
 from jaxnets.types import ImageBatch
+
+# The contracts themselves are called in tests that both Pythons run.
+pytestmark = pytest.mark.one_python
 
 
 class Hyper(NamedTuple):
@@ -221,6 +225,13 @@ class Twofold(Tiny):
 def test_broken_models_are_found(model, words):
     with pytest.raises(AssertionError, match=words):
         check_model(model, IMAGE)
+
+
+@pytest.mark.parametrize("kind", [np.float64, jnp.float32, jnp.bfloat16, np.float16])
+def test_what_is_not_finite_is_found_in_every_type(kind):
+    for value, expected in ((1.0, True), (np.nan, False), (np.inf, False)):
+        tree = {"a": np.ones(2, np.int32), "b": np.array([0.0, value], kind)}
+        assert finite(tree) is expected, value
 
 
 def test_a_good_model_passes():

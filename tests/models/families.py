@@ -19,7 +19,8 @@ from jaxnets.models.squeezenet import SqueezeNet
 from jaxnets.models.vgg import VGG
 from jaxnets.models.whitened import WhitenedConvNet
 
-TINY = {"depths": (2, 3), "widths": (8, 16), "stem": 1, "stem_features": 8}
+# Two kinds of first block, and one after another.
+TINY = {"depths": (1, 2), "widths": (8, 16), "stem": 1, "stem_features": 8}
 
 FAMILIES = {
     "mlp": MLP(widths=(12, 8)),
@@ -33,7 +34,8 @@ FAMILIES = {
         10,
         stem=1,
         filters=(8, 8, 8),
-        inceptions=[(name, (4,) * 6) for name in ("3a", "3b", "4a", "4d", "4e", "5b")],
+        # A pool follows the first and the last, an auxiliary classifier the second.
+        inceptions=tuple((name, (4,) * 6) for name in ("3b", "4a", "4e")),
     ),
     "resnet": ResidualNetwork(10, BasicBlock, **TINY),
     "bottleneck": ResidualNetwork(10, Bottleneck, **TINY),

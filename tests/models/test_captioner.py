@@ -15,12 +15,15 @@ from jaxnets.models.captioner import (
 )
 from jaxnets.models.grid import GridNet, LayerOf
 from jaxnets.models.recurrent import RNNCell
-from jaxnets.models.squeezenet import squeezenet1_1
 from jaxnets.models.zoo import ZOO
-from jaxnets.once import once
+from tests.golden.networks.fill import uniform
+from tests.golden.networks.parity import filled
 from tests.models import captions_by_hand as by_hand
+from tests.models.families import FAMILIES
+from tests.models.numbers import numbered
 
-ANNOTATIONS = jax.random.normal(jax.random.key(1), (2, 3, 5))
+ANNOTATIONS = jnp.asarray(2 * uniform("annotations", (2, 3, 5)))
+IMAGES = jnp.asarray(uniform("images", (2, 64, 64, 3)))
 TOKENS = jnp.array([[1, 4, 6, 5], [1, 7, 2, 0]])
 WHERE = jnp.array([[-0.5, 0.3], [0.5, -0.6], [0.1, 0.9]])  # of the three locations
 
@@ -33,9 +36,8 @@ def small(kind, **changes):
 def made(kind, *, placed=False, **changes):
     model = small(kind, **changes)
     inputs = (ANNOTATIONS, TOKENS, WHERE if placed else None)
-    variables = once(lambda k: functional.init(model, k, *inputs))(jax.random.key(0))
-    # Larger weights, so that attention is not nearly even.
-    return model, jax.tree.map(lambda x: 2 * x + 0.1, variables)
+    # As far as positions lie apart, so that neighbours count.
+    return model, numbered(model, *inputs, middles={"reach": 0.7})
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -51,7 +53,7 @@ def test_a_captioner_follows_the_equations(kind, how):
     model, variables = made(kind, **how)
     output = predicted(model, variables, ANNOTATIONS, TOKENS)
     vector = kind == "none"
-    twin = jax.jit(functools.partial(by_hand.caption, vector=vector, **how))
+    twin = functools.partial(by_hand.caption, vector=vector, **how)
     for row in range(2):
         logits, weights, _ = twin(variables.params, ANNOTATIONS[row], TOKENS[row])
         np.testing.assert_allclose(output.logits[row], logits, rtol=2e-4, atol=2e-5)
@@ -68,7 +70,7 @@ def test_a_captioner_remembers_where_it_looked(placed, reads_first):
     tokens = jnp.concatenate([TOKENS, TOKENS[::-1, :1], TOKENS], axis=1)
     tokens = jnp.stack([tokens, (tokens * 3 + 1) % 8], axis=1).reshape(4, -1)
     output = predicted(model, variables, ANNOTATIONS, tokens, where)
-    twin = jax.jit(functools.partial(by_hand.caption, where=where, **how))
+    twin = functools.partial(by_hand.caption, where=where, **how)
     for row in range(4):
         image = ANNOTATIONS[row // 2]
         logits, weights, _ = twin(variables.params, image, tokens[row])
@@ -95,7 +97,7 @@ def test_hard_attention_looks_at_the_most_probable_location_when_nothing_is_draw
     model, variables = made("hard")
     output = predicted(model, variables, ANNOTATIONS, TOKENS)
     best = np.asarray(output.attended.weights).argmax(-1)
-    logits, _, _ = jax.jit(by_hand.caption)(
+    logits, _, _ = by_hand.caption(
         variables.params, ANNOTATIONS[0], TOKENS[0], locations=best[0]
     )
     np.testing.assert_allclose(output.logits[0], logits, rtol=2e-4, atol=2e-5)
@@ -122,24 +124,36 @@ def test_hard_attention_draws_locations_with_their_probabilities():
         np.testing.assert_allclose(share, weights[0, row], atol=0.04)
 
 
-def test_words_one_by_one_are_the_words_at_once():
-    ways = [
-        *((kind, False, 0) for kind in DECODERS),
-        ("hard", True, 0),
+@pytest.mark.parametrize(
+    ("kind", "reads_first", "places"),
+    [
+        ("none", False, 0),
         ("soft", True, 2),
         ("hard", False, 1),
-    ]
-    for kind, reads_first, places in ways:
-        model, variables = made(kind, reads_first=reads_first, places=places)
-        at_once = predicted(model, variables, ANNOTATIONS, TOKENS).logits
-        call = jax.jit(functools.partial(functional.method, model), static_argnums=1)
-        memory, carry = call(variables, "start", ANNOTATIONS)
-        for t in range(4):
-            carry, logits, attended = call(
-                variables, "step", memory, carry, TOKENS[:, t]
-            )
-            np.testing.assert_allclose(logits, at_once[:, t], rtol=1e-4, atol=1e-5)
-            np.testing.assert_allclose(attended.weights.sum(-1), 1, rtol=1e-5)
+        pytest.param("soft", False, 0, marks=pytest.mark.campaign),
+        pytest.param("hard", False, 0, marks=pytest.mark.campaign),
+        pytest.param("hard", True, 0, marks=pytest.mark.campaign),
+    ],
+)
+def test_words_one_by_one_are_the_words_at_once(kind, reads_first, places):
+    model, variables = made(kind, reads_first=reads_first, places=places)
+    call = functools.partial(functional.method, model, variables)
+
+    @jax.jit
+    def both():
+        memory, carry = call("start", ANNOTATIONS)
+
+        def step(carry, token):
+            carry, logits, attended = call("step", memory, carry, token)
+            return carry, (logits, attended.weights)
+
+        one_by_one = jax.lax.scan(step, carry, TOKENS.T)[1]
+        at_once = functional.predict(model, variables, ANNOTATIONS, TOKENS)
+        return one_by_one, at_once.logits
+
+    (logits, weights), at_once = both()
+    np.testing.assert_allclose(np.swapaxes(logits, 0, 1), at_once, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.sum(weights, axis=-1), 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize("seen", [jnp.float32, jnp.bfloat16])
@@ -157,17 +171,19 @@ def test_annotations_may_be_of_another_type(kind, computed, seen):
     assert np.all(np.isfinite(output.logits))
 
 
-@pytest.mark.parametrize("places", [0, 2])
+@pytest.mark.parametrize("places", [pytest.param(0, marks=pytest.mark.campaign), 2])
 def test_the_gradient_of_soft_attention_is_that_of_finite_differences(places):
     with jax.enable_x64(True):
         model = small("soft", dtype=jnp.float64, places=places)
         _, variables = made("soft", placed=bool(places), places=places)
-        variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
-        image = ANNOTATIONS.astype(jnp.float64)
-        where = WHERE.astype(jnp.float64) if places else None
-        scale = jax.random.normal(jax.random.key(2), (2, 4, 8), jnp.float64)
+        wide = lambda x: np.asarray(x, np.float64)
+        variables, image = jax.tree.map(wide, (variables, ANNOTATIONS))
+        where = jnp.asarray(wide(WHERE)) if places else None
+        rng = np.random.default_rng(0)
+        scale = rng.normal(size=(2, 4, 8))
 
         @jax.jit
+        @functools.partial(jax.value_and_grad, argnums=(0, 1))
         def value(params, image):
             output = functional.predict(
                 model, variables._replace(params=params), image, TOKENS, where
@@ -177,16 +193,17 @@ def test_the_gradient_of_soft_attention_is_that_of_finite_differences(places):
             return jnp.sum(scale * output.logits) + looked
 
         point = (variables.params, image)
-        slope = jax.jit(jax.grad(value, argnums=(0, 1)))(*point)
-        rng = np.random.default_rng(0)
+        _, slope = value(*point)
         for _ in range(4):
             way = jax.tree.map(lambda x: rng.normal(size=x.shape), point)
-            far = jax.tree.map(lambda x, d: np.asarray(x) + 1e-5 * d, point, way)
-            back = jax.tree.map(lambda x, d: np.asarray(x) - 1e-5 * d, point, way)
-            ahead, behind = value(*far), value(*back)
+            far = jax.tree.map(lambda x, d: x + 1e-5 * d, point, way)
+            back = jax.tree.map(lambda x, d: x - 1e-5 * d, point, way)
+            (ahead, _), (behind, _) = value(*far), value(*back)
             pairs = zip(jax.tree.leaves(slope), jax.tree.leaves(way), strict=True)
             along = sum(np.sum(np.asarray(g) * d) for g, d in pairs)
-            np.testing.assert_allclose(along, (ahead - behind) / 2e-5, rtol=1e-6)
+            np.testing.assert_allclose(
+                along, (float(ahead) - float(behind)) / 2e-5, rtol=1e-6
+            )
 
 
 def test_an_rnn_decodes_too_and_parameters_are_as_many_as_the_equations_have():
@@ -221,6 +238,7 @@ def test_scheduled_sampling_feeds_what_the_model_says():
     assert run._cache_size() == 1  # the rate is traced
 
 
+@pytest.mark.one_python
 def test_what_it_feeds_is_drawn_from_what_it_said():
     model, variables = made("none")
     batch = 3000
@@ -243,12 +261,8 @@ def test_what_it_feeds_is_drawn_from_what_it_said():
 
 @pytest.fixture(scope="module")
 def grid():
-    model, image = (
-        GridNet(norm=None),
-        jax.random.normal(jax.random.key(0), (2, 64, 64, 3)),
-    )
-    variables = once(lambda k: functional.init(model, k, image))(jax.random.key(1))
-    return model, variables, image
+    model = GridNet(norm=None)
+    return model, numbered(model, IMAGES), IMAGES
 
 
 def test_a_cell_sees_its_receptive_field_and_nothing_else(grid):
@@ -278,14 +292,18 @@ def test_the_grid_has_the_parameters_that_it_states():
 
 
 def test_a_layer_of_a_network_is_what_the_network_computes():
-    network = squeezenet1_1(10)
-    image = jax.random.normal(jax.random.key(0), (2, 40, 40, 3))
+    network = FAMILIES["squeezenet"]
+    image = IMAGES[:, :16, :16]
     model = LayerOf(network, "fire4/squeeze1x1")
-    variables = once(lambda k: functional.init(model, k, image))(jax.random.key(0))
-    inner = variables._replace(params=variables.params["network"])
-    expected = jax.jit(lambda v: functional.features(network, v, image))(inner)
-    found = jax.jit(lambda v: functional.predict(model, v, image))(variables)
-    np.testing.assert_array_equal(found, expected["fire4/squeeze1x1"])
+    inner = filled(network, 16, 3)
+    variables = inner._replace(params={"network": inner.params})
+
+    @jax.jit
+    def both():
+        expected = functional.features(network, inner, image)["fire4/squeeze1x1"]
+        return functional.predict(model, variables, image), expected
+
+    np.testing.assert_array_equal(*both())
     with pytest.raises(ValueError, match=r"only .*fire4/squeeze1x1"):
         jax.eval_shape(
             lambda k: functional.init(LayerOf(network, "fire99"), k, image),
@@ -295,18 +313,26 @@ def test_a_layer_of_a_network_is_what_the_network_computes():
 
 def test_features_computed_beforehand_need_no_encoder(grid):
     encoder, _, image = grid
+    image = image[:, :16, :24]
     decoder = small("soft")
-    whole = ImageCaptioner(encoder, decoder)
-    variables = once(lambda k: functional.init(whole, k, image, TOKENS))(
-        jax.random.key(0)
+    whole, rest = ImageCaptioner(encoder, decoder), ImageCaptioner(None, decoder)
+    variables = numbered(whole, image, TOKENS)
+    inside = lambda *names: variables._replace(
+        params={name: variables.params[name] for name in names}
     )
-    params = variables.params
-    cells = predicted(encoder, variables._replace(params=params["encoder"]), image)
-    rest = variables._replace(params={"decoder": params["decoder"]})
-    apart = predicted(ImageCaptioner(None, decoder), rest, cells, TOKENS)
-    at_once = predicted(whole, variables, image, TOKENS)
-    np.testing.assert_allclose(apart.logits, at_once.logits, rtol=1e-5, atol=1e-6)
-    vector = predicted(ImageCaptioner(None, decoder), rest, cells[:, 0, 0], TOKENS)
+
+    @jax.jit
+    def ways():
+        own = variables._replace(params=variables.params["encoder"])
+        cells = functional.predict(encoder, own, image)
+        return (
+            functional.predict(whole, variables, image, TOKENS).logits,
+            functional.predict(rest, inside("decoder"), cells, TOKENS).logits,
+            functional.predict(rest, inside("decoder"), cells[:, 0, 0], TOKENS),
+        )
+
+    at_once, apart, vector = ways()
+    np.testing.assert_allclose(apart, at_once, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(vector.attended.weights, 1)  # the only annotation
 
 
@@ -321,17 +347,20 @@ def test_captioners_can_be_had_from_the_package():
 
 
 def test_an_encoder_may_have_learned_other_classes(tmp_path):
-    image = jax.random.normal(jax.random.key(3), (1, 32, 32, 3))
-    network = ZOO["lenet5"](10)
-    given = functional.init(network, jax.random.key(4), image)
-    weights.save(network, given, tmp_path / "ten.npz")
-    expected = functional.features(network, given, image)
+    ten, thousand = ZOO["lenet5"](10), ZOO["lenet5"](1000)
+    given, image = filled(ten, 32, 3), IMAGES[:1, :32, :32]
+    weights.save(ten, given, tmp_path / "ten.npz")
     layer, head = "f6", "output"
-    assert {layer, head} < set(expected), sorted(expected)
-    model = LayerOf(ZOO["lenet5"](1000), layer)
+    model = LayerOf(thousand, layer)
     inside = encoders.pretrained(model, 32, tmp_path / "ten.npz")
-    found = functional.features(ZOO["lenet5"](1000), inside, image)
-    np.testing.assert_array_equal(found[layer], expected[layer])
+
+    @jax.jit
+    def both():
+        expected = functional.features(ten, given, image)
+        assert {layer, head} < set(expected), sorted(expected)
+        return functional.features(thousand, inside, image)[layer], expected[layer]
+
+    np.testing.assert_array_equal(*both())
     for looked in ("", head):  # where the classes themselves are looked at
         model = LayerOf(ZOO["lenet5"](1000), looked)
         with pytest.raises(weights.WeightsError, match="10"):

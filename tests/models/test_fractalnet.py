@@ -1,3 +1,6 @@
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,7 +8,7 @@ import pytest
 
 from jaxnets.models import functional
 from jaxnets.models.blocks import GroupNorm
-from jaxnets.models.fractalnet import FractalNet
+from jaxnets.models.fractalnet import FractalBlock, FractalNet
 from tests.golden.networks.fill import uniform
 from tests.golden.networks.parity import filled
 
@@ -21,16 +24,13 @@ def variables():
 @pytest.fixture(scope="module")
 def columns(variables):
     """The logits of each column alone, for one image."""
-    return np.concatenate(
-        [
-            functional.predict(NET.clone(column=c), variables, image(1))
-            for c in (1, 2, 3)
-        ]
-    )
+    nets = [NET.clone(column=c) for c in (1, 2, 3)]
+    alone = lambda x: [functional.predict(net, variables, x) for net in nets]
+    return np.concatenate(jax.jit(alone)(image(1)))
 
 
 def image(count):
-    return jnp.tile(jnp.asarray(uniform("fractal", (1, 8, 8, 3))), (count, 1, 1, 1))
+    return jnp.repeat(uniform("fractal", (1, 8, 8, 3)), count, axis=0)
 
 
 def test_columns_have_powers_of_two_convolutions(variables):
@@ -41,23 +41,23 @@ def test_columns_have_powers_of_two_convolutions(variables):
 
 
 def test_global_drop_path_follows_one_column(variables, columns):
-    run = jax.jit(
-        lambda rate: functional.forward(
-            NET, variables, KEY, image(60), global_path=rate
-        )[0]
-    )
-    distance = np.abs(np.asarray(run(1.0))[:, None] - columns[None]).max(-1)
+    @jax.jit
+    def run(rate):
+        paths = functional.forward(NET, variables, KEY, image(60), global_path=rate)
+        return paths[0], functional.predict(NET, variables, image(1))
+
+    distance = np.abs(np.asarray(run(1.0)[0])[:, None] - columns[None]).max(-1)
     np.testing.assert_allclose(distance.min(1), 0, atol=1e-4)
     counts = np.bincount(distance.argmin(1), minlength=3)
     assert np.all(counts > 8), counts
-    joined = functional.predict(NET, variables, image(1))
-    half = np.asarray(run(0.5))
-    whole = np.abs(half - np.asarray(joined)).max(-1) < 1e-4
+    half, joined = map(np.asarray, run(0.5))
+    whole = np.abs(half - joined).max(-1) < 1e-4
     assert 15 < whole.sum() < 45
 
 
 def test_local_drop_path_mixes_columns(variables):
-    outputs, _ = functional.forward(NET, variables, KEY, image(40), drop_path=0.5)
+    run = functools.partial(functional.forward, NET, drop_path=0.5)
+    outputs, _ = jax.jit(run)(variables, KEY, image(40))
     assert len(np.unique(np.round(np.asarray(outputs), 4), axis=0)) > 5
     assert np.all(np.isfinite(outputs))
 
@@ -71,8 +71,9 @@ def test_a_column_needs_no_other_parameters(variables):
     }
     params = {**only, "output": variables.params["output"]}
     net = NET.clone(column=2)
-    alone = functional.predict(net, variables._replace(params=params), image(1))
-    whole = functional.predict(net, variables, image(1))
+    predict = jax.jit(functools.partial(functional.predict, net))
+    alone = predict(variables._replace(params=params), image(1))
+    whole = predict(variables, image(1))
     np.testing.assert_array_equal(alone, whole)
 
 
@@ -85,3 +86,25 @@ def test_initial_variables_hold_all_columns():
 def test_a_column_that_is_none_says_so():
     with pytest.raises(ValueError, match="column 4 of 3"):
         jax.eval_shape(lambda: functional.init(NET.clone(column=4), KEY, image(1)))
+
+
+def test_dropout_grows_from_nothing_in_the_first_block_to_its_rate():
+    """The paper's 0, 0.1, 0.2, 0.3, 0.4 (section 4.1)."""
+    asked = []
+
+    def record(run, arguments, options, context):
+        block = isinstance(context.module, FractalBlock)
+        if block and context.method_name == "__call__":
+            asked.append(options["dropout"])
+        return run(*arguments, **options)
+
+    net = FractalNet(10, columns=1, filters=(2,) * 5)
+
+    def trained(image):
+        variables = functional.init(net, KEY, image)
+        asked.clear()
+        return functional.forward(net, variables, KEY, image, dropout=0.4)
+
+    with nn.intercept_methods(record):
+        jax.eval_shape(trained, jax.ShapeDtypeStruct((2, 32, 32, 3), np.float32))
+    np.testing.assert_allclose(asked, [0, 0.1, 0.2, 0.3, 0.4])

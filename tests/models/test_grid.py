@@ -21,6 +21,7 @@ def made():
     return model, init(jax.random.key(1), IMAGES)
 
 
+@pytest.mark.one_python
 def test_a_cell_of_whitened_patches_sees_its_receptive_field(made):
     model, variables = made
 

@@ -6,10 +6,13 @@ import numpy as np
 
 from jaxnets.models import functional
 from jaxnets.models.places import Looked, Places
+from tests.golden.networks.fill import uniform
+from tests.models.numbers import numbered
 
-WHERE = jax.random.uniform(jax.random.key(0), (6, 2), minval=-1, maxval=1)
-WEIGHTS = jax.nn.softmax(2 * jax.random.normal(jax.random.key(1), (4, 5, 6)))  # [t r l]
-HIDDEN = jax.random.normal(jax.random.key(2), (5, 7))
+WHERE = jnp.asarray(uniform("where", (6, 2)))
+WEIGHTS = jnp.exp(3 * uniform("weights", (4, 5, 6)))
+WEIGHTS /= WEIGHTS.sum(axis=-1, keepdims=True)  # [t r l]
+HIDDEN = jnp.asarray(2 * uniform("hidden", (5, 7)))
 
 
 class Walk(Places):
@@ -28,28 +31,32 @@ class Walk(Places):
 
 def walked(where, gate=None):
     model = Walk(2, 3)
-    variables = functional.init(model, jax.random.key(3), where)
+    variables = numbered(model, where, middles={"reach": 0.5})
     if gate is not None:
         params = {
             **variables.params,
-            "gate": {"kernel": jnp.zeros((7, 2)), "bias": gate},
+            "gate": {"kernel": np.zeros((7, 2), np.float32), "bias": gate},
         }
         variables = variables._replace(params=params)
-    return functional.predict(model, variables, where), variables
+    return walk(model, variables, where), variables
+
+
+walk = jax.jit(functional.predict, static_argnums=0)
 
 
 def test_a_gate_keeps_a_place_or_follows():
-    (looked, *_), _ = walked(WHERE, gate=jnp.array([-50.0, 50.0]))
+    (looked, *_), _ = walked(WHERE, gate=np.array([-50, 50], np.float32))
     np.testing.assert_allclose(looked.total, WEIGHTS.sum(0), rtol=1e-6)
     np.testing.assert_allclose(looked.maps[:, 0], 1 / 6, atol=1e-6)
     np.testing.assert_allclose(looked.maps[:, 1], WEIGHTS[-1], atol=1e-6)
     (looked, *_), _ = walked(WHERE)
-    np.testing.assert_allclose(looked.maps.sum(-1), 1, atol=1e-6)
+    np.testing.assert_allclose(np.sum(looked.maps, axis=-1), 1, atol=1e-6)
 
 
 def test_only_distances_matter_to_attention():
-    (_, hint, apart), _ = walked(WHERE)
-    (_, moved, apart_moved), _ = walked(WHERE + 3)
+    (hint, apart), (moved, apart_moved) = (
+        map(np.asarray, walked(where)[0][1:]) for where in (WHERE, WHERE + 3)
+    )
     np.testing.assert_allclose(hint, moved, atol=1e-5)
     # What joins the context also says where it is: two numbers, and two a map.
     assert apart.shape == (5, 6)
@@ -59,13 +66,18 @@ def test_only_distances_matter_to_attention():
 
 def test_a_look_counts_at_its_neighbours_and_hardly_far_away():
     model = Walk(1, 3)
-    variables = functional.init(model, jax.random.key(3), WHERE)
-    params = {**variables.params, "coverage": jnp.ones((2, 3))}
-    line = jnp.array([[0.0], [0.25], [2.0]])
-    total = jnp.array([[1.0, 0.0, 0.0]])
-    bound = model.bind({"params": {**params, "offset": {"kernel": jnp.zeros((1, 3))}}})
-    looked = Looked(total, jnp.zeros((1, 1, 3)))
-    hint = bound.hint(looked, bound.terrain(line))[0, :, 0]
+    line = jnp.array([[0], [0.25], [2]])
+    looked = Looked(jnp.array([[1.0, 0.0, 0.0]]), jnp.zeros((1, 1, 3)))
+
+    @jax.jit
+    def hinted():
+        variables = functional.init(model, jax.random.key(3), WHERE)
+        params = {**variables.params, "coverage": jnp.ones((2, 3))}
+        params["offset"] = {"kernel": jnp.zeros((1, 3))}
+        bound = model.bind({"params": params})
+        return bound.hint(looked, bound.terrain(line))[0, :, 0]
+
+    hint = hinted()
     np.testing.assert_allclose(hint, [1, np.exp(-0.5), 0], atol=1e-6)
 
 

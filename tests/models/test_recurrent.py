@@ -14,17 +14,18 @@ from jaxnets.models.recurrent import CELLS, Embedding, Recurrent, one_hot
 from jaxnets.ops.cells import LSTMCarry
 from jaxnets.testing import check_model
 from jaxnets.types import Variables
+from tests.golden.networks.fill import uniform
+from tests.models.numbers import numbered
 
 GOLDEN = dict(
     np.load(Path(__file__).parents[1] / "golden" / "recurrent" / "references.npz")
 )
 LAYERS, HIDDEN, LENGTHS = 2, 3, (5, 2, 4)
 KEY = jax.random.key(0)
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def initial(model, *inputs):
-    return jit(lambda key: functional.init(model, key, *inputs))(KEY)
+    return jax.jit(lambda key: functional.init(model, key, *inputs))(KEY)
 
 
 def weigh(x):
@@ -71,7 +72,7 @@ def layer(request):
         lasts = values_of(kind, last)
         return weigh(output) + sum(map(weigh, lasts)), (output, lasts)
 
-    return kind, jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))
+    return kind, jax.jit(jax.grad(total, argnums=(0, 1, 2), has_aux=True))
 
 
 def starts_of(kind, prefix=""):
@@ -113,15 +114,16 @@ def test_padding_changes_nothing_whatever_stands_in_it(layer):
 
 def test_a_longer_padding_gives_the_same_numbers():
     model = Recurrent(CELLS["gru"], 4, bidirectional=True)
-    x = jax.random.normal(KEY, (2, 3, 5))
-    variables = initial(model, x)
-    run = jit(lambda x, mask: functional.predict(model, variables, x, mask))
-    short, last = run(x, jnp.ones((2, 3), bool))
+    x = jnp.asarray(uniform("recurrent", (2, 3, 5)))
+    variables = numbered(model, x)
+    run = jax.jit(lambda x, mask: functional.predict(model, variables, x, mask))
+    short, last = run(x, np.ones((2, 3), bool))
     for before, behind in ((0, 4), (2, 2)):
-        wide = jnp.pad(x, ((0, 0), (before, behind), (0, 0)), constant_values=9.0)
-        mask = jnp.pad(jnp.ones((2, 3), bool), ((0, 0), (before, behind)))
+        wide = np.pad(x, ((0, 0), (before, behind), (0, 0)), constant_values=9.0)
+        mask = np.pad(np.ones((2, 3), bool), ((0, 0), (before, behind)))
         long, last_long = run(wide, mask)
-        np.testing.assert_allclose(long[:, before : before + 3], short, atol=1e-6)
+        same = np.asarray(long)[:, before : before + 3]
+        np.testing.assert_allclose(same, short, atol=1e-6)
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, atol=1e-6), last, last_long
         )
@@ -129,30 +131,40 @@ def test_a_longer_padding_gives_the_same_numbers():
 
 def test_two_pieces_with_the_carry_are_the_whole():
     model = Recurrent(CELLS["lstm"], 4, layers=2)
-    x = jax.random.normal(KEY, (2, 6, 5))
-    variables = initial(model, x)
-    run = jit(lambda x, carry: functional.predict(model, variables, x, None, carry))
-    whole, end = run(x, None)
-    first, middle = run(x[:, :2], None)
-    second, last = run(x[:, 2:], middle)
-    np.testing.assert_allclose(jnp.concatenate([first, second], 1), whole, atol=1e-6)
+    x = jnp.asarray(uniform("recurrent", (2, 6, 5)))
+    variables = numbered(model, x)
+    run = functools.partial(functional.predict, model, variables)
+
+    @jax.jit
+    def ways(x):
+        first, middle = run(x[:, :2])
+        return run(x), run(x[:, 2:], None, middle), first
+
+    (whole, end), (second, last), first = ways(x)
+    np.testing.assert_allclose(np.concatenate([first, second], 1), whole, atol=1e-6)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), last, end)
 
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_a_cell_alone_takes_the_steps_of_the_layer(kind):
-    cell, x = CELLS[kind](4), jax.random.normal(KEY, (2, 3, 5))
-    params = cell.init(KEY, cell.bind({}).start(2), x[:, 0])
+    cell, x = CELLS[kind](4), uniform("recurrent", (2, 3, 5))
+    params = jax.jit(lambda x: cell.init(KEY, cell.bind({}).start(2), x))(x[:, 0])
     assert set(params["params"]) == {"input", "hidden"}
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
     assert count == (5 + 4 + 2) * 4 * {"rnn": 1, "gru": 3, "lstm": 4}[kind]
-    carry, outputs = cell.bind({}).start(2), []
-    for t in range(3):
-        carry, output = cell.apply(params, carry, x[:, t])
-        outputs.append(output)
-    stack = Variables({"layer0": params["params"]}, {})
-    whole, _ = functional.predict(Recurrent(CELLS[kind], 4), stack, x)
-    np.testing.assert_allclose(jnp.stack(outputs, 1), whole, atol=1e-6)
+
+    @jax.jit
+    def ways(x):
+        carry, outputs = cell.bind({}).start(2), []
+        for t in range(3):
+            carry, output = cell.apply(params, carry, x[:, t])
+            outputs.append(output)
+        stack = Variables({"layer0": params["params"]}, {})
+        whole, _ = functional.predict(Recurrent(CELLS[kind], 4), stack, x)
+        return jnp.stack(outputs, 1), whole
+
+    outputs, whole = ways(x)
+    np.testing.assert_allclose(outputs, whole, atol=1e-6)
 
 
 def test_a_vanilla_step_by_hand():
@@ -181,8 +193,8 @@ def test_initial_weights():
 def test_variational_dropout_drops_the_same_at_every_step():
     model = Recurrent(CELLS["gru"], 16)
     x = jnp.ones((4, 6, 3))
-    variables = initial(model, x)
-    run = jit(
+    variables = numbered(model, x)
+    run = jax.jit(
         lambda key, rate: functional.forward(
             model, variables, key, x, None, dropout=rate
         )[0][0]
@@ -193,7 +205,7 @@ def test_variational_dropout_drops_the_same_at_every_step():
     assert (gone == gone[:, :1]).all()
     assert (gone[0] != gone[1]).any()
     assert (run(jax.random.key(1), 0.4) != output).any()
-    plain, _ = functional.predict(model, variables, x)
+    plain, _ = jax.jit(functional.predict, static_argnums=0)(model, variables, x)
     np.testing.assert_allclose(run(KEY, 0.0), plain, atol=1e-6)
     assert run._cache_size() == 1  # the rate is traced
 
@@ -225,18 +237,31 @@ def test_a_model_of_them_keeps_the_contract():
 def test_computation_in_bfloat16_keeps_parameters_and_carry_in_float32():
     model = Recurrent(CELLS["lstm"], 4, dtype=jnp.bfloat16)
     x = jnp.ones((2, 3, 5))
-    variables = initial(model, x)
-    output, carry = functional.predict(model, variables, x)
+    run = lambda v: functional.predict(model, v, x)
+    variables = jax.eval_shape(lambda: functional.init(model, KEY, x))
+    output, carry = jax.eval_shape(run, variables)
     kinds = {str(leaf.dtype) for leaf in jax.tree.leaves((variables.params, carry))}
     assert (str(output.dtype), kinds) == ("bfloat16", {"float32"})
 
 
+def test_vectors_of_tokens_begin_with_unit_variance():
+    draw = jax.jit(lambda: Embedding(200, 50).init(KEY, jnp.zeros((1, 1), jnp.int32)))
+    table = np.asarray(draw()["params"]["embedding"])
+    assert abs(table.mean()) < 0.05
+    assert table.std() == pytest.approx(1, rel=0.05)
+
+
 def test_embeddings_are_rows_and_bad_tokens_are_nan():
     model, token = Embedding(5, 3), jnp.array([[0, 4], [5, -1]])
-    params = model.init(KEY, token)
-    table = params["params"]["embedding"]
-    rows = model.apply(params, token)
-    np.testing.assert_array_equal(rows[0], table[jnp.array([0, 4])])
+
+    @jax.jit
+    def looked_up():
+        params = model.init(KEY, token)
+        codes = one_hot(token, 5)
+        return params["params"]["embedding"], model.apply(params, token), codes
+
+    table, rows, codes = map(np.asarray, looked_up())
+    np.testing.assert_array_equal(rows[0], table[[0, 4]])
     assert np.isnan(rows[1]).all()
-    np.testing.assert_allclose(one_hot(token[:1], 5) @ table, rows[:1])
-    assert np.isnan(one_hot(token, 5)[1]).all()
+    np.testing.assert_allclose(codes[:1] @ table, rows[:1])
+    assert np.isnan(codes[1]).all()

@@ -122,6 +122,15 @@ def test_every_network_has_a_head(family):
     assert {leaf.shape[-1] for leaf, head in rows if head} == {7}
 
 
+def test_the_tenth_convolution_is_no_head_beside_a_last_layer():
+    layer = {"kernel": np.zeros((1, 2)), "bias": np.zeros(2)}
+    own = {"conv10": layer, "output": layer}
+    mask = weights.head_mask(own)
+    assert not any(jax.tree.leaves(mask["conv10"]))
+    assert all(jax.tree.leaves(mask["output"]))
+    assert all(jax.tree.leaves(weights.head_mask({"conv10": layer})))  # SqueezeNet's
+
+
 @pytest.mark.parametrize("projection", [False, True])
 @pytest.mark.parametrize("parallel", [False, True])
 def test_cifar_resnets_take_the_common_names(projection, parallel):

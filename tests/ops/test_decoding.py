@@ -56,7 +56,7 @@ def follow(seed, row, tokens):
 
 @functools.cache
 def _beam(beams):
-    return jax.jit(
+    return on_host(
         lambda w, alpha, min_p: beam(
             network(w), w["first"], STEPS, beams, alpha=alpha, min_p=min_p
         )
@@ -67,12 +67,19 @@ def searched(beams, alpha, seed=0, min_p=0.0, **changed):
     return _beam(beams)({**on_device(seed), **changed}, alpha, min_p)
 
 
+@functools.cache
 def on_device(seed):
     return jax.tree.map(jnp.asarray, weights(seed))
 
 
-_greedy = jax.jit(lambda w: greedy(network(w), w["first"], STEPS))
-_sampled = jax.jit(
+def on_host(function):
+    """As compiled, with results whose parts are had without a program a shape."""
+    compiled = jax.jit(function)
+    return lambda *inputs: jax.tree.map(np.asarray, compiled(*inputs))
+
+
+_greedy = on_host(lambda w: greedy(network(w), w["first"], STEPS))
+_sampled = on_host(
     lambda w, key, temperature: sampled(
         network(w), w["first"], STEPS, key, top_p=0.95, temperature=temperature
     )
@@ -263,11 +270,28 @@ def test_a_finished_hypothesis_is_never_lost():
         logits = jnp.asarray(table).at[token].get(mode="fill", fill_value=0)
         return state, logits, ()
 
-    found = beam(step, jnp.zeros((1, 1)), 6, 2)
+    found = on_host(lambda: beam(step, jnp.zeros((1, 1)), 6, 2))()
     assert strip(found.token[0, 0]) == (END,)
     np.testing.assert_allclose(found.score[0, 0], np.log(0.4), rtol=1e-5, atol=1e-5)
     assert strip(found.token[0, 1]) == (3, END)
     np.testing.assert_allclose(found.score[0, 1], np.log(0.2), rtol=1e-5, atol=1e-5)
+
+
+def test_a_search_goes_on_while_a_longer_sequence_may_win():
+    # `<end>` at once: ln .58 = -.54. In 3, 4, `<end>` the first token has .42 and the
+    # others are certain: ln .42 / (8 / 6)^2 = -.49. After two tokens it is still -.64.
+    table = np.full((VOCABULARY, VOCABULARY), -50.0, np.float32)
+    table[START, [END, 3]] = np.log([0.58, 0.42])
+    table[3, 4] = table[4, END] = 0
+
+    def step(state, token):
+        logits = jnp.asarray(table).at[token].get(mode="fill", fill_value=0)
+        return state, logits, ()
+
+    found = on_host(lambda: beam(step, jnp.zeros((1, 1)), 6, 1, alpha=2.0))()
+    assert strip(found.token[0, 0]) == (3, 4, END)
+    expected = np.log(0.42) / penalty(3, 2.0)
+    np.testing.assert_allclose(found.score[0, 0], expected, rtol=1e-5, atol=1e-5)
 
 
 def still(logits):
@@ -316,7 +340,7 @@ def test_frequencies_of_samples_are_the_truncated_probabilities(temperature, top
     exact /= exact.sum()
 
     state, key = jnp.zeros((rows, 1)), jax.random.key(3)
-    draw = jax.jit(
+    draw = on_host(
         lambda t, p: sampled(still(logits), state, 1, key, temperature=t, top_p=p)
     )
     found = draw(temperature, top_p)
@@ -389,17 +413,18 @@ def test_what_is_not_a_number_looks_like_no_success(which):
         "greedy": lambda: greedy(step, state, STEPS),
         "sampled": lambda: sampled(step, state, STEPS, jax.random.key(0)),
         "beam": lambda: beam(step, state, STEPS, 3, alpha=0.6),
-    }[which]()
+    }[which]
+    found = on_host(found)()
     assert np.isfinite(found.score[0]).all()
     assert np.isnan(found.score[1:]).all()
-    assert not (np.asarray(found.token[1:]) == END).any()
+    assert not (found.token[1:] == END).any()
 
 
 @pytest.mark.parametrize("which", ["greedy", "sampled", "beam"])
 def test_a_choice_on_a_command_line_is_the_function_of_that_name(which):
     made, key = on_device(2), jax.random.key(0)
     how = decoding.Decoding(which, beams=3, alpha=0.6, top_p=0.95)
-    found = jax.jit(lambda w: how(network(w), w["first"], STEPS, key))(made)
+    found = on_host(lambda w: how(network(w), w["first"], STEPS, key))(made)
     expected = decoded(which, 2)
     assert found.token.shape[1] == how.rows
     np.testing.assert_array_equal(found.token, expected.token)
@@ -408,7 +433,8 @@ def test_a_choice_on_a_command_line_is_the_function_of_that_name(which):
 
 def test_tokens_may_be_forbidden():
     logits = np.array([0.0, 0.0, 0.0, 9.0, 1.0], np.float32)
-    found = greedy(still(logits), jnp.zeros((1, 1)), 1, never=(PAD, START, 3))
+    never = (PAD, START, 3)
+    found = on_host(lambda: greedy(still(logits), jnp.zeros((1, 1)), 1, never=never))()
     assert found.token[0, 0, 0] == 4
     expected = log_softmax(np.array([0.0, 1.0]))[1]
     np.testing.assert_allclose(found.score[0, 0], expected, rtol=1e-5, atol=1e-6)

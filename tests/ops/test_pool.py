@@ -38,25 +38,27 @@ def image():
     ],
 )
 def test_pools_are_torch_s(torch, image, name, ours):
-    np.testing.assert_allclose(ours(image), torch[name], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(ours)(image), torch[name], rtol=1e-5, atol=1e-6)
 
 
 def test_ceiling_adds_the_window_that_hangs_over():
-    x = jnp.arange(6.0).reshape(1, 6, 1, 1) * jnp.ones((1, 1, 6, 1))
-    assert pool.max_pool(x, 3, stride=2).shape == (1, 2, 2, 1)
-    ceiling = pool.max_pool(x, 3, stride=2, ceil=True)
-    np.testing.assert_array_equal(ceiling[0, :, 0, 0], [2, 4, 5])
+    x = np.arange(6, dtype=np.float32).reshape(1, 6, 1, 1).repeat(6, axis=2)
+    floor = jax.eval_shape(lambda x: pool.max_pool(x, 3, stride=2), x)
+    assert floor.shape == (1, 2, 2, 1)
+    ceiling = jax.jit(lambda x: pool.max_pool(x, 3, stride=2, ceil=True))(x)
+    np.testing.assert_array_equal(np.asarray(ceiling)[0, :, 0, 0], [2, 4, 5])
 
 
 def test_padding_never_wins_a_maximum():
-    x = -jnp.ones((1, 4, 4, 1))
-    assert float(jnp.max(pool.max_pool(x, 3, stride=2, padding=1))) == -1
+    x = -np.ones((1, 4, 4, 1), np.float32)
+    pooled = jax.jit(lambda x: pool.max_pool(x, 3, stride=2, padding=1))(x)
+    assert np.max(pooled) == -1
 
 
 def test_the_gradient_of_a_maximum_goes_to_the_winner():
-    x = jnp.asarray([[1.0, 5.0], [3.0, 2.0]]).reshape(1, 2, 2, 1)
-    gradient = jax.grad(lambda x: pool.max_pool(x, 2, stride=2).sum())(x)
-    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 1], [0, 0]])
+    x = np.array([[1, 5], [3, 2]], np.float32).reshape(1, 2, 2, 1)
+    gradient = jax.jit(jax.grad(lambda x: pool.max_pool(x, 2, stride=2).sum()))(x)
+    np.testing.assert_array_equal(np.asarray(gradient)[0, :, :, 0], [[0, 1], [0, 0]])
 
 
 def test_adaptive_pooling_to_the_own_size_is_nothing(image):
@@ -76,25 +78,30 @@ def test_maxima_and_their_gradients_are_xla_s_even_among_equals(
     window, stride, padding
 ):
     # Small integers: many ties, and sums over overlapping windows are exact.
-    x = jnp.asarray(np.random.default_rng(0).integers(0, 3, (2, 9, 8, 5)), jnp.float32)
+    x = np.random.default_rng(0).integers(0, 3, (2, 9, 8, 5)).astype(np.float32)
 
     def xla(x):
         ends = ((0, 0), (padding, padding), (padding, padding), (0, 0))
         sizes, strides = (1, window, window, 1), (1, stride, stride, 1)
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, sizes, strides, ends)
 
-    ours, back = jax.vjp(
-        lambda x: pool.max_pool(x, window, stride=stride, padding=padding), x
-    )
-    theirs, their_back = jax.vjp(xla, x)
-    np.testing.assert_array_equal(ours, theirs)
-    weights = jnp.arange(float(ours.size)).reshape(ours.shape)
-    np.testing.assert_array_equal(back(weights)[0], their_back(weights)[0])
+    def ours(x):
+        return pool.max_pool(x, window, stride=stride, padding=padding)
+
+    @jax.jit
+    def both(x):
+        maxima, back = zip(*(jax.vjp(f, x) for f in (ours, xla)), strict=True)
+        weights = jnp.arange(float(maxima[0].size)).reshape(maxima[0].shape)
+        return maxima, [pull(weights)[0] for pull in back]
+
+    for mine, theirs in both(x):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_a_nan_is_not_lost():
-    x = jnp.zeros((1, 4, 4, 1)).at[0, 1, 0, 0].set(jnp.nan).at[0, 2, 3, 0].set(jnp.nan)
-    pooled = pool.max_pool(x, 2, stride=2)[0, :, :, 0]
+    x = np.zeros((1, 4, 4, 1), np.float32)
+    x[0, 1, 0, 0] = x[0, 2, 3, 0] = np.nan
+    pooled = jax.jit(lambda x: pool.max_pool(x, 2, stride=2)[0, :, :, 0])(x)
     np.testing.assert_array_equal(np.isnan(pooled), [[True, False], [False, True]])
 
 
@@ -111,7 +118,13 @@ def test_a_compiled_maximum_in_bfloat16_after_a_convolution_is_right():
 
 
 def test_the_largest_of_a_map_has_its_gradient():
-    x = jnp.asarray([[[3.0, 1.0], [5.0, -2.0]], [[5.0, jnp.nan], [0.0, 7.0]]])[None]
-    np.testing.assert_array_equal(pool.global_max(x), [[5.0, np.nan]])
-    slope = jax.grad(lambda x: jnp.sum(pool.global_max(x) * jnp.array([[2.0, 1.0]])))(x)
+    x = [[[3, 1], [5, -2]], [[5, np.nan], [0, 7]]]
+
+    @jax.jit
+    def both(x):
+        weighted = lambda x: jnp.sum(pool.global_max(x) * jnp.array([[2.0, 1.0]]))
+        return pool.global_max(x), jax.grad(weighted)(x)
+
+    largest, slope = map(np.asarray, both(np.array(x, np.float32)[None]))
+    np.testing.assert_array_equal(largest, [[5.0, np.nan]])
     np.testing.assert_array_equal(slope[0, ..., 0], [[0, 2], [0, 0]])  # the first 5

@@ -64,9 +64,7 @@ def logits(name):
     if name in DAMPING:
         model = model.clone(scan=True)  # the same numbers, compiled in seconds
     image = jnp.asarray(images(name, IMAGES, size, channels))
-    predict = lambda v, x: functional.predict(model, v, x)
-    fast = {"xla_backend_optimization_level": 0}  # to compile, which takes longest
-    return jax.jit(predict, compiler_options=fast)(variables, image)
+    return jax.jit(lambda v, x: functional.predict(model, v, x))(variables, image)
 
 
 def published(name):
