@@ -1,4 +1,4 @@
-"""Studies of models with a code, on digits and tiny networks."""
+"""Studies of models with a code or with two players, on tiny networks."""
 
 import dataclasses
 import json
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import vae
-from experiments.studies import likelihoods, vae_without_kl
+from experiments.studies import likelihoods, ring, vae_without_kl
 from jaxnets.run import judge as judges
 
 TINY = {"epochs": 1, "reports": 1, "judged": 12, "bound_samples": 4}
@@ -59,6 +59,30 @@ def test_the_configurations_differ_in_the_model_only():
     assert drawn.steps == 3
     shared = ("data", "binarise", "judged", "bound_samples", "binarise_seed")
     assert all(getattr(plain, n) == getattr(drawn, n) for n in shared)
+
+
+class Begun(Exception):
+    """Training begins."""
+
+
+def test_a_slower_duel_on_the_ring_takes_more_and_smaller_steps(monkeypatch):
+    begun = []
+
+    def train(learner, state, feed, *, steps, **how):
+        begun.append((steps, np.asarray(state.inner.hyper.learning_rate)))
+        raise Begun
+
+    monkeypatch.setattr(ring.loop, "train", train)
+    config = ring.Config(steps=10, batch_size=4, width=2, seeds=2)
+    duel = ring.duels(config)["minimax, no penalty"]
+    points = ring.ring(8, config.deviation)
+    for slower in (1, 4):
+        with pytest.raises(Begun):
+            ring.trained(config, duel._replace(slower=slower), points)
+    (steps, rate), (more, smaller) = begun
+    assert (steps, more) == (10, 40)
+    np.testing.assert_allclose(rate, config.hyper.learning_rate)
+    np.testing.assert_allclose(smaller, rate / 4)
 
 
 @pytest.mark.campaign

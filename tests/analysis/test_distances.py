@@ -13,6 +13,8 @@ from jaxnets.analysis.distances import (
     quality,
 )
 
+pytestmark = pytest.mark.host
+
 RNG = np.random.default_rng(0)
 
 

@@ -1,9 +1,12 @@
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 from jaxnets.analysis.distances import quality
 from jaxnets.analysis.samples import judged
+
+pytestmark = pytest.mark.host
 
 
 class Look(NamedTuple):

@@ -10,6 +10,8 @@ import pytest
 from jaxnets import files
 from jaxnets.data.cache import ENVIRONMENT, cache_folder, cached
 
+pytestmark = pytest.mark.host
+
 KEY = {"version": 1, "drawn_by": "9.9"}
 
 

@@ -73,6 +73,17 @@ def test_an_image_comes_with_each_of_its_captions_and_no_other(captions):
     assert cut[-1] != 2
 
 
+def test_words_are_learned_from_the_training_split_alone(captions):
+    """Others are `<unk>`, in validation as in use."""
+    held = [("an okapi", "the cat sat"), ("one dog",)]
+    texts = {"train": TEXTS, "validation": held, "test": held}
+    feeds = caption_feeds(
+        captions._replace(texts=texts), longest=5, batch_size=3, seed=0
+    )
+    plain = caption_feeds(captions, longest=5, batch_size=3, seed=0)
+    assert feeds.vocabulary == plain.vocabulary
+
+
 def test_which_caption_follows_from_seed_and_step(captions):
     made = [
         [

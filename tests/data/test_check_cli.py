@@ -10,6 +10,8 @@ from test_folder import captioned, coco, png, put, tree, voc
 
 from jaxnets.data.__main__ import COMMANDS, main
 
+pytestmark = pytest.mark.host
+
 
 def run(capsys, *arguments):
     code = main([str(a) for a in arguments])

@@ -5,6 +5,8 @@ from jaxnets.data import corpus
 from jaxnets.data.cache import ENVIRONMENT
 from jaxnets.data.dataset import DataError, checked
 
+pytestmark = pytest.mark.host
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):

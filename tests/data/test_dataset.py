@@ -15,6 +15,8 @@ from jaxnets.data.dataset import (
 )
 from jaxnets.data.named import labelled_images
 
+pytestmark = pytest.mark.host
+
 LABEL = Feature((), "int32", 0, 9)
 BOX = Feature((None, 4), "float32", 0, 32)
 
@@ -32,6 +34,31 @@ def dataset(labels=(0, 1, 2), **changes):
 def test_good_data_is_returned_as_it_is():
     good = dataset()
     assert checked(good, batch_size=3) is good
+
+
+class OnDisk:
+    """A column that is not in memory, and says what it holds."""
+
+    def __init__(self, digest):
+        self.digest = digest
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return np.zeros((3, 2))[index]
+
+
+def test_the_digest_of_a_split_is_of_every_column():
+    label = np.arange(3)
+
+    def digest(**columns):
+        return Split({"image": OnDisk("a"), "label": label, **columns}).digest
+
+    rows = Split({"image": OnDisk("a"), "label": label}).take(np.array([0, 2, 1]))
+    others = {digest(), digest(image=OnDisk("b")), digest(label=label + 1), rows.digest}
+    assert len(others) == 4
+    assert digest() == digest(image=OnDisk("a"))
 
 
 @pytest.mark.parametrize(

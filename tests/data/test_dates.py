@@ -8,6 +8,8 @@ import pytest
 from jaxnets.data import dates
 from jaxnets.data.dataset import DataError, checked
 
+pytestmark = pytest.mark.host
+
 MONTHS = {
     datetime.date(2000, m, 1).strftime("%B").lower()[:n]: m
     for m in range(1, 13)

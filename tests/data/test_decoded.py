@@ -14,6 +14,8 @@ from jaxnets.data import decoded
 from jaxnets.data.dataset import DataError
 from jaxnets.data.decoded import DamagedError, Mapped, verified_header
 
+pytestmark = pytest.mark.host
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 3)).astype(np.uint8)
 LABELS = np.arange(60, dtype=np.int32)
 SOURCE = {"files": "one", "size": None}

@@ -5,6 +5,8 @@ from sklearn.datasets import load_digits
 from jaxnets.data.dataset import DataError, checked
 from jaxnets.data.digits import FOLDS, digits
 
+pytestmark = pytest.mark.host
+
 
 def test_the_scans_are_scikit_learns():
     dataset = digits()

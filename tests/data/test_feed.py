@@ -147,3 +147,13 @@ def test_text_does_not_reach_the_device():
     words = Split({"caption": np.array(["a", "b"])})
     with pytest.raises(DataError, match="column caption holds text"):
         ordered(words, dict, batch_size=1)
+
+
+def test_augmentation_follows_from_the_step():
+    """One row a batch, the same for many steps: only the draws differ."""
+    one = SPLIT.take(np.array([3]))
+    noise = lambda key, batch: batch._replace(image=jax.random.normal(key, (3,)))
+    feed = shuffled(one, ImageBatch, batch_size=1, seed=0, transform=noise)
+    drawn = [tuple(np.asarray(feed(step).image)) for step in (0, 1, 2, 1)]
+    assert len(set(drawn)) == 3
+    assert drawn[1] == drawn[3]

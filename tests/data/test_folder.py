@@ -22,6 +22,8 @@ from jaxnets.data.reading import DataWarning, FileError, inside, read
 from jaxnets.data.sentences import sentence_pairs, text_files
 from jaxnets.data.voc import parsed, voc_folder
 
+pytestmark = pytest.mark.host
+
 
 def png(array, **options):
     buffer = io.BytesIO()
@@ -433,6 +435,15 @@ def test_names_that_may_lead_outside_are_refused(tmp_path, name):
     with pytest.raises(FileError, match="lead out"):
         inside(tmp_path, name)
     assert inside(tmp_path, "a/..b/c..d").name == "c..d"
+
+
+def test_a_link_to_a_folder_of_nearly_the_same_name_leads_out(tmp_path):
+    for name in ("photos", "photos2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photos2" / "a.png").touch()
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "photos2")
+    with pytest.raises(FileError, match="leads out"):
+        inside(tmp_path / "photos", "link/a.png")
 
 
 def test_names_that_no_system_takes_are_refused(tmp_path):

@@ -9,6 +9,8 @@ from jaxnets.data import fields, glyphs
 from jaxnets.data.cache import ENVIRONMENT
 from jaxnets.data.dataset import DataError, checked
 
+pytestmark = pytest.mark.host
+
 TRAIN, TEST = 2650, 530
 
 
@@ -50,11 +52,12 @@ def test_it_comes_back_from_the_cache_and_is_the_same(data, cache):
 
 
 def test_a_smaller_set_is_the_beginning_of_a_larger_one():
-    large, large_labels = glyphs.draw(glyphs.TEST_FONTS, 130, "x")
-    small, small_labels = glyphs.draw(glyphs.TEST_FONTS, 70, "x")
+    fonts = glyphs.TEST_FONTS[:1]
+    large, large_labels = glyphs.draw(fonts, 130, "x")
+    small, small_labels = glyphs.draw(fonts, 70, "x")
     assert np.array_equal(large[:70], small)
     assert np.array_equal(large_labels[:70], small_labels)
-    other, _ = glyphs.draw(glyphs.TEST_FONTS, 70, "y")
+    other, _ = glyphs.draw(fonts, 70, "y")
     assert not np.array_equal(small, other)
 
 
@@ -132,7 +135,10 @@ def test_it_can_be_learned_and_new_fonts_are_harder(data):
 
 
 def test_what_is_merged_is_what_cannot_be_told():
-    """The measurement that `MERGED` reports, on fewer images."""
+    """The measurement that `MERGED` reports, on fewer images.
+
+    With 32, 40 or 48 images a character it fails.
+    """
     merged = [p for group in glyphs.MERGED for p in itertools.combinations(group, 2)]
     apart = [tuple(pair) for pair in ("1l", "1I", "Jj", "OQ", "Uu", "8B", "Pp")]
     single = tuple(sorted({c for pair in merged + apart for c in pair}))

@@ -8,6 +8,8 @@ from jaxnets.data.dataset import checked
 from jaxnets.data.reviews import ASPECTS, BLAME, PRAISE, ceiling, held_out
 from jaxnets.data.text import texts_of, words
 
+pytestmark = pytest.mark.host
+
 
 @pytest.fixture(scope="module")
 def data():

@@ -19,6 +19,8 @@ from jaxnets.data.text import (
     vocabulary,
 )
 
+pytestmark = pytest.mark.host
+
 SENTENCES = ["A dog, a cat.", "The dog isn't (quite) a cat!", "Well-known: 50% of it"]
 
 

@@ -1,5 +1,4 @@
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from toys import small
@@ -9,6 +8,7 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import ConvNet
+from jaxnets.models.mlp import MLP
 from jaxnets.once import once
 from jaxnets.tasks.classification import classification
 from jaxnets.testing import check_learner
@@ -32,18 +32,32 @@ def plain():
     return supervised(classification(ConvNet(filters=(4,), pools=(0,))), rule)
 
 
+def compiled(learner):
+    return type(learner)(once(learner.init), *map(jax.jit, learner[1:]))
+
+
+@pytest.fixture(scope="module")
+def lone(plain):
+    return compiled(plain)
+
+
+@pytest.fixture(scope="module")
+def mean(plain):
+    return compiled(averaged(plain))
+
+
 def walked(learner, data, hyper, steps=7):
-    state, path = once(learner.init)(KEY, hyper, data.train(0)), []
-    step = jax.jit(learner.step)
+    state, path = learner.init(KEY, hyper, data.train(0)), []
     for index in range(steps):
-        state, _ = step(state, data.train(index))
+        state, _ = learner.step(state, data.train(index))
         path.append(state)
     return path
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.7, 0.999])
-def test_the_average_is_the_weighted_mean_of_the_iterates(plain, data, decay):
-    path = walked(averaged(plain), data, small.Hyper(average_decay=decay))
+@pytest.mark.one_python
+def test_the_average_is_the_weighted_mean_of_the_iterates(mean, data, decay):
+    path = walked(mean, data, small.Hyper(average_decay=decay))
     weights = np.array([decay ** (6 - s) for s in range(7)])  # 0**0 is 1
     weights /= weights.sum()
     iterates = [state.inner.variables for state in path]
@@ -59,44 +73,53 @@ def test_the_average_is_the_weighted_mean_of_the_iterates(plain, data, decay):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=1e-6)
 
 
-def test_training_is_not_touched_and_evaluation_is(plain, data):
+@pytest.mark.one_python
+def test_training_is_not_touched_and_evaluation_is(lone, mean, data):
     hyper = small.Hyper(average_decay=0.9)
-    ours = walked(averaged(plain), data, hyper)[-1]
-    theirs = walked(plain, data, hyper)[-1]
+    ours = walked(mean, data, hyper)[-1]
+    theirs = walked(lone, data, hyper)[-1]
     near(ours.inner.variables, theirs.variables, rtol=1e-5, atol=1e-7)
     batch = data.validation(0)
-    score = averaged(plain).evaluate(ours, batch, KEY)["loss"].compute()
-    expected = plain.evaluate(theirs._replace(variables=ours.average), batch, KEY)
+    score = mean.evaluate(ours, batch, KEY)["loss"].compute()
+    expected = lone.evaluate(theirs._replace(variables=ours.average), batch, KEY)
     np.testing.assert_allclose(score, expected["loss"].compute(), rtol=1e-6)
-    assert score != plain.evaluate(theirs, batch, KEY)["loss"].compute()
-    rows = averaged(plain).predict(ours, batch, KEY)
+    assert score != lone.evaluate(theirs, batch, KEY)["loss"].compute()
+    rows = mean.predict(ours, batch, KEY)
     assert rows.shape == (len(batch.mask), 10)
 
 
-def test_before_the_first_step_the_initial_variables_are_judged(plain, data):
-    learner = averaged(plain)
-    state = learner.init(KEY, small.Hyper(), data.train(0))
-    ours = learner.evaluate(state, data.validation(0), KEY)["loss"].compute()
-    theirs = plain.evaluate(state.inner, data.validation(0), KEY)["loss"].compute()
+def test_before_the_first_step_the_initial_variables_are_judged(lone, mean, data):
+    state = mean.init(KEY, small.Hyper(), data.train(0))
+    ours = mean.evaluate(state, data.validation(0), KEY)["loss"].compute()
+    theirs = lone.evaluate(state.inner, data.validation(0), KEY)["loss"].compute()
     assert ours == theirs
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("wrap", [lambda learner: learner, averaged])
 def test_learners_keep_the_contract(plain, data, wrap):
     hyper = small.Hyper(learning_rate=0.05, average_decay=0.5)
     check_learner(wrap(plain), hyper, data.train(0))
 
 
-def test_members_with_batches_of_their_own(plain, data):
+def test_an_averaged_learner_keeps_the_contract(data):
+    hyper = small.Hyper(learning_rate=0.05, average_decay=0.5)
+    rule = optimizers.composed(optimizers.momentum, schedules.constant())
+    dense = supervised(classification(MLP(widths=(4,)), rates=()), rule)
+    check_learner(averaged(dense), hyper, data.train(0))
+
+
+@pytest.mark.one_python
+def test_members_with_batches_of_their_own(plain, lone, data):
     pair = population(plain, own_batches=True)
-    batches = jax.tree.map(lambda *x: jnp.stack(x), data.train(0), data.train(1))
-    hypers = jax.tree.map(lambda x: jnp.full(2, x), small.Hyper())
+    batches = jax.tree.map(lambda *x: np.stack(x), data.train(0), data.train(1))
+    hypers = jax.tree.map(lambda x: np.full(2, x, np.float32), small.Hyper())
     keys = jax.random.split(KEY, 2)
     first = once(pair.init)(keys, hypers, batches)
     state, metrics = jax.jit(pair.step)(first, batches)
-    alone = once(plain.init)(keys[1], small.Hyper(), data.train(1))
-    lone, expected = jax.jit(plain.step)(alone, data.train(1))
+    alone = lone.init(keys[1], small.Hyper(), data.train(1))
+    after, expected = lone.step(alone, data.train(1))
     loss = metrics["loss"].compute()[1]
     np.testing.assert_allclose(loss, expected["loss"].compute(), rtol=1e-5)
-    member = jax.tree.map(lambda x: x[1], state.variables)
-    near(member, lone.variables, rtol=1e-4, atol=1e-5)
+    member = jax.tree.map(lambda x: np.asarray(x)[1], state.variables)
+    near(member, after.variables, rtol=1e-4, atol=1e-5)

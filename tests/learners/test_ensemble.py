@@ -1,7 +1,6 @@
 """Members are lone runs; together they are their mean probability."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from toys import small
@@ -40,31 +39,41 @@ def together(plain, unrolled):
     )
 
 
+def compiled(learner):
+    return type(learner)(once(learner.init), *map(jax.jit, learner[1:]))
+
+
+@pytest.fixture(scope="module")
+def lone(plain):
+    return compiled(plain)
+
+
 def trained(learner, data, hyper=HYPER, key=KEY, steps=4):
-    state = once(learner.init)(key, hyper, data.train(0))
-    step = jax.jit(learner.step)
+    state = learner.init(key, hyper, data.train(0))
     for index in range(steps):
-        state, metrics = step(state, data.train(index))
+        state, metrics = learner.step(state, data.train(index))
     return state, metrics
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["vmap", "unrolled"])
 def trio(request, plain, data):
-    learner = together(plain, request.param)
+    learner = compiled(together(plain, request.param))
     return learner, *trained(learner, data)
 
 
-def test_members_are_lone_runs_and_the_mean_is_theirs(trio, plain, data):
+@pytest.mark.one_python
+def test_members_are_lone_runs_and_the_mean_is_theirs(trio, lone, data):
     learner, state, metrics = trio
     batch = data.validation(0)
     logits, losses = [], []
     for index, key in enumerate(jax.random.split(KEY, 3)):
-        alone, own = trained(plain, data, key=key)
+        alone, own = trained(lone, data, key=key)
         for ours, theirs in zip(
             jax.tree.leaves(state.average), jax.tree.leaves(alone.average), strict=True
         ):
-            np.testing.assert_allclose(ours[index], theirs, rtol=1e-4, atol=1e-5)
-        logits.append(np.asarray(plain.predict(alone, batch, KEY), np.float64))
+            mine = np.asarray(ours)[index]
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
+        logits.append(np.asarray(lone.predict(alone, batch, KEY), np.float64))
         losses.append(own["loss"].compute())
     np.testing.assert_allclose(metrics["loss"].compute(), np.mean(losses), rtol=1e-5)
     exact = [np.exp(x) / np.exp(x).sum(1, keepdims=True) for x in logits]
@@ -73,12 +82,13 @@ def test_members_are_lone_runs_and_the_mean_is_theirs(trio, plain, data):
 
     found = learner.evaluate(state, batch, KEY)
     real = np.asarray(batch.mask)
-    hits = [(x.argmax(1) == batch.label)[real].mean() for x in logits]
+    label = np.asarray(batch.label)
+    hits = [(x.argmax(1) == label)[real].mean() for x in logits]
     np.testing.assert_allclose(found["accuracy_by_member"].compute(), hits, rtol=1e-6)
     np.testing.assert_allclose(
         found["member_accuracy"].compute(), np.mean(hits), rtol=1e-6
     )
-    own = -np.log(np.mean(exact, 0))[np.arange(len(real)), batch.label]
+    own = -np.log(np.mean(exact, 0))[np.arange(len(real)), label]
     np.testing.assert_allclose(
         found["loss"].compute(), own[real].mean(), rtol=1e-4, atol=1e-6
     )
@@ -92,7 +102,7 @@ def test_the_mean_prediction_is_never_worse_than_the_mean_loss(trio, data):
 
 
 def test_members_differ(trio):
-    kernels = jax.tree.leaves(trio[1].average)[-1]
+    kernels = np.asarray(jax.tree.leaves(trio[1].average)[-1])
     assert not np.allclose(kernels[0], kernels[1])
 
 
@@ -107,15 +117,16 @@ def test_an_empty_ensemble_is_refused(plain):
         ensemble(plain, 0, combine=mean_probabilities, score=scores)
 
 
+@pytest.mark.one_python
 def test_unrolled_members_may_have_batches_of_their_own(plain, data):
     keys = jax.random.split(KEY, 2)
-    hypers = jax.tree.map(lambda x: jnp.full(2, x), HYPER)
-    batches = jax.tree.map(lambda a, b: jnp.stack([a, b]), data.train(0), data.train(1))
+    hypers = jax.tree.map(lambda x: np.full(2, x, np.float32), HYPER)
+    batches = jax.tree.map(lambda a, b: np.stack([a, b]), data.train(0), data.train(1))
     states = []
     for unrolled in (False, True):
         pair = population(plain, own_batches=True, unrolled=unrolled)
-        state = once(pair.init)(keys, hypers, batches)
-        states.append(jax.jit(pair.step)(state, batches)[0].average)
+        first = lambda *given, pair=pair: pair.step(pair.init(*given), given[2])[0]
+        states.append(jax.jit(first)(keys, hypers, batches).average)
     for a, b in zip(*map(jax.tree.leaves, states), strict=True):
         assert a.shape == b.shape
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

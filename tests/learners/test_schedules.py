@@ -23,6 +23,12 @@ def test_stepwise_divides_at_the_boundaries():
     np.testing.assert_allclose(found, [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
 
 
+def test_boundaries_that_coincide_lower_the_rate_as_often():
+    """Shares of so few steps that the first two of three fall on the first step."""
+    found = at(schedules.parted(2, (0.3, 0.6, 0.8), factor=0.2), 0, 1, 2)
+    np.testing.assert_allclose(found, [1, 0.2**2, 0.2**3], rtol=1e-6)
+
+
 def test_warm_up_moves_at_once_and_then_follows():
     shape = schedules.warmed_up(schedules.cosine(10), 4)
     np.testing.assert_allclose(at(shape, 0, 1, 2, 3), [0.25, 0.5, 0.75, 1.0], rtol=1e-6)

@@ -148,10 +148,10 @@ _FROM_HISTORY: list[Fault] = [
 
 _THOUGHT_UP: list[Fault] = [
     Fault(
-        "A NaN in a padding row spoils the mean",
+        "Padding rows count in the weight of a mean",
         "mean",
-        "jnp.where(rows, values.astype(jnp.float32), 0.0)",
-        "rows * values.astype(jnp.float32)",
+        "weight = jnp.sum(mask, dtype=jnp.int32)",
+        "weight = jnp.int32(mask.size)",
         ("test_metrics",),
     ),
     Fault(

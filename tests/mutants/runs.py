@@ -57,8 +57,11 @@ def run(root: Path, tests: tuple[str, ...], *, python: str) -> Outcome:
     # Processes that tests start import the copy too, not the installed package.
     environment = {**os.environ, "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
     for name in list(environment):
-        if name.startswith(("PYTEST_", "JAX_COMPILATION")):
+        if name.startswith(("PYTEST_", "JAX_COMPILATION", "XLA_FLAGS")):
             del environment[name]
+    # Two processes never share a cache of compiled programs.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    environment["JAXNETS_CACHE"] = str(files.cache_root() / "mutants" / worker)
     paths = [str(path.relative_to(root)) for path in area(root, tests)]
     command = [python, "-m", "pytest", "-x", "-n", "0", "--tb=short", *paths]
     begun = time.monotonic()

@@ -283,7 +283,7 @@ FAULTS: list[Fault] = [
         function="_locked",
         was="fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)",
         now="fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)",
-        tests=("test_session", "test_command"),
+        tests=("test_session", "test_signals"),
     ),
     Fault(
         name="A file of a checkpoint that is not in its manifest is not noticed",

@@ -12,6 +12,8 @@ from jaxnets.scores.cider import cider_d
 from jaxnets.scores.rouge import longest_common, rouge_l
 from tests.golden.scores import cases
 
+pytestmark = pytest.mark.host
+
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "golden/scores/references.json").read_text()
 )

@@ -23,7 +23,6 @@ MODEL = LanguageModel(VOCABULARY, "rnn", 6)
 TASK = language(MODEL, rates=())
 KEY = jax.random.key(0)
 TEXT = jax.random.randint(jax.random.key(1), (4, 13), 1, VOCABULARY)
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Hyper(NamedTuple):
@@ -39,7 +38,7 @@ def chunk(first, last, *, fresh):
 
 @pytest.fixture(scope="module")
 def variables():
-    return jit(TASK.init)(KEY, chunk(0, 6, fresh=True))
+    return jax.jit(TASK.init)(KEY, chunk(0, 6, fresh=True))
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +47,10 @@ def run():
         whole = Variables(variables.params, {})
         return functional.predict(MODEL, whole, token, token > 0)[0]
 
-    return jit(logits)
+    return jax.jit(logits)
 
 
+@jax.jit
 def cheap(key, batch):
     """Variables of the same shapes: to compile the initialisers would take seconds."""
     shapes = jax.eval_shape(TASK.init, key, batch)
@@ -72,9 +72,9 @@ def test_the_contracts_hold():
 
 def test_the_second_chunk_knows_the_first_and_its_gradient_does_not(variables, run):
     learner = supervised(TASK, lambda hyper: optax.sgd(hyper.learning_rate))
-    step = jit(learner.step)
+    step = jax.jit(learner.step)
     first, second = chunk(0, 6, fresh=True), chunk(6, 12, fresh=False)
-    start = jit(learner.init)(KEY, Hyper(), first)._replace(variables=variables)
+    start = jax.jit(learner.init)(KEY, Hyper(), first)._replace(variables=variables)
     middle, _ = step(start, first)
     end, metrics = step(middle, second)
 
@@ -87,14 +87,14 @@ def test_the_second_chunk_knows_the_first_and_its_gradient_does_not(variables, r
         return nats(logits, second.target).mean()
 
     old, now = variables.params, middle.variables.params
-    value, cut = jit(jax.value_and_grad(loss))(now, old)
+    value, cut = jax.jit(jax.value_and_grad(loss))(now, old)
     assert float(metrics["loss"].compute()) == pytest.approx(float(value), rel=1e-5)
     expected = jax.tree.map(lambda x, g: x - 0.1 * g, now, cut)
     near = functools.partial(np.testing.assert_allclose, atol=1e-6)
     jax.tree.map(near, end.variables.params, expected)
 
     forgetful = language(MODEL, rates=(), carried=False)
-    value, _ = jit(forgetful.loss)(middle.variables, second, KEY, Hyper())
+    value, _ = jax.jit(forgetful.loss)(middle.variables, second, KEY, Hyper())
     logits = run(middle.variables, second.token)
     assert float(value) == pytest.approx(float(nats(logits, second.target).mean()))
     assert float(value) != pytest.approx(float(metrics["loss"].compute()), rel=1e-4)
@@ -103,7 +103,7 @@ def test_the_second_chunk_knows_the_first_and_its_gradient_does_not(variables, r
 def test_fresh_rows_alone_begin_again(variables):
     carry = jax.tree.map(jnp.ones_like, variables.buffers["carry"])
     held = variables._replace(buffers={"carry": carry})
-    loss = jit(TASK.loss)
+    loss = jax.jit(TASK.loss)
     at = lambda fresh: loss(held, chunk(0, 6, fresh=fresh), KEY, Hyper())[1][0]["carry"]
     some = at(jnp.array([True, False, False, True]))
     for mixed, old, new in zip(
@@ -117,7 +117,7 @@ def test_fresh_rows_alone_begin_again(variables):
 def test_evaluation_is_one_pass_where_the_context_reaches_back(variables, run):
     text = np.asarray(TEXT).reshape(-1)
     feed = windows(text, context=60, span=8, batch_size=3)
-    evaluate = jit(TASK.evaluate)
+    evaluate = jax.jit(TASK.evaluate)
     found = merged(evaluate(variables, batch, KEY) for batch in feed)
     logits = run(variables, jnp.asarray(text[None, :-1]))
     expected = np.asarray(nats(logits, text[None, 1:]), np.float64)
@@ -128,23 +128,33 @@ def test_evaluation_is_one_pass_where_the_context_reaches_back(variables, run):
     assert bits == pytest.approx(expected.mean() / np.log(2), rel=1e-5)
 
 
+def test_the_vectors_of_tokens_begin_with_unit_variance():
+    """With length 1 instead they would hardly be heard."""
+    wide = language(LanguageModel(40, "rnn", 6, embedding=50), rates=())
+    drawn = jax.jit(wide.init)(KEY, chunk(0, 6, fresh=True)).params
+    (table,) = (np.asarray(x) for x in jax.tree.leaves(drawn) if x.shape == (40, 50))
+    assert 0.93 < table.std() < 1.07  # three standard errors
+
+
 def test_a_network_that_knows_nothing_has_the_perplexity_of_the_vocabulary(variables):
     blank = jax.tree.map(jnp.zeros_like, variables)
-    found = jit(TASK.evaluate)(blank, chunk(0, 6, fresh=True), KEY)
+    found = jax.jit(TASK.evaluate)(blank, chunk(0, 6, fresh=True), KEY)
     assert perplexity(found) == pytest.approx(VOCABULARY, rel=1e-6)
 
 
 def test_a_token_outside_the_vocabulary_is_no_success(variables):
     batch = chunk(0, 6, fresh=True)
     wrong = batch._replace(target=batch.target.at[0, 0].set(VOCABULARY))
-    found = jit(TASK.evaluate)(variables, wrong, KEY)
+    found = jax.jit(TASK.evaluate)(variables, wrong, KEY)
     assert all(np.isnan(value.compute()) for value in found.values())
 
 
 def test_samples_are_fed_back(variables, run):
     prompt = jnp.array([[0, 5, 7], [4, 6, 8]])  # the first is shorter
     sampling = Sampling(length=6, temperature=1e-4)
-    made = jit(lambda p: continued(MODEL, variables.params, p, KEY, sampling))(prompt)
+    made = jax.jit(lambda p: continued(MODEL, variables.params, p, KEY, sampling))(
+        prompt
+    )
     for row, start in ((0, [5, 7]), (1, [4, 6, 8])):
         text = list(start)
         for _ in range(6):

@@ -14,9 +14,10 @@ from jaxnets.models import functional, weights
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.weights import WeightsError
 from jaxnets.once import once
+from jaxnets.run import report
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError
-from jaxnets.run.session import Verbs
+from jaxnets.run.session import Run, Verbs
 from jaxnets.tasks.classification import classification
 from jaxnets.tasks.pretrained import pretrained
 from jaxnets.types import ImageBatch
@@ -85,16 +86,20 @@ def test_a_deep_convnet_s_tenth_layer_is_no_head():
     assert heads == {"output"}
 
 
+@pytest.mark.one_python
 def test_classify_begins_with_a_file_and_refuses_another_later(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
+    monkeypatch.setattr(Run, "figure", lambda *picture: None)
+    monkeypatch.setattr(report, "write", lambda *written: None)
     net = ConvNet(5, (24, 48, 64, 64))
     path = tmp_path / "net.npz"
     weights.save(net, filled(net, 8, 1), path)
     config = dataclasses.replace(
-        classify.Config(model="small_convnet", pretrained=path, epochs=1, reports=1),
+        classify.Config("small_convnet", pretrained=path, epochs=1, reports=1),
+        augment="none",
         hyper=classify.Hyper(backbone_rate=0.0, average_decay=0.0, weight_decay=0.0),
     )
     with pytest.raises(WeightsError, match="new_head"):

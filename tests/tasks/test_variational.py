@@ -33,9 +33,9 @@ class Hyper(NamedTuple):
 def batch_of(image):
     rows = len(image)
     return ImageBatch(
-        jnp.asarray(image, jnp.float32),
-        jnp.zeros(rows, jnp.int32),
-        jnp.ones(rows, bool),
+        jnp.asarray(np.asarray(image, np.float32)),
+        jnp.asarray(np.zeros(rows, np.int32)),
+        jnp.asarray(np.ones(rows, bool)),
     )
 
 
@@ -86,7 +86,7 @@ class PPCA:
             "log_scale": {"kernel": flat, "bias": np.log(q["scale"])},
             "output": {"kernel": output, "bias": bias},
         }
-        return Variables(jax.tree.map(jnp.float32, params), {})
+        return Variables(jax.tree.map(np.float32, params), {})
 
     def model(self):
         shape = (1, self.pixels, 1)
@@ -96,11 +96,14 @@ class PPCA:
         return batch_of(self.x.reshape(-1, 1, self.pixels, 1))
 
     def judged(self, q, samples=1, divergence="closed", key=0):
-        task = variational(
-            self.model(), divergence=divergence, bound_samples=samples, chunk=64
-        )
-        judge = jax.jit(task.predict)
+        judge = judging(self.model(), divergence, samples)
         return judge(self.variables(q), self.batch(), jax.random.key(key))
+
+
+@functools.cache
+def judging(model, divergence, samples):
+    task = variational(model, divergence=divergence, bound_samples=samples, chunk=64)
+    return jax.jit(task.predict)
 
 
 def axes(rotation=0.0):
@@ -186,13 +189,18 @@ PAINTER = draw((4, 4, 1), steps=2, features=4, latent=3, read=2, write=2)
 
 @functools.cache
 def variables_of(model):
-    drawn = once(variational(model).init)(jax.random.key(0), BATCH)
-    return jax.tree.map(lambda x: 2 * x + 0.1, drawn)
+    init = variational(model).init
+    larger = lambda *given: jax.tree.map(lambda x: 2 * x + 0.1, init(*given))
+    return once(larger)(jax.random.key(0), BATCH)
+
+
+@functools.cache
+def losing(model, **options):
+    return jax.jit(variational(model, **options).loss)
 
 
 def losses(model, hyper, **options):
-    task = variational(model, **options)
-    value, (_, metrics) = jax.jit(task.loss)(
+    value, (_, metrics) = losing(model, **options)(
         variables_of(model), BATCH, jax.random.key(7), hyper
     )
     parts = {name: float(metric.compute()) for name, metric in metrics.items()}
@@ -200,10 +208,16 @@ def losses(model, hyper, **options):
     return parts
 
 
+@functools.cache
 def coded(model, samples):
     shape = (len(PIXELS), samples, *model.code_shape)
-    noise = jax.random.normal(jax.random.key(7), shape)
-    return functional.predict(model, variables_of(model), PIXELS, noise)
+
+    @jax.jit
+    def made(variables):
+        noise = jax.random.normal(jax.random.key(7), shape)
+        return functional.predict(model, variables, PIXELS, noise)
+
+    return made(variables_of(model))
 
 
 def test_beta_weighs_the_divergence_and_without_it_nothing_else_is_left():
@@ -230,7 +244,7 @@ def test_each_group_has_its_free_nats(model):
 def test_importance_weighting_is_the_log_of_the_mean_weight():
     made = coded(TINY, 5)
     mean, scale, code = (
-        np.float64(x) for x in (made.mean, jnp.exp(made.log_scale), made.code)
+        np.float64(x) for x in (made.mean, np.exp(made.log_scale), made.code)
     )
     log_q = stats.norm(mean, scale).logpdf(code).sum(-1)
     log_p = stats.norm().logpdf(code).sum(-1)
@@ -243,24 +257,24 @@ def test_importance_weighting_is_the_log_of_the_mean_weight():
 
 
 def test_noise_follows_from_the_image_and_not_from_its_place():
-    key, number = jax.random.key(0), jnp.arange(3)
-    noise = row_noise(key, PIXELS, number, (2,))
-    back = row_noise(key, PIXELS[::-1], number, (2,))
+    key, number, pixels = jax.random.key(0), np.arange(3), np.asarray(PIXELS)
+    row = jax.jit(functools.partial(row_noise, shape=(2,)))
+    noise = np.asarray(row(key, pixels, number))
+    back = row(key, pixels[::-1], number)
     np.testing.assert_array_equal(noise, back[::-1])
     assert len(np.unique(noise)) == noise.size  # one flipped pixel is another image
-    assert np.isclose(np.asarray(noise).mean(), 0, atol=0.5)
-    alone = row_noise(key, PIXELS[2:3], number[1:2], (2,))
+    assert np.isclose(noise.mean(), 0, atol=0.5)
+    alone = np.asarray(row(key, pixels[2:3], number[1:2]))
     np.testing.assert_array_equal(alone[0, 0], noise[2, 1])
-    moved = PIXELS.at[0].set(jnp.roll(PIXELS[0], 1, axis=1))
-    assert not np.isin(row_noise(key, moved, number, (2,))[0], noise[0]).any()
+    moved = np.concatenate([np.roll(pixels[:1], 1, axis=2), pixels[1:]])
+    assert not np.isin(np.asarray(row(key, moved, number))[0], noise[0]).any()
 
 
 def test_codes_are_decoded_to_expected_images():
     task, variables = variational(TINY), variables_of(TINY)
-    code = jax.random.normal(jax.random.key(1), (5, 3))
-    found = task.predict(
-        variables, CodeBatch(code, jnp.ones(5, bool)), jax.random.key(0)
-    )
+    code = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
+    given = CodeBatch(code, np.ones(5, bool))
+    found = jax.jit(task.predict)(variables, given, jax.random.key(0))
     assert found.image.shape == (5, 4, 4, 1)
     assert found.drawing is None
     params = jax.tree.map(np.asarray, variables.params)
@@ -279,16 +293,9 @@ def test_a_model_without_a_code_is_refused():
         variational(mlp())
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quickly_compiled():
-    """Every program here runs once or a few times, on very little."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def test_it_is_a_task():
-    check_task(variational(TINY, bound_samples=3, chunk=2), Hyper(), BATCH)
+    task = variational(TINY, bound_samples=3, chunk=2)
+    check_task(task._replace(predict=jax.jit(task.predict)), Hyper(), BATCH)
 
 
 @pytest.mark.campaign
@@ -303,6 +310,7 @@ def learner(model, **options):
     return warming(supervised(task, rule), {"beta": "beta_warmup"})
 
 
+@pytest.mark.one_python
 def test_two_members_of_a_population_are_two_lone_runs_that_learn():
     hyper = Hyper(beta_warmup=5.0)
     _, seen = check_members(learner(TINY), hyper, BATCH, steps=3, rtol=1e-3)
