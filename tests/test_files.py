@@ -5,8 +5,6 @@ import pytest
 
 from jaxnets import files
 
-pytestmark = pytest.mark.host
-
 
 def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "a.txt"

@@ -103,7 +103,7 @@ def test_the_python_of_the_readme_runs(tmp_path, warm, surroundings):
     assert len(blocks) == 2
     program = "\n".join(blocks).replace("steps=200", "steps=20").replace("=50", "=10")
     program += "\nassert len(states.variables.params['output']['bias']) == 8\n"
-    done = warm.run(["-c", program], cwd=tmp_path, env=surroundings())
+    done = warm.run(["-c", program], cwd=tmp_path, env=surroundings(), true_start=True)
     assert done.returncode == 0, done.stderr
     steps = [line.split()[0] for line in done.stdout.splitlines()]
     assert steps[:2] == ["10", "20"]

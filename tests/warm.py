@@ -6,8 +6,9 @@ in a fresh interpreter: arguments, folder, environment, streams, signals, exit h
 and exit status are the child's own. Where the environment asks for something that is
 read during imports only, the start is a true one.
 
-Not as in a fresh interpreter: what was imported stays imported, and standard input is
-the parent's.
+Not as in a fresh interpreter: what was imported stays imported; standard input, the
+seed of `hash`, NumPy's global generator and most addresses are the parent's. So where
+two processes are compared bit for bit, one of them is started truly.
 """
 
 import array
@@ -67,7 +68,8 @@ class Warm:
     """A warm parent, started with the first child; `close` ends it.
 
     Args:
-        env: The environment of the parent, and by and large of its children.
+        env: The environment of the parent. A child whose start-up variables differ
+            from it is started truly.
     """
 
     def __init__(self, env) -> None:

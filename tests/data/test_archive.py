@@ -10,8 +10,6 @@ import pytest
 from jaxnets import files
 from jaxnets.data.archive import ArchiveError, extract
 
-pytestmark = pytest.mark.host
-
 GOOD = {
     "a/one.txt": b"one" * 700,
     "a/two.bin": bytes(1024),

@@ -34,8 +34,8 @@ FAMILIES = {
         10,
         stem=1,
         filters=(8, 8, 8),
-        # A pool follows the first and the last, an auxiliary classifier the second.
-        inceptions=tuple((name, (4,) * 6) for name in ("3b", "4a", "4e")),
+        # A pool follows 3b and 4e, an auxiliary classifier 4a and 4d.
+        inceptions=tuple((name, (4,) * 6) for name in ("3b", "4a", "4d", "4e")),
     ),
     "resnet": ResidualNetwork(10, BasicBlock, **TINY),
     "bottleneck": ResidualNetwork(10, Bottleneck, **TINY),

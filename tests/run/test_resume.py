@@ -192,8 +192,8 @@ def crash(toy, tmp_path, expected, point):
     program.write_text(CRASH)
     module, name, when, count = POINTS[point]
     flags = (module, name, when, str(count), str(TOYS), "small.py", *SHORT)
-    toy("", *flags, program=program, status=-9)
-    toy("small", *SHORT)
+    toy("", *flags, program=program, status=-9, report=True)
+    toy("small", *SHORT, report=True)
     assert outcome(tmp_path, "small") == expected, point
     left = {entry.name for entry in only_run(tmp_path, "small").rglob("*")}
     assert not [name for name in left if name.endswith((".tmp", ".trash", ".part"))]
@@ -264,7 +264,8 @@ def test_60_kills_in_a_save_loop(toy, tmp_path):
 
 def test_two_starts_give_the_same_bits(toy, tmp_path, whole):
     unfinished = copied(whole, tmp_path)
-    toy("small", *SHORT, "--resume", "never")
+    # An interpreter of its own: forks share what Python draws when it starts.
+    toy("small", *SHORT, "--resume", "never", true_start=True)
     (result,) = tmp_path.glob("runs/small/*/result.json")
     assert result.parent != unfinished
     found = json.loads(result.read_text())

@@ -8,8 +8,6 @@ import pytest
 from jaxnets import files
 from jaxnets.run import settings
 
-pytestmark = pytest.mark.host
-
 
 class Hyper(NamedTuple):
     rate: float = 1e-3

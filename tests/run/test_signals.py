@@ -93,7 +93,6 @@ def read_terminal(process, descriptor):
     return found.decode()
 
 
-@pytest.mark.one_python
 def test_in_a_pipe_there_are_plain_lines_only(toy):
     out, err = toy("small", true_start=True)
     assert err == ""

@@ -99,12 +99,13 @@ def ledger(folder, lease=60.0):
     return Ledger(folder, "sweep", {"a": 1}, 1, lease=lease)
 
 
-def test_a_lease_that_ran_out_is_failed_and_queued_again(tmp_path):
-    first, second = ledger(tmp_path, 0.4), ledger(tmp_path, 0.4)
+def test_a_lease_that_ran_out_is_failed_and_queued_again(tmp_path, monkeypatch):
+    first, second = ledger(tmp_path), ledger(tmp_path)
     lost = first.claim(UNITS[:1])
     assert lost is not None
     assert second.claim(UNITS[:1]) is None
-    time.sleep(0.5)
+    later = time.time() + first.lease + 1
+    monkeypatch.setattr("jaxnets.sweeps.ledger.time.time", lambda: later)
     again = second.claim(UNITS[:1])
     assert again is not None
     with again:
