@@ -69,6 +69,7 @@ AGAIN = {"sentiment", "vae"}  # one has a vocabulary to keep, the other draws no
     ],
 )
 @pytest.mark.usefixtures("few")
+@pytest.mark.one_python
 def test_an_experiment_gives_its_number_again(name, here, capsys, unseen):
     main, config = module(name).main, shortly(name)
     main(config, Verbs(run_dir=here / "run"))
@@ -129,6 +130,7 @@ def test_a_study_runs_and_draws(name, here):
     studied(name, here)
 
 
+@pytest.mark.one_python
 def test_the_study_of_batch_norm_runs_and_draws_on_a_small_network(here, monkeypatch):
     small = lambda classes, norm: ConvNet(classes, (4,), (0,), norm=norm)
     monkeypatch.setattr(module("studies.batch_norm"), "convnet", small)
@@ -139,6 +141,7 @@ def test_the_study_of_batch_norm_runs_and_draws_on_a_small_network(here, monkeyp
     }
 
 
+@pytest.mark.one_python
 def test_the_study_of_the_ring_runs_and_draws_one_of_its_duels(here, monkeypatch):
     study, name = module("studies.ring"), "non-saturating, R1"
     every = study.duels
@@ -235,6 +238,7 @@ def test_the_choices_of_classify_compose_with_a_perceptron(change, here, unseen)
 
 
 @pytest.mark.usefixtures("few", "unseen")
+@pytest.mark.one_python
 def test_translate_reads_a_file_of_pairs(here):
     nouns = ("dog", "cat", "bird", "horse", "fish", "mouse", "cow", "frog")
     lines = [f"the {a} sees the {b}\tle {a} voit le {b}" for a in nouns for b in nouns]

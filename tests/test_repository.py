@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -44,6 +46,7 @@ FORBIDDEN = {
 }
 
 
+@pytest.mark.host
 def test_the_import_contracts_hold_and_each_can_break(tmp_path):
     lint = Path(sys.executable).parent / "lint-imports"
     skipped = shutil.ignore_patterns("__pycache__")

@@ -62,6 +62,7 @@ def test_a_captioner_follows_the_equations(kind, how):
 
 @pytest.mark.parametrize("reads_first", [False, True])
 @pytest.mark.parametrize("placed", [False, True])
+@pytest.mark.one_python
 def test_a_captioner_remembers_where_it_looked(placed, reads_first):
     how = {"reads_first": reads_first}
     model, variables = made("soft", placed=placed, places=2, **how)
@@ -159,6 +160,7 @@ def test_words_one_by_one_are_the_words_at_once(kind, reads_first, places):
 @pytest.mark.parametrize("seen", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("computed", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("kind", DECODERS)
+@pytest.mark.one_python
 def test_annotations_may_be_of_another_type(kind, computed, seen):
     model = small(kind, dtype=computed, reads_first=True)
     _, variables = made(kind)

@@ -78,6 +78,7 @@ def test_parameter_counts(model, count):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.one_python
 def test_decoding_its_own_code_gives_its_own_output(name):
     model, variables, coded = made(name)
     code = coded.code.reshape(-1, *model.code_shape)

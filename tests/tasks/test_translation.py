@@ -93,6 +93,7 @@ def test_the_losses_by_hand():
         )
 
 
+@pytest.mark.one_python
 def test_padding_of_source_and_target_counts_nowhere(task, variables, evaluate):
     hyper = Hyper(label_smoothing=0.1)
 
