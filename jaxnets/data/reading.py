@@ -26,7 +26,7 @@ class FileError(DataError):
 
 
 class DataWarning(UserWarning):
-    """Something was left out because the caller allowed it."""
+    """Something was left out of the data."""
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -233,6 +233,28 @@ def settle(
         DataWarning,
         stacklevel=3,
     )
+
+
+def left_out(source: str, count: int, of: int, what: str, flag: str) -> None:
+    """Says how many examples a rule leaves out; of more than a tenth as a warning.
+
+    Every rule that leaves sound data out calls it: lengths, minimum counts, sizes.
+
+    Args:
+        source: Names the data set, and the split if it matters.
+        count: Examples that are left out; 0 says nothing.
+        of: Examples that there were.
+        what: The examples and the rule: "pairs have more than 10 words".
+        flag: The flag, and what to do with it: "--longest 20 keeps more".
+    """
+    if not count:
+        return
+    share = f"{100 * count / of:.1f} %"
+    line = f"{source}: left out {count:,} of {of:,} ({share}): {what}; {flag}"
+    if count > of / 10:
+        warnings.warn(line, DataWarning, stacklevel=2)
+    else:
+        print(line, flush=True)  # noqa: T201 - part of what a run says at its start
 
 
 def unique(names: Iterable[str], what: str, problems: list[Problem]) -> None:
