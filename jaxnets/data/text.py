@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,46 +19,17 @@ from jaxtyping import Int
 from jaxnets import files
 from jaxnets.data.dataset import Column, DataError, Dataset, Feature, Split
 from jaxnets.data.reading import FileError, read_text
+from jaxnets.scores.tokens import characters, joined, words
 
 Level: TypeAlias = Literal["word", "character"]
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 _FORMAT = "jaxnets vocabulary 1"
-_WORD = re.compile(r"\w+(?:['\u2019\-]\w+)*|[^\w\s]")
-_BEFORE = frozenset(".,;:!?)]}»”%")  # no space in front of these
-_AFTER = frozenset("([{«“$£€#@")  # nor behind these
 
 
 class VocabularyError(DataError):
     """A vocabulary is damaged, or is not the one that belongs here."""
-
-
-def words(text: str) -> list[str]:
-    """Words in lower case, and punctuation marks one by one.
-
-    `words("Don't stop, Anne-Marie!") == ["don't", "stop", ",", "anne-marie", "!"]`.
-    No special token can come out of a text: its angle brackets are marks.
-    """
-    return _WORD.findall(text.lower())
-
-
-def characters(text: str) -> list[str]:
-    """Every character, white space included."""
-    return list(text)
-
-
-def joined(tokens: Iterable[str]) -> str:
-    """Words as a sentence: `words(joined(words(text))) == words(text)`.
-
-    Spaces stand between tokens, but not in front of a full stop or behind a bracket.
-    What cannot come back is where the text had other spaces.
-    """
-    made = ""
-    for token in tokens:
-        tight = not made or token in _BEFORE or made[-1] in _AFTER
-        made += token if tight else f" {token}"
-    return made
 
 
 _TOKENIZERS: dict[Level, Callable[[str], list[str]]] = {
@@ -92,7 +62,10 @@ class Vocabulary:
         split = _TOKENIZERS[self.level]
         for token in self.tokens[len(SPECIAL) :]:
             if not isinstance(token, str) or split(token) != [token]:
-                raise VocabularyError(f"{token!r} is no {self.level}")
+                raise VocabularyError(
+                    f"{token!r} is no {self.level}: the vocabulary was changed, or "
+                    "made by a version that splits texts otherwise; train again"
+                )
 
     def __len__(self) -> int:
         """How many integers mean something."""
@@ -122,7 +95,7 @@ class Vocabulary:
     def decode(self, numbers: Iterable[Any]) -> str:
         """The text up to the first `<end>`, without padding and start.
 
-        Of characters it is exactly what was encoded, if all were known.
+        Of characters it is exactly what was encoded, in NFC, if all were known.
 
         Raises:
             VocabularyError: If an integer is out of range.

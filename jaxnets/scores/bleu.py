@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxnets.scores.ngrams import Run, Text, counted, matched
+from jaxnets.scores.tokens import spaced
 
 ORDER = 4
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
@@ -75,9 +76,11 @@ def bleu(
 def sacrebleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """BLEU-4 of a corpus in [0, 100], as translation reports it.
 
-    Case counts, tokens are those of `tokens_13a`, and the k-th precision that is zero
-    is taken as 1 / (2^k total): the smoothing called "exp", method 3 of Chen & Cherry,
-    2014, https://aclanthology.org/W14-3346. A corpus without a word in common scores 0.
+    Case counts, and tokens are those of `tokens_13a`. In scripts without spaces every
+    character is a token, as in the tokenizer `zh` of Post's sacrebleu. The k-th
+    precision that is zero is taken as 1 / (2^k total): the smoothing called "exp",
+    method 3 of Chen & Cherry, 2014, https://aclanthology.org/W14-3346. A corpus without
+    a word in common scores 0.
 
     Args:
         hypotheses: Plain text, one segment each.
@@ -89,8 +92,8 @@ def sacrebleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) ->
     if any(isinstance(several, str) for several in references):
         raise ValueError("every hypothesis needs a list of references, not one string")
     counts = _counts(
-        [tokens_13a(text) for text in hypotheses],
-        [[tokens_13a(text) for text in several] for several in references],
+        [tokens_13a(spaced(text)) for text in hypotheses],
+        [[tokens_13a(spaced(text)) for text in several] for several in references],
         ORDER,
     )
     if not counts.correct[0] or not counts.total[-1]:

@@ -1,13 +1,11 @@
 """The scores of image captions that papers report, side by side."""
 
-import re
 from collections.abc import Sequence
 
 from jaxnets.scores.bleu import bleu
 from jaxnets.scores.cider import cider_d
 from jaxnets.scores.rouge import rouge_l
-
-_WORD = re.compile(r"\w+(?:['\u2019\-]\w+)*")
+from jaxnets.scores.tokens import is_word, words
 
 
 def plain(text: str) -> list[str]:
@@ -16,7 +14,7 @@ def plain(text: str) -> list[str]:
     The COCO evaluation code does so with the Penn Treebank tokenizer. Departure: that
     one splits `don't` and `man's` in two, and here they stay whole.
     """
-    return _WORD.findall(text.lower())
+    return [token for token in words(text) if is_word(token)]
 
 
 def caption_scores(

@@ -1,4 +1,5 @@
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def random_texts(count):
 
 
 def test_words_come_back_from_their_sentence():
-    for sentence in [*SENTENCES, *random_texts(2000)]:
+    for sentence in [*SENTENCES, *random_texts(600)]:
         tokens = text.words(sentence)
         assert text.words(text.joined(tokens)) == tokens, sentence
 
@@ -51,8 +52,23 @@ def test_characters_come_back_exactly():
     texts = list(random_texts(500))
     made = vocabulary(texts, level="character")
     for sentence in texts:
-        assert made.decode(made.encode(sentence)) == sentence
-        assert made.decode(made.encode(sentence, ends=False)) == sentence
+        composed = unicodedata.normalize("NFC", sentence)
+        assert made.decode(made.encode(sentence)) == composed
+        assert made.decode(made.encode(sentence, ends=False)) == composed
+
+
+def test_a_decomposed_text_has_the_numbers_of_the_composed_one():
+    for level in ("word", "character"):
+        made = vocabulary(["Café: नमस्ते, İş!"], level=level)
+        apart = unicodedata.normalize("NFD", "Café: नमस्ते, İş!")
+        assert made.encode(apart) == made.encode("Café: नमस्ते, İş!")
+        assert UNKNOWN not in made.encode(apart)
+        assert all(unicodedata.is_normalized("NFC", token) for token in made.tokens)
+
+
+def test_a_vocabulary_of_decomposed_words_is_refused():
+    with pytest.raises(VocabularyError, match="splits texts otherwise; train again"):
+        Vocabulary((*text.SPECIAL, "cafe\u0301"), "word")
 
 
 def test_a_vocabulary_is_sorted_by_count_then_name_whatever_the_order():
