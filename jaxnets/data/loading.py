@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import io
 import json
 import os
 import warnings
@@ -28,6 +27,8 @@ from jaxnets.data.reading import (
     FileError,
     Problem,
     inside,
+    left_out,
+    lines_of,
     read,
     read_digests,
     read_text,
@@ -238,28 +239,37 @@ def read_json(root: Path, name: str) -> Any:
 def read_rows(
     root: Path, name: str, delimiter: str, survey: Survey
 ) -> Iterator[tuple[str, list[str]]]:
-    """The rows of a CSV or TSV file, each with its place for messages.
+    r"""The rows of a CSV or TSV file, each with its place for messages.
 
-    A TSV has no quotes: every line is one row. Empty lines are passed over.
+    Lines end at `\n` and `\r\n` only. A TSV has no quotes: every line is one row.
+    Empty lines are left out, and counted at the end.
 
     Raises:
         FileError: If the file cannot be read.
     """
     text = read_text(inside(root, name), limit=LARGEST_JSON)
-    if delimiter == "\t":
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                yield f"{name}, line {number}", line.split("\t")
-        return
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    while True:
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            # What follows an open quote cannot be told apart: nothing more is read.
-            survey.add(f"{name}, line {rows.line_num}", f"is no CSV: {error}", "text")
-            return
-        if row is None:
-            return
-        if row:
-            yield f"{name}, line {rows.line_num}", row
+    rows = _tsv(text) if delimiter == "\t" else _csv(text, delimiter)
+    line, total, empty = 0, 0, 0
+    try:
+        for line, row in rows:
+            total += 1
+            empty += not row
+            if row:
+                yield f"{name}, line {line}", row
+    except csv.Error as error:
+        # What follows an open quote cannot be told apart: nothing more is read.
+        survey.add(f"{name}, line {line + 1}", f"is no CSV: {error}", "text")
+    left_out(name, empty, total, "lines are empty", "delete or fill them")
+
+
+def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines_of(text), 1):
+        yield number, line.split("\t") if line.strip() else []
+
+
+def _csv(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    # The reader takes a single "\r" for the end of a row; no text holds a NUL.
+    lines = (line.replace("\r", "\0") + "\n" for line in lines_of(text))
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    for row in rows:
+        yield rows.line_num, [field.replace("\0", "\r") for field in row]

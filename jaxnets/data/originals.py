@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from jaxnets.data.dataset import DataError
+from jaxnets.data.reading import lines_of
 
 Example = tuple[int | str, dict[str, Any]]  # key, features; images as Pillow holds them
 Files = Mapping[str, Path]  # by the name that ends the address
@@ -250,4 +251,4 @@ def _members(path: Path, names: list[str]) -> list[bytes]:
 
 def _lines(path: Path, name: str) -> list[str]:
     (content,) = _members(path, [name])
-    return [line for line in content.decode().splitlines() if line]
+    return [line for line in lines_of(content.decode()) if line]

@@ -4,6 +4,7 @@ What is wrong is collected as `Problem`s, so that a loader can stop at them and 
 can list them all, from the same code.
 """
 
+import codecs
 import dataclasses
 import hashlib
 import os
@@ -113,10 +114,38 @@ def read_text(path: Path, *, limit: int = LARGEST) -> str:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FileError(f"is not UTF-8: byte {error.start} is wrong") from None
+        raise FileError(_encoding(content, error.start)) from None
     if "\0" in text:
         raise FileError(f"is not text: character {text.index(chr(0))} is NUL")
     return text
+
+
+def _encoding(content: bytes, wrong: int) -> str:
+    marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    name = "UTF-16" if marked else "LATIN1"
+    guess = "it begins as UTF-16 does" if marked else "is it Latin-1 or Windows-1252?"
+    return (
+        f"is not UTF-8: byte {wrong} is wrong ({guess}); convert it, for example with "
+        f"`iconv -f {name} -t UTF-8 OLD > NEW`"
+    )
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Returns the lines of a text; a line ends at `\n` or `\r\n` and nowhere else.
+
+    U+2028, U+0085, form feeds and single `\r` stay in their line, unlike with
+    `str.splitlines`.
+
+    Raises:
+        FileError: If lines end at a single `\r`, as on Macs before 2001.
+    """
+    if "\r" in text and "\n" not in text:
+        raise FileError(
+            "has lines that end at a carriage return alone; convert it, for example "
+            "with `tr '\\r' '\\n' < OLD > NEW`"
+        )
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines[:-1] if not lines[-1] else lines
 
 
 def is_text(value: object) -> bool:
@@ -154,7 +183,7 @@ def read_digests(root: Path) -> dict[str, str] | None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in read_text(path).split("\n") if line]
+        return [line for line in lines_of(read_text(path)) if line]
     except FileError as error:
         raise DataError(f"{path.name}: {error}") from None
 
@@ -254,7 +283,12 @@ def left_out(source: str, count: int, of: int, what: str, flag: str) -> None:
     if count > of / 10:
         warnings.warn(line, DataWarning, stacklevel=2)
     else:
-        print(line, flush=True)  # noqa: T201 - part of what a run says at its start
+        note(line)
+
+
+def note(line: str) -> None:
+    """Says what was decided about the data, for example that a line is a header."""
+    print(line, flush=True)  # noqa: T201 - part of what a run says at its start
 
 
 def unique(names: Iterable[str], what: str, problems: list[Problem]) -> None:

@@ -1,10 +1,18 @@
-"""What is said of data that a rule leaves out."""
+"""Lines and encodings of files; what is said of data that a rule leaves out."""
 
 import warnings
 
 import pytest
 
-from jaxnets.data.reading import DataWarning, left_out
+from jaxnets.data.loading import Survey, read_rows
+from jaxnets.data.reading import (
+    DataWarning,
+    FileError,
+    left_out,
+    lines_of,
+    read_digests,
+    read_text,
+)
 
 pytestmark = pytest.mark.host
 
@@ -21,3 +29,63 @@ def test_what_is_left_out_is_counted_and_much_of_it_is_a_warning(capsys):
     with pytest.warns(DataWarning, match=r"21 of 200.*--longest 12"):
         left_out("pairs", 21, 200, "pairs have more than 10 words", "--longest 12")
     assert not capsys.readouterr().out
+
+
+NO_ENDS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+
+
+def test_a_line_ends_at_a_line_feed_and_nowhere_else():
+    assert lines_of(f"a{NO_ENDS}b\r\nc\n\nd") == [f"a{NO_ENDS}b", "c", "", "d"]
+    assert lines_of("a\n") == ["a"]
+    assert lines_of("") == []
+    with pytest.raises(FileError, match=r"carriage return alone.*`tr "):
+        lines_of("old\rMac\r")
+
+
+@pytest.mark.parametrize("mark", NO_ENDS)
+def test_what_is_no_end_of_a_line_stays_in_its_field(tmp_path, mark):
+    field = f"one{mark}two"
+    rows = [["a", "b"], [field, "c"], ["d", field]]
+    for delimiter, ending in (("\t", "\n"), (",", "\n"), ("\t", "\r\n"), (",", "\r\n")):
+        text = "".join(delimiter.join(row) + ending for row in rows)
+        (tmp_path / "rows").write_bytes(text.encode())
+        survey = Survey()
+        read = list(read_rows(tmp_path, "rows", delimiter, survey))
+        assert [row for _, row in read] == rows
+        assert [where for where, _ in read] == [f"rows, line {n}" for n in (1, 2, 3)]
+        assert not survey.problems
+
+
+def test_a_quoted_field_of_a_csv_holds_line_ends_and_an_open_one_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b'a,"b\r\nc\rd"\r\ne,f\n"g,h\ni,j\n')
+    survey = Survey()
+    read = list(read_rows(tmp_path, "a.csv", ",", survey))
+    assert [row for _, row in read] == [["a", "b\nc\rd"], ["e", "f"]]
+    (problem,) = survey.problems
+    assert str(problem).startswith("a.csv, line 4: is no CSV")
+
+
+def test_empty_lines_are_counted(tmp_path, capsys):
+    (tmp_path / "a.tsv").write_text("a\tb\n" * 19 + "\n")
+    assert len(list(read_rows(tmp_path, "a.tsv", "\t", Survey()))) == 19
+    assert "a.tsv: left out 1 of 20 (5.0 %): lines are empty" in capsys.readouterr().out
+    (tmp_path / "b.tsv").write_text("a\tb\n\n")
+    with pytest.warns(DataWarning, match="1 of 2"):
+        list(read_rows(tmp_path, "b.tsv", "\t", Survey()))
+
+
+def test_digests_may_have_the_line_ends_of_windows(tmp_path):
+    (tmp_path / "SHA256SUMS").write_bytes(f"{'a' * 64}  x\x0cy.png\r\n".encode())
+    assert read_digests(tmp_path) == {"x\x0cy.png": "a" * 64}
+
+
+def test_other_encodings_are_named_with_the_command_that_converts_them(tmp_path):
+    path = tmp_path / "a.txt"
+    for content, said in (
+        ("é".encode("latin-1"), "Latin-1.*iconv -f LATIN1"),
+        ("ab".encode("utf-16"), "UTF-16.*iconv -f UTF-16"),
+        ("ab".encode("utf-16-le"), "is NUL"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(FileError, match=said):
+            read_text(path)
