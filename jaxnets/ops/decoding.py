@@ -34,8 +34,8 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnets.types import Key, Scalar
 
-PAD, START, END = 0, 1, 2
-"""The first special tokens of every vocabulary, as in `jaxnets.data.text`."""
+PAD, START, END, UNKNOWN = 0, 1, 2, 3
+"""The special tokens of every vocabulary, as in `jaxnets.data.text`."""
 
 Step: TypeAlias = Callable[[Any, Any], tuple[Any, Any, Any]]
 

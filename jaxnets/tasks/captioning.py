@@ -15,7 +15,7 @@ from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.blocks import float32_or_wider
 from jaxnets.models.captioner import Captioned, ImageCaptioner
-from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding
+from jaxnets.ops.decoding import GREEDY, PAD, UNKNOWN, Decoded, Decoding
 from jaxnets.tasks.base import Task
 from jaxnets.types import CaptionBatch, Key, Scalar, Variables
 
@@ -49,8 +49,9 @@ def captioning(
     average up to the step before. The paper's includes the batch itself, which ties b
     to what was drawn, and so would bias the gradient.
 
-    `evaluate` adds `word_loss` and `word_accuracy`, means over words. `predict` returns
-    sentences as `Decoded`, with `Attended` as its notes.
+    `evaluate` adds `word_loss` and `word_accuracy`, means over words; a word that is
+    `<unk>` is never right. `predict` returns sentences as `Decoded`, with `Attended` as
+    its notes.
 
     Args:
         model: An encoder and a decoder.
@@ -200,7 +201,8 @@ def _by_word(
     mask: Bool[Array, " b"],
 ) -> Metrics:
     spoken = (target != PAD) & mask[:, None]
-    hits = (jnp.argmax(logits, axis=-1) == target).astype(jnp.float32)
+    right = jnp.argmax(logits, axis=-1) == target
+    hits = (right & (target != UNKNOWN)).astype(jnp.float32)
     count = jnp.sum(spoken, dtype=jnp.int32)
     return {
         "word_loss": Mean(

@@ -24,8 +24,6 @@ from jaxnets.ops import decoding
 from jaxnets.tasks.base import Task
 from jaxnets.types import Key, Scalar, StreamBatch, Variables
 
-UNKNOWN = 3  # as in jaxnets.data.text
-
 
 class Sampling(NamedTuple):
     """How `predict` goes on with a text. All static: they shape a program."""
@@ -50,10 +48,11 @@ def language(
     `fresh` starts from zeros.
 
     Metrics add up over tokens: `loss`, `bits_per_token` and the `accuracy` of the
-    likeliest token; see also `perplexity`. `evaluate` leaves the carry alone: every row
-    starts from zeros, and brings tokens to warm up on, whose targets are `<pad>`.
-    `predict` goes on from each row's tokens with samples, each fed back, and returns
-    them `[b, sampling.length]`.
+    likeliest token; see also `perplexity`. A target that is `<unk>` is never right; its
+    loss is that of "any character that training did not have". `evaluate` leaves the
+    carry alone: every row starts from zeros, and brings tokens to warm up on, whose
+    targets are `<pad>`. `predict` goes on from each row's tokens with samples, each fed
+    back, and returns them `[b, sampling.length]`.
 
     Args:
         model: `(token, present, carry, *, train, **rates) -> (logits, carry)`, whose
@@ -139,7 +138,7 @@ def continued(
         key,
         temperature=sampling.temperature,
         top_p=sampling.top_p,
-        never=(decoding.PAD, decoding.START, decoding.END, UNKNOWN),
+        never=(decoding.PAD, decoding.START, decoding.END, decoding.UNKNOWN),
     )
     return made.token[:, 0]
 
@@ -156,7 +155,8 @@ def _metrics(
     nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.target)
     known = (batch.target >= 0) & (batch.target < logits.shape[-1])
     nats = jnp.where(known, nats, jnp.nan)
-    hits = (jnp.argmax(logits, axis=-1) == batch.target).astype(jnp.float32)
+    right = jnp.argmax(logits, axis=-1) == batch.target
+    hits = (right & (batch.target != decoding.UNKNOWN)).astype(jnp.float32)
     hits = jnp.where(jnp.isnan(nats), jnp.nan, hits)
     weight = jnp.sum(counted, dtype=jnp.int32)
     total = lambda values: jnp.sum(jnp.where(counted, values, 0.0))

@@ -10,7 +10,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
-from jaxnets.ops.decoding import GREEDY, PAD, Decoded, Decoding, repeated
+from jaxnets.ops.decoding import (
+    GREEDY,
+    PAD,
+    UNKNOWN,
+    Decoded,
+    Decoding,
+    repeated,
+)
 from jaxnets.tasks.base import Task
 from jaxnets.types import Key, PairBatch, Scalar, Variables
 
@@ -20,7 +27,7 @@ class Translated(NamedTuple):
 
     token: Int[Array, "b t"]  # without `<start>`; up to `<end>`, then `<pad>`
     score: Float[Array, " b"]  # as the way of decoding has it; NaN if anything was
-    exact: Float[Array, " b"]  # 1 where it is the target, token by token
+    exact: Float[Array, " b"]  # 1 where it is the target, without `<unk>`
     weights: Float[Array, "b t s"]  # alpha: where it looked before each token
 
 
@@ -41,7 +48,9 @@ def translation(
     `evaluate` reports the same loss, `accuracy` of single tokens when those before are
     given, and `accuracy_exact`: the share of sources for which greedy decoding writes
     exactly the target. `predict` decodes in another way if asked, up to the length that
-    the batch's targets have. Where there is a NaN, metrics are NaN.
+    the batch's targets have. Where there is a NaN, metrics are NaN. `<unk>` stands for
+    a word that nobody can read, so a target that holds it is never right: neither that
+    token nor the whole sequence.
 
     Args:
         model: What reads and writes.
@@ -123,7 +132,8 @@ def token_losses(
 def _scores(logits: Array, batch: PairBatch, smoothing: Any = 0.0) -> Metrics:
     target = batch.target[:, 1:]
     present = (target != PAD) & batch.mask[:, None]
-    hit = (jnp.argmax(logits, axis=-1) == target).astype(jnp.float32)
+    right = jnp.argmax(logits, axis=-1) == target
+    hit = (right & (target != UNKNOWN)).astype(jnp.float32)
     hit = jnp.where(jnp.any(jnp.isnan(logits), axis=-1), jnp.nan, hit)
     return {
         "loss": _over_tokens(token_losses(logits, target, smoothing), present),
@@ -137,6 +147,8 @@ def _over_tokens(values: Float[Array, "b t"], present: Bool[Array, "b t"]) -> Me
 
 
 def _exact(found: Decoded, batch: PairBatch) -> Float[Array, " b"]:
-    same = jnp.all(found.token[:, 0] == batch.target[:, 1:], axis=-1)
+    target = batch.target[:, 1:]
+    right = (found.token[:, 0] == target) & (target != UNKNOWN)
+    same = jnp.all(right, axis=-1)
     unsound = jnp.isnan(found.score[:, 0])
     return jnp.where(unsound, jnp.nan, same.astype(jnp.float32))

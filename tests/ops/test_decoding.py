@@ -9,7 +9,16 @@ from scipy.special import log_softmax
 
 from jaxnets.data import text
 from jaxnets.ops import decoding
-from jaxnets.ops.decoding import END, PAD, START, beam, greedy, nucleus, sampled
+from jaxnets.ops.decoding import (
+    END,
+    PAD,
+    START,
+    UNKNOWN,
+    beam,
+    greedy,
+    nucleus,
+    sampled,
+)
 
 VOCABULARY, STEPS, ROWS, HIDDEN = 5, 4, 3, 6
 WORDS = range(END, VOCABULARY)  # what may be produced
@@ -111,7 +120,8 @@ def strip(row):
 
 
 def test_the_special_tokens_are_the_vocabularys():
-    assert (PAD, START, END) == (text.PAD, text.START, text.END)
+    special = text.PAD, text.START, text.END, text.UNKNOWN
+    assert special == (PAD, START, END, UNKNOWN)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])

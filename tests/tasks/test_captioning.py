@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import captioner, functional
-from jaxnets.models.captioner import DECODERS, ImageCaptioner
+from jaxnets.models.captioner import DECODERS, Captioned, ImageCaptioner
 from jaxnets.once import once
 from jaxnets.ops.decoding import Decoding
 from jaxnets.tasks.captioning import captioning, word_losses
@@ -321,3 +321,16 @@ def test_several_captions_of_an_image_are_rows_of_their_own(kind):
         np.testing.assert_allclose(
             metrics[name].compute(), mean.compute(), rtol=1e-6, err_msg=name
         )
+
+
+def test_an_unknown_word_is_never_right(monkeypatch):
+    target = jnp.array([[1, 3, 3, 2], [1, 3, 2, 0]])
+    logits = 9.0 * jax.nn.one_hot(
+        target[:, 1:], 8
+    )  # every word as it is in the caption
+    said = Captioned(logits, None, None)
+    monkeypatch.setattr(functional, "predict", lambda *given: said)
+    batch = CaptionBatch(jnp.zeros((2, 1, 1, 1)), target, jnp.ones(2, bool))
+    found = small("none").evaluate(Variables({}, {}), batch, jax.random.key(0))
+    assert found["word_accuracy"].compute() == pytest.approx(2 / 5)
+    assert found["word_accuracy"].weight == 5

@@ -3,6 +3,7 @@
 import functools
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.metrics import merged
 from jaxnets.models import functional
 from jaxnets.models.language import LanguageModel
+from jaxnets.ops.decoding import PAD, UNKNOWN
 from jaxnets.tasks.language import Sampling, continued, language, perplexity
 from jaxnets.testing import check_learner, check_task
 from jaxnets.types import StreamBatch, Variables
@@ -162,3 +164,21 @@ def test_samples_are_fed_back(variables, run):
             logits = run(variables, padded)
             text.append(4 + int(jnp.argmax(logits[0, len(text) - 1, 4:])))
         assert made[row].tolist() == text[len(start) :]
+
+
+def test_an_unknown_character_is_never_right():
+    """A network whose likeliest token is always `<unk>`, on a text of nothing else."""
+    logits = jnp.zeros((2, 5, VOCABULARY)).at[:, :, UNKNOWN].set(9.0)
+    target = jnp.full((2, 5), UNKNOWN).at[0, 0].set(PAD)
+    ones = jnp.ones(2, bool)
+    batch = StreamBatch(target, target, ones, ones)
+
+    class Always(nn.Module):
+        @nn.compact
+        def __call__(self, token, present=None, carry=None, *, train):
+            return logits, jnp.zeros((2, 1))
+
+    found = language(Always()).evaluate(Variables({}, {}), batch, KEY)
+    assert found["accuracy"].compute() == 0
+    assert found["accuracy"].weight == found["loss"].weight == 9
+    assert 0 < found["loss"].compute() < 0.01

@@ -8,7 +8,7 @@ from scipy.special import log_softmax
 
 from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
-from jaxnets.ops.decoding import END, PAD, Decoding, greedy
+from jaxnets.ops.decoding import END, PAD, UNKNOWN, Decoding, greedy
 from jaxnets.tasks.translation import token_losses, translation
 from jaxnets.testing import check_task
 from jaxnets.types import PairBatch, Variables
@@ -48,7 +48,14 @@ def variables(task):
         drawn = task.init(key, batch)
         return drawn._replace(params=jax.tree.map(lambda x: 3 * x, drawn.params))
 
-    return jax.jit(larger)(KEY, batch())
+    return unknown_is(-6.0, jax.jit(larger)(KEY, batch()))
+
+
+def unknown_is(bias, variables):
+    """The same network, whose logit of `<unk>` has this bias."""
+    output = dict(variables.params["output"])
+    output["bias"] = jnp.zeros(TARGET).at[UNKNOWN].set(bias)
+    return variables._replace(params={**variables.params, "output": output})
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +80,8 @@ def test_scores_are_means_over_real_tokens(variables, evaluate):
         for time, token in enumerate(target):
             if token != PAD:
                 losses.append(-logp[row, time, token])
-                hits.append(logp[row, time].argmax() == token)
+                right = logp[row, time].argmax() == token
+                hits.append(right and token != UNKNOWN)
     assert len(losses) == 3 + 2 + 1 + 4
     np.testing.assert_allclose(found["loss"].compute(), np.mean(losses), rtol=1e-5)
     np.testing.assert_allclose(found["accuracy"].compute(), np.mean(hits), rtol=1e-6)
@@ -120,6 +128,7 @@ def test_exact_is_what_greedy_writes(variables, evaluate, predict):
     # Take what the model writes as the target, and then spoil one row of it.
     target = np.array(whole.target)
     target[:, 1:] = written.token
+    assert (target != UNKNOWN).all()
     spoilt = target.copy()
     spoilt[2, 1] = 4 if target[2, 1] == 3 else 3
     for targets, expected in ((target, [1, 1, 1, 1]), (spoilt, [1, 1, 0, 1])):
@@ -129,6 +138,19 @@ def test_exact_is_what_greedy_writes(variables, evaluate, predict):
         assert share == np.mean(expected)
     masked = whole._replace(target=spoilt, mask=np.array([False, True, True, False]))
     assert evaluate(variables, masked, KEY)["accuracy_exact"].compute() == 0.5
+
+
+def test_an_unknown_word_is_never_right(variables, evaluate, predict):
+    always, whole = unknown_is(1e3, variables), batch()
+    unknown = whole._replace(
+        target=jnp.full_like(whole.target, UNKNOWN).at[:, 0].set(1)
+    )
+    written = predict(always, unknown, KEY)
+    assert (np.asarray(written.token) == UNKNOWN).all()
+    assert not np.asarray(written.exact).any()
+    found = evaluate(always, unknown, KEY)
+    assert found["accuracy"].compute() == found["accuracy_exact"].compute() == 0
+    assert found["accuracy"].weight == 16  # and still counts
 
 
 def test_predictions_are_those_of_the_decoder(variables, predict):
