@@ -56,10 +56,10 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     model: Annotated[str, one_of(READERS)] = "lstm"  # the network
-    data: str = "reviews"  # reviews, a file or folder of `text TAB label`, or TFDS
+    data: str = "reviews"  # reviews, a .tsv or .csv file, a folder, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
     minimum: int = 1  # a word that is trained on less often is unknown
-    words: int = 64  # longer texts are cut
+    words: int | None = None  # longer texts are cut; default: the 95th percentile
     optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
     warmup: int = 50  # steps over which the learning rate rises

@@ -51,9 +51,10 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     data: str = "dates"  # or a .tsv file, or a folder of them: source TAB target
-    longest: int = 10  # words of either side; longer pairs are left out
+    longest: int | None = None  # most words of a side; default: the 95th percentile
     minimum: int = 2  # a word that is there less often is <unk>
     largest: int = 10_000  # tokens of a vocabulary of words
+    held_out: int = 1_000  # most pairs of a file for each of validation and test
     model: Attention = "additive"  # attention, or plain: none
     cell: Annotated[str, one_of(CELLS)] = "gru"  # of encoder and decoder
     features: int = 64  # hidden units, and the width that attention compares in
@@ -70,7 +71,8 @@ class Config:
 
 def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
-    limits = {n: getattr(config, n) for n in ("longest", "minimum", "largest")}
+    names = "longest", "minimum", "largest", "held_out"
+    limits = {name: getattr(config, name) for name in names}
     written = config.data == "dates"
     pairs = date_pairs() if written else word_pairs(Path(config.data), **limits)
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
@@ -105,7 +107,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         wanted = [[sentence] for sentence in data.pairs.wanted["test"]]
         bleu = sacrebleu([target.decode(row) for row in made.token], wanted)
         if config.model != "plain":
-            some = np.linspace(0, len(wanted) - 1, 6).astype(int)
+            some = np.unique(np.linspace(0, len(wanted) - 1, 6).astype(int))
             read = [shown(row, source) for row in test["source"][some]]
             written = [shown(row, target) for row in made.token[some]]
             weights = list(made.weights[some])

@@ -1,6 +1,7 @@
 """Texts with a label each: by name, from TSV files, and as feeds of tokens."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,14 +9,23 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnets.data.catalogue import Folder
-from jaxnets.data.dataset import DataError, Dataset, Feature, Split, checked
+from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
-from jaxnets.data.loading import Part, Survey, assembled, read_rows, split_of
-from jaxnets.data.reading import FileError
+from jaxnets.data.labelled_lines import labelled_lines
+from jaxnets.data.reading import left_out, note
 from jaxnets.data.reviews import reviews
-from jaxnets.data.sentences import as_texts
-from jaxnets.data.text import Vocabulary, texts_of, tokenized, vocabulary
+from jaxnets.data.text import (
+    Vocabulary,
+    percentile,
+    say_unknown,
+    texts_of,
+    tokenized,
+    vocabulary,
+    words,
+)
 from jaxnets.types import TextBatch
+
+_SHORT = 64  # words; texts that are no longer are never cut
 
 
 class LabelledTextFeeds(NamedTuple):
@@ -49,71 +59,26 @@ def labelled_texts(name: str, *, data_dir: Folder = None) -> Dataset:
     return tfds_text(name, data_dir=data_dir)
 
 
-def labelled_lines(path: Path, *, held_out: float = 0.1) -> Dataset:
-    """Lines `text TAB label` of a `.tsv` file, or of those in a folder, as UTF-8.
-
-    In a folder, files called `train`, `dev` (or `val`) and `test` are the splits; those
-    that are missing are held out from train by a hash of the position. Labels are any
-    words; the classes are those of the whole set, in order.
-
-    Args:
-        path: Of a file or a folder.
-        held_out: Share of train for each split that is missing.
-
-    Raises:
-        DataError: At any line that is not a text and a label, naming it.
-    """
-    root = path if path.is_dir() else path.parent
-    names = [path.name]
-    if path.is_dir():
-        names = sorted(file.name for file in path.glob("*.tsv"))
-    survey, rows = Survey(), {}
-    for name in names:
-        split = split_of(Path(name).stem) or "train"
-        here = rows.setdefault(split, [])
-        try:
-            for where, cells in read_rows(root, name, "\t", survey):
-                if len(cells) == 2 and all(cell.strip() for cell in cells):
-                    here.append((where, *cells))
-                else:
-                    survey.add(where, "is not `text TAB label`", "text")
-        except FileError as error:
-            survey.add(name, str(error))
-    classes = sorted({label for part in rows.values() for *_, label in part})
-    parts = {}
-    for split, part in rows.items():
-        label = np.array([classes.index(word) for *_, word in part], np.int32)
-        texts = as_texts([text for _, text, _ in part])
-        ids = [where for where, *_ in part]
-        parts[split] = Part({"text": texts, "label": label}, ids, label)
-    if not parts.get("train"):
-        raise DataError(f"{path}: there is no .tsv file to train on")
-    features = {
-        "text": Feature((), "object"),
-        "label": Feature((), "int32", 0, len(classes) - 1, tuple(classes)),
-    }
-    return assembled(
-        path.resolve().name,
-        features,
-        parts,
-        held_out=held_out,
-        survey=survey,
-        skip_bad=False,
-        quiet=False,
-    )
-
-
 def labelled_text_feeds(
-    dataset: Dataset, *, batch_size: int, seed: int, minimum: int = 1, length: int = 64
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    minimum: int = 1,
+    length: int | None = None,
 ) -> LabelledTextFeeds:
     """Words as integers: shuffled to train on, in order to evaluate.
+
+    Says how many words become `<unk>`, and how many texts are cut.
 
     Args:
         dataset: With columns `text` and `label`.
         batch_size: Of training.
         seed: Of the order.
         minimum: A word that the training split has less often is `<unk>`.
-        length: Longer texts are cut to so many words.
+        length: Longer texts are cut to so many words. None: texts are cut only if the
+            longest has more than 64 words, and then at the 95th percentile of the
+            training split, or at 64 if that is less.
 
     Raises:
         DataError: If there is nothing to train on, or no label.
@@ -122,13 +87,13 @@ def labelled_text_feeds(
         raise DataError(f"{dataset.name} has no labels, only {list(dataset.features)}")
     checked(dataset, batch_size=batch_size)
     known = vocabulary(texts_of(dataset.train, "text"), minimum=minimum)
-    longest = max(
-        len(known.encode(text, ends=False))
-        for split in dataset.splits.values()
-        for text in texts_of(split, "text")
-    )
-    size = max(1, min(length, longest))
+    lengths = {
+        name: [len(words(text)) for text in texts_of(split, "text")]
+        for name, split in dataset.splits.items()
+    }
+    size = _size(dataset.name, lengths, length)
     coded = tokenized(dataset, "text", known, length=size, truncate=True, ends=False)
+    say_unknown(coded, "text", minimum)
     train, validation, test = (_renamed(split) for split in coded.splits.values())
     return LabelledTextFeeds(
         dataset,
@@ -139,24 +104,41 @@ def labelled_text_feeds(
     )
 
 
+def _size(name: str, lengths: Mapping[str, list[int]], asked: int | None) -> int:
+    """Words that every text is cut or filled up to; says what is cut."""
+    longest = max(map(max, lengths.values()))
+    size = asked or longest
+    if asked is None and longest > _SHORT:
+        size = max(_SHORT, percentile(lengths["train"]))
+        note(
+            f"{name}: texts are cut to {size} words, by the 95th percentile of the "
+            f"training split; --words {longest} cuts none"
+        )
+    for split, counts in lengths.items():
+        cut = sum(count > size for count in counts)
+        rule = f"the rest of texts with more than {size} words"
+        left_out(f"{name}, {split}", cut, len(counts), rule, f"--words {longest}")
+    return max(1, min(size, longest))
+
+
 def without_each_word(feed: Feed, rows: int) -> tuple[np.ndarray, Feed]:
     """The first rows of a feed, and what is left of each without one of its words.
 
     Args:
         feed: Of `TextBatch`es, in order.
-        rows: How many.
+        rows: How many; fewer come back if the feed has fewer.
 
     Returns:
         Tokens `[rows, t]`; and a feed in which each row is there t + 1 times: whole,
         and with `<pad>` for the first word, the second, and so on.
     """
-    batch = feed(0)
-    token = np.asarray(batch.token)[:rows]
-    count, length = token.shape
+    # The columns, not a batch: a batch is filled up with rows that are no texts.
+    token, label = (np.asarray(feed.columns[n][:rows]) for n in ("token", "label"))
+    length = token.shape[1]
     every = np.repeat(token[:, None], length + 1, axis=1)
     every[:, 1 + np.arange(length), np.arange(length)] = 0
-    label = np.repeat(np.asarray(batch.label)[:count], length + 1)
-    split = Split({"token": every.reshape(-1, length), "label": label})
+    every = every.reshape(-1, length)
+    split = Split({"token": every, "label": np.repeat(label, length + 1)})
     return token, ordered(split, TextBatch, batch_size=256)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from jaxnets.data import dates as written_dates
 from jaxnets.data import text
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
+from jaxnets.data.reading import left_out, note
 from jaxnets.data.sentences import sentence_pairs
 from jaxnets.data.text import Vocabulary
 from jaxnets.types import PairBatch
@@ -54,7 +56,7 @@ def date_pairs(*, train: int = 20_000, held_out: int = 2_000) -> Pairs:
 def word_pairs(
     path: Path,
     *,
-    longest: int = 10,
+    longest: int | None = None,
     minimum: int = 2,
     largest: int = 10_000,
     held_out: int = 1_000,
@@ -62,11 +64,14 @@ def word_pairs(
     """The sentence pairs of a file or folder, word by word, in lower case.
 
     Vocabularies are those of the training split. Which pairs are held out is decided by
-    their sources; see `sentence_pairs`.
+    their sources; see `sentence_pairs`. In scripts without spaces every character is a
+    word; see `jaxnets.scores.tokens`. Says how many pairs and words every rule leaves
+    out.
 
     Args:
         path: Of `source TAB target` lines.
-        longest: Pairs with more words than this, on either side, are left out.
+        longest: Pairs with more words than this, on either side, are left out. None:
+            the 95th percentile of the longer sides of the training split.
         minimum: A word that is there less often becomes `<unk>`.
         largest: Most tokens of a vocabulary.
         held_out: At most so many pairs for each of validation and test, evenly from all
@@ -75,19 +80,7 @@ def word_pairs(
     Raises:
         DataError: If the data are wrong, or nothing is short enough.
     """
-    dataset = sentence_pairs(path)
-    short = {name: _short(s, longest) for name, s in dataset.splits.items()}
-    for name in ("validation", "test"):
-        count = len(short[name])
-        chosen = np.linspace(0, count - 1, min(count, held_out)).astype(int)
-        short[name] = short[name].take(chosen)
-    for name, split in short.items():
-        if not len(split):
-            raise DataError(
-                f"{dataset.name}, {name}: no pair has at most {longest} words on both "
-                "sides: allow longer ones, or give more pairs"
-            )
-    dataset = dataclasses.replace(dataset, **short)
+    dataset = _short_pairs(sentence_pairs(path), longest, held_out)
     source, target = (
         text.vocabulary(
             text.texts_of(dataset.train, column), minimum=minimum, largest=largest
@@ -101,6 +94,8 @@ def word_pairs(
     }
     dataset = text.tokenized(dataset, "source", source, ends=False)
     dataset = text.tokenized(dataset, "target", target)
+    for column in ("source", "target"):
+        text.say_unknown(dataset, column, minimum, largest)
     return Pairs(dataset, source, target, wanted)
 
 
@@ -130,13 +125,44 @@ def shown(numbers: Iterable[Any], vocabulary: Vocabulary) -> list[str]:
     return [vocabulary.tokens[int(number)] for number in numbers if number != text.PAD]
 
 
-def _short(split: Split, longest: int) -> Split:
-    sides: list[Sequence[str]] = [
-        text.texts_of(split, column) for column in ("source", "target")
-    ]
-    kept = [
-        index
-        for index, pair in enumerate(zip(*sides, strict=True))
-        if all(len(text.words(side)) <= longest for side in pair)
-    ]
-    return split.take(np.array(kept, np.int64))
+def _short_pairs(dataset: Dataset, longest: int | None, held_out: int) -> Dataset:
+    """The data set without long pairs, and with at most `held_out` to evaluate on.
+
+    Raises:
+        DataError: If nothing of a split is short enough.
+    """
+    lengths = {name: _lengths(split) for name, split in dataset.splits.items()}
+    most = longest or text.percentile(lengths["train"].tolist())
+    if longest is None:
+        note(
+            f"{dataset.name}: longest: {most} words, the 95th percentile of the "
+            "training pairs; --longest N sets another"
+        )
+    short = {}
+    for name, split in dataset.splits.items():
+        kept = np.flatnonzero(lengths[name] <= most)
+        where, count = f"{dataset.name}, {name}", len(split)
+        if not len(kept):
+            raise DataError(
+                f"{where}: no pair has at most {most} words on both sides: use a "
+                f"larger --longest, {max(lengths[name])} keeps all"
+            )
+        rule = f"pairs have more than {most} words on a side"
+        flag = f"--longest {max(lengths[name])} keeps all"
+        left_out(where, count - len(kept), count, rule, flag)
+        if name != "train" and len(kept) > held_out:
+            rule = f"pairs beyond {held_out:,}, taken evenly from the whole split"
+            flag = f"--held-out {len(kept)} keeps all"
+            left_out(where, len(kept) - held_out, len(kept), rule, flag)
+            kept = kept[np.linspace(0, len(kept) - 1, held_out).astype(int)]
+        short[name] = split.take(kept)
+    return dataclasses.replace(dataset, **short)
+
+
+def _lengths(split: Split) -> Int[np.ndarray, " n"]:
+    """The words of the longer side of each pair."""
+    source, target = (
+        [len(text.words(side)) for side in text.texts_of(split, column)]
+        for column in ("source", "target")
+    )
+    return np.maximum(source, target)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,23 @@ import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature
 from jaxnets.data.loading import SPLITS, Part, Survey, assembled, read_rows, split_of
-from jaxnets.data.reading import FileError, Problem, inside, read_text, walk
+from jaxnets.data.reading import FileError, Problem, inside, note, read_text, walk
 from jaxnets.data.records import Texts
+from jaxnets.data.text import words
+
+# Of the columns of pairs, and of languages by name and code (ISO 639-1 and 639-3).
+_COLUMN_NAMES = frozenset(
+    (
+        *("source", "target", "src", "tgt", "trg", "input", "output"),
+        *("source_text", "target_text", "sentence1", "sentence2", "original"),
+        *("translation", "english", "french", "german", "spanish", "italian"),
+        *("portuguese", "dutch", "russian", "chinese", "japanese", "korean", "arabic"),
+        *("hindi", "turkish", "polish", "en", "fr", "de", "es", "it", "pt", "nl"),
+        *("ru", "zh", "ja", "ko", "ar", "hi", "tr", "pl", "cs", "fi", "sv", "ro", "uk"),
+        *("eng", "fra", "deu", "spa", "ita", "por", "nld", "rus", "cmn", "jpn", "kor"),
+    )
+)
+_SEPARATORS = re.compile(r"[._\-]")
 
 
 def as_texts(rows: Sequence[Any]) -> Texts:
@@ -48,7 +64,7 @@ def text_files(
         DataError: At any problem that may not be skipped.
     """
     found, quiet = survey or Survey(), survey is not None
-    root, names = _listed(path, ".txt", found.problems)
+    root, names = listed(path, (".txt",), found.problems)
     rows: dict[str, list[tuple[str, str]]] = {}
     for name in names:
         try:
@@ -59,8 +75,7 @@ def text_files(
         paragraphs = _paragraphs(text)
         if not paragraphs:
             found.add(name, "holds only white space", "text")
-        first = name.split("/")[0].removesuffix(".txt")
-        here = rows.setdefault(split_of(first) or "train", [])
+        here = rows.setdefault(split_of_file(name, among=names), [])
         here += [(f"{name}:{i}", text) for i, text in enumerate(paragraphs)]
     every = rows.setdefault("train", [])
     count = round(held_out * len(every))
@@ -109,7 +124,9 @@ def sentence_pairs(
 ) -> Dataset:
     """Sentences and their translations from lines `source TAB target`.
 
-    A third column and more (attributions, say) is passed over. Which split a pair
+    A third column and more, for example attributions, are passed over, and so is a
+    first line of names (`source TAB target`, `en TAB fr`). Quotes are part of a
+    sentence. Which split a pair
     belongs to is decided by a hash of its source, so that no sentence of the test is
     also trained on with another translation; the shares are therefore approximate. In a
     folder, files called `train`, `val` and `test` are the splits.
@@ -127,16 +144,20 @@ def sentence_pairs(
         DataError: At any problem that may not be skipped.
     """
     found, quiet = survey or Survey(), survey is not None
-    root, names = _listed(path, ".tsv", found.problems)
+    root, names = listed(path, (".tsv",), found.problems)
     rows: dict[str, list[tuple[str, str, str]]] = {}
     for name in names:
-        here = rows.setdefault(
-            split_of(name.split("/")[0].split(".")[0]) or "train", []
-        )
+        here = rows.setdefault(split_of_file(name, among=names), [])
         try:
             for where, fields in read_rows(root, name, "\t", found):
+                if where == f"{name}, line 1" and _is_header(fields):
+                    note(f"{where}: is a header, so it is left out: {fields}")
+                    continue
                 if len(fields) < 2 or not fields[0].strip() or not fields[1].strip():
                     found.add(where, "is not `source TAB target`", "text")
+                    continue
+                if not has_words(fields[0]) or not has_words(fields[1]):
+                    found.add(where, "has a side without any word", "text")
                     continue
                 here.append((where, fields[0].strip(), fields[1].strip()))
         except FileError as error:
@@ -170,6 +191,12 @@ def sentence_pairs(
     )
 
 
+def _is_header(fields: Sequence[str]) -> bool:
+    """Whether a line has names of columns or of languages instead of sentences."""
+    names = [field.strip().lower() for field in fields[:2]]
+    return len(set(names)) == 2 and _COLUMN_NAMES.issuperset(names)
+
+
 def _drawn(sentence: str, splits: Sequence[str], share: float) -> str:
     """Which split a sentence belongs to: the same wherever and however often it is."""
     digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
@@ -178,12 +205,48 @@ def _drawn(sentence: str, splits: Sequence[str], share: float) -> str:
     return splits[chosen] if chosen < len(splits) else "train"
 
 
-def _listed(path: Path, suffix: str, problems: list[Problem]) -> tuple[Path, list[str]]:
+def has_words(text: str) -> bool:
+    """Whether a text has anything that a network of words could read."""
+    return any(map(str.isalnum, text)) or bool(words(text))
+
+
+def split_of_file(name: str, *, among: Sequence[str] = ()) -> str:
+    """Returns the split that a file or its folder is named after; else `train`.
+
+    Args:
+        name: Of the file, relative to the data's folder: `dev_matched.tsv`.
+        among: All files; if they have other splits as well, it is said that this one
+            is trained on.
+    """
+    begins = [_SEPARATORS.split(file.split("/")[0])[0] for file in (name, *among)]
+    split = split_of(begins[0])
+    if split is None and any(map(split_of, begins[1:])):
+        note(
+            f"{name}: is read as training data: its name begins with none of train, "
+            "val, dev and test"
+        )
+    return split or "train"
+
+
+def listed(
+    path: Path, suffixes: tuple[str, ...], problems: list[Problem]
+) -> tuple[Path, list[str]]:
+    """Returns a folder and the names of its files; of a file, its folder and its name.
+
+    Args:
+        path: Of a file or a folder.
+        suffixes: Endings of the files' names in a folder, in lower case.
+        problems: Takes links that lead elsewhere.
+
+    Raises:
+        DataError: If there is no such path, or no such file in the folder.
+    """
     if path.is_file():
         return path.parent, [path.name]
     if not path.is_dir():
         raise DataError(f"{path} is neither a file nor a folder")
-    names = [name for name in walk(path, path, problems) if name.endswith(suffix)]
+    every = walk(path, path, problems)
+    names = [name for name in every if name.lower().endswith(suffixes)]
     if not names:
-        raise DataError(f"{path} holds no file called *{suffix}")
+        raise DataError(f"{path} holds no file called *{' or *'.join(suffixes)}")
     return path, names

@@ -18,7 +18,7 @@ from jaxtyping import Int
 
 from jaxnets import files
 from jaxnets.data.dataset import Column, DataError, Dataset, Feature, Split
-from jaxnets.data.reading import FileError, read_text
+from jaxnets.data.reading import FileError, left_out, read_text
 from jaxnets.scores.tokens import characters, joined, words
 
 Level: TypeAlias = Literal["word", "character"]
@@ -295,6 +295,42 @@ def texts_of(split: Split, column: str) -> list[str]:
     """All strings of a column, of tuples one after the other: for `vocabulary`."""
     rows = split.columns[column][np.arange(len(split))]
     return [text for row in rows for text in _several(row)]
+
+
+def percentile(lengths: Sequence[int], share: float = 0.95) -> int:
+    """Returns the smallest length that at least this share of the lengths do not pass.
+
+    Raises:
+        DataError: If there is no length.
+    """
+    if not lengths:
+        raise DataError("there is no text to take a length from")
+    return int(np.percentile(lengths, 100 * share, method="inverted_cdf"))
+
+
+def say_unknown(
+    dataset: Dataset, column: str, minimum: int, largest: int | None = None
+) -> None:
+    """Says for each split how many words are `<unk>`; if many, as a warning.
+
+    Args:
+        dataset: After `tokenized`.
+        column: Of tokens.
+        minimum: How often training had to have a word; as for `vocabulary`.
+        largest: Most tokens of the vocabulary; as for `vocabulary`.
+    """
+    rule = "words that training does not have become <unk>"
+    flag = "more training text has more of them"
+    if minimum > 1:
+        rule = f"words that training has less than {minimum} times become <unk>"
+        flag = f"--minimum {minimum - 1} or less knows more"
+    if largest is not None:
+        rule += f", and so do those beyond the {largest:,} most frequent"
+        flag += f", and so does a --largest above {largest}"
+    for name, split in dataset.splits.items():
+        tokens = np.asarray(split.columns[column])
+        unknown, total = int((tokens == UNKNOWN).sum()), int((tokens != PAD).sum())
+        left_out(f"{dataset.name}, {name}, {column}", unknown, total, rule, flag)
 
 
 def boundaries(lengths: Sequence[int] | np.ndarray, buckets: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from jaxnets.data import reviews
 from jaxnets.data.dataset import DataError
 from jaxnets.data.labelled_text import (
     effects,
@@ -8,7 +9,8 @@ from jaxnets.data.labelled_text import (
     labelled_texts,
     without_each_word,
 )
-from jaxnets.data.text import UNKNOWN
+from jaxnets.data.reading import DataWarning
+from jaxnets.data.text import UNKNOWN, words
 
 LINES = [("good film", 1), ("bad film", 0), ("good good cast", 1), ("bad plot", 0)]
 
@@ -26,6 +28,7 @@ def folder(tmp_path):
     return f"{tmp_path}/"
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_a_folder_has_its_own_splits(folder):
     data = labelled_texts(folder)
     assert [len(split) for split in data.splits.values()] == [16, 1, 2]
@@ -54,9 +57,15 @@ def test_what_is_no_text_and_label_is_named(tmp_path):
         labelled_texts(str(tmp_path / "none.tsv"))
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_each_word_is_left_out_once_and_its_effect_is_what_is_lost(folder):
     feeds = labelled_text_feeds(labelled_texts(folder), batch_size=4, seed=0)
-    token, left = without_each_word(feeds.test, 2)
+    token, left = without_each_word(feeds.test, 9)
+    assert [row[row != 0].tolist() for row in token] == [
+        [*4 * [feeds.vocabulary.tokens.index("bad")], token[0, 4]],
+        [feeds.vocabulary.tokens.index("good")],
+    ]  # two texts, and none of the rows that fill up the batch
+    assert left.examples == 2 * 6
     rows = np.asarray(left(0).token)[:12].reshape(2, 6, 5)
     np.testing.assert_array_equal(rows[:, 0], token)
     for place in range(5):
@@ -67,3 +76,44 @@ def test_each_word_is_left_out_once_and_its_effect_is_what_is_lost(folder):
     added, verdict = effects(logits)
     np.testing.assert_allclose(added, [[0.3, 0.7]])
     assert verdict.tolist() == [0]
+
+
+def long_texts(tmp_path, count):
+    """Of 100 training texts 96 have 70 words, the others 90."""
+    lines = [
+        (f"{('fine', 'dull')[i % 2]} " * (90 if i < count else 70), i % 2)
+        for i in range(100)
+    ]
+    for name, part in (("train", lines), ("dev", lines[:20]), ("test", lines[20:40])):
+        written(tmp_path / f"{name}.tsv", part)
+    return labelled_texts(f"{tmp_path}/")
+
+
+def test_long_texts_are_cut_at_the_95th_percentile_and_counted(tmp_path, capsys):
+    data = long_texts(tmp_path, 2)
+    feeds = labelled_text_feeds(data, batch_size=4, seed=0)
+    said = capsys.readouterr().out
+    assert "texts are cut to 70 words, by the 95th percentile" in said
+    assert "--words 90 cuts none" in said
+    assert "train: left out 2 of 100 (2.0 %): the rest of texts with more" in said
+    assert feeds.test(0).token.shape[1] == 70
+    asked = labelled_text_feeds(data, batch_size=4, seed=0, length=90)
+    assert asked.test(0).token.shape[1] == 90
+
+
+def test_short_texts_are_never_cut(capsys, monkeypatch):
+    monkeypatch.setattr(reviews, "SIZES", {"train": 64, "validation": 16, "test": 32})
+    feeds = labelled_text_feeds(labelled_texts("reviews"), batch_size=4, seed=0)
+    longest = max(len(words(t)) for t in feeds.dataset.train.columns["text"][:])
+    assert feeds.train(0).token.shape[1] >= longest
+    assert "cut" not in capsys.readouterr().out
+
+
+def test_texts_of_unknown_words_are_a_warning(tmp_path):
+    written(tmp_path / "train.tsv", LINES * 4)
+    written(tmp_path / "dev.tsv", [("good film", 1)])
+    written(tmp_path / "test.tsv", [("muy bien", 1), ("bad plot", 0)])
+    with pytest.warns(
+        DataWarning, match=r"test, text: left out 2 of 4 \(50.0 %\): words"
+    ):
+        labelled_text_feeds(labelled_texts(f"{tmp_path}/"), batch_size=4, seed=0)

@@ -3,6 +3,7 @@ import pytest
 
 from jaxnets.data import pairs, text
 from jaxnets.data.dataset import DataError
+from jaxnets.data.reading import DataWarning
 from jaxnets.data.sentences import sentence_pairs
 
 
@@ -20,6 +21,7 @@ def file(tmp_path_factory):
     return path
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_words_become_numbers_of_the_training_vocabulary(file):
     made = pairs.word_pairs(file, longest=4, minimum=1, held_out=9)
     seen = set()
@@ -39,6 +41,7 @@ def test_words_become_numbers_of_the_training_vocabulary(file):
     assert len(made.dataset.validation) <= 9
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_what_is_held_out_is_taken_from_the_whole_split(file):
     every = pairs.word_pairs(file, longest=9, minimum=1)
     some = pairs.word_pairs(file, longest=9, minimum=1, held_out=4)
@@ -49,12 +52,14 @@ def test_what_is_held_out_is_taken_from_the_whole_split(file):
     assert list(every.dataset.train.ids) == list(some.dataset.train.ids)
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_rare_words_and_a_small_vocabulary(file):
     made = pairs.word_pairs(file, longest=9, minimum=3, largest=12)
     assert len(made.source) == 12
     assert (np.asarray(made.dataset.train.columns["source"]) == text.UNKNOWN).any()
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_what_is_wanted_has_every_word_also_the_unknown_ones(file):
     made = pairs.word_pairs(file, longest=9, minimum=3, largest=12)
     for name, split in sentence_pairs(file).splits.items():
@@ -65,8 +70,66 @@ def test_what_is_wanted_has_every_word_also_the_unknown_ones(file):
         assert list(made.wanted[name]) == whole
 
 
+def pairs_file(path, rows):
+    path.write_text("".join(f"{a}\t{b}\n" for a, b in rows), encoding="utf-8")
+    return path
+
+
+def test_the_longest_sentence_follows_from_the_training_split(tmp_path, capsys):
+    """Of 200 pairs 190 have 4 words or fewer, as lines or as the other side."""
+    lengths = [1 + i % 4 for i in range(190)] + [9] * 5 + [2] * 5
+    rows = [
+        (f"w{i % 40} " * n, "v " * (12 if i > 194 else 1))
+        for i, n in enumerate(lengths)
+    ]
+    for name, part in (("train", rows), ("val", rows[:40]), ("test", rows[:40])):
+        pairs_file(tmp_path / f"{name}.tsv", part)
+    made = pairs.word_pairs(tmp_path, minimum=1)
+    said = capsys.readouterr().out
+    assert "longest: 4 words, the 95th percentile of the training pairs" in said
+    assert "train: left out 10 of 200 (5.0 %): pairs have more than 4 words" in said
+    assert "--longest 12 keeps all" in said
+    assert len(made.dataset.train) == 190
+    asked = pairs.word_pairs(tmp_path, minimum=1, longest=9)
+    assert len(asked.dataset.train) == 195
+    with pytest.warns(DataWarning) as warned:
+        pairs.word_pairs(tmp_path, minimum=1, longest=2)
+    assert "train: left out 104 of 200 (52.0 %)" in str(warned[0].message)
+
+
+def test_words_and_held_out_pairs_that_are_left_out_are_counted(tmp_path, capsys):
+    rows = [(f"a{i % 10}", "b") for i in range(99)] + [("once", "b"), ("twice a0", "b")]
+    for name, part in (("train", rows), ("val", rows[:50]), ("test", rows[:40])):
+        pairs_file(tmp_path / f"{name}.tsv", part)
+    made = pairs.word_pairs(tmp_path, longest=5, held_out=45)
+    assert len(made.dataset.validation) == 45
+    said = capsys.readouterr().out
+    assert "validation: left out 5 of 50 (10.0 %): pairs beyond 45" in said
+    assert "--held-out 50 keeps all" in said
+    assert "train, source: left out 2 of 102 (2.0 %): words that training" in said
+    assert "--minimum" in said
+    with pytest.warns(DataWarning) as warned:
+        pairs.word_pairs(tmp_path, longest=5, largest=10)
+    assert "train, source: left out 41 of 102 (40.2 %)" in str(warned[0].message)
+
+
+def test_a_language_without_spaces_is_read_by_characters(tmp_path):
+    places = "北京上海广州深圳"
+    rows = [
+        (f"我在{a}、她在{b}。", f"I {i % 7}.")
+        for i in range(9)
+        for a in places
+        for b in places
+    ]
+    made = pairs.word_pairs(pairs_file(tmp_path / "zh.tsv", rows), longest=12)
+    assert set(made.source.tokens[4:]) == set("我在她、。" + places)
+    assert not (np.asarray(made.dataset.test.columns["source"]) == text.UNKNOWN).any()
+    row = np.asarray(made.dataset.test.columns["source"])[0]
+    assert made.source.decode(row) in {source for source, _ in rows}
+
+
 def test_nothing_short_enough_is_said(file):
-    with pytest.raises(DataError, match="at most 1 words"):
+    with pytest.raises(DataError, match=r"at most 1 words.*--longest, 7 keeps"):
         pairs.word_pairs(file, longest=1)
 
 

@@ -1,0 +1,246 @@
+"""Labelled texts in files of rows: `text TAB label`, with a header or without one.
+
+The files of GLUE's single sentences (Wang et al., 2018, https://arxiv.org/abs/1804.07461)
+are read as they are shipped: SST-2 has a header and a test split without labels, CoLA
+has four columns and no header.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxnets.data.dataset import Dataset, Feature
+from jaxnets.data.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
+from jaxnets.data.reading import FileError, inside, lines_of, note, read_text
+from jaxnets.data.sentences import as_texts, has_words, listed, split_of_file
+
+TEXT_NAMES = frozenset(
+    (
+        *("text", "sentence", "review", "phrase", "content", "comment", "tweet"),
+        *("message", "body", "document", "question", "premise", "hypothesis"),
+        *("sentence1", "sentence2", "question1", "question2", "text_a", "text_b"),
+        *("#1 string", "#2 string"),
+    )
+)
+LABEL_NAMES = frozenset(
+    (
+        *("label", "labels", "sentiment", "class", "category", "target", "polarity"),
+        *("rating", "stars", "quality", "gold_label", "is_duplicate", "score"),
+    )
+)
+NUMBER_NAMES = frozenset(
+    ["", "index", "id", "idx", "guid", "phraseid", "sentenceid", "#1 id", "#2 id"]
+)
+_SUFFIXES = (".tsv", ".csv")
+
+
+class Layout(NamedTuple):
+    """Which columns of a file hold what."""
+
+    text: int
+    label: int | None  # None: the file has no labels
+    width: int
+    header: Sequence[str] = ()  # the first row, if it names the columns
+
+
+class Line(NamedTuple):
+    """One example, and its file and line."""
+
+    where: str
+    text: str
+    label: str
+
+
+def labelled_lines(
+    path: Path, *, held_out: float = 0.1, survey: Survey | None = None
+) -> Dataset:
+    """Returns the labelled texts of a `.tsv` or `.csv` file, or of those in a folder.
+
+    A row is a text and a label. A first row that names the columns (`sentence`,
+    `label`) decides which ones are read; others are passed over. In a `.tsv` quotes are
+    part of the text.
+
+    In a folder, files whose names begin with `train`, `dev` (or `val`) and `test` are
+    the splits. Those that are missing, or have no labels, are held out from train by a
+    hash of the position. The classes are the labels of training, in order.
+
+    Args:
+        path: Of a file or a folder.
+        held_out: Share of train for each split that is missing.
+        survey: Filled with all that was found; problems then do not stop.
+
+    Returns:
+        Columns `text` of strings and `label`; ids are `file, line n`.
+
+    Raises:
+        DataError: With all lines that are no text and label; if a label is in one
+            training line only, or in none; if most lines have a label of their own.
+    """
+    found, quiet = survey or Survey(), survey is not None
+    root, names = listed(path, _SUFFIXES, found.problems)
+    lines: dict[str, list[Line]] = {"train": []}
+    for name in names:
+        split = split_of_file(name, among=names)
+        try:
+            here = _lines(root, name, found)
+        except FileError as error:
+            found.add(name, str(error))
+            continue
+        if here is None and split != "train":
+            note(
+                f"{name}: has no labels, so it is left out; the {split} split is held "
+                "out from train"
+            )
+        elif here is None:
+            found.add(name, "has no column of labels to train on", "label")
+        else:
+            lines.setdefault(split, []).extend(here)
+    classes = _classes(path.name, lines["train"], found)
+    parts = {split: _part(part, classes, found) for split, part in lines.items()}
+    return assembled(
+        path.resolve().name,
+        {
+            "text": Feature((), "object"),
+            "label": Feature((), "int32", 0, max(0, len(classes) - 1), classes),
+        },
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=False,
+        quiet=quiet,
+    )
+
+
+def looks_labelled(path: Path) -> bool:
+    """Whether a file of rows holds labelled texts, rather than pairs of sentences.
+
+    It does if its header says so, or if its last column has few different values: two
+    or more, and ten lines or more for each.
+    """
+    root, names = listed(path, _SUFFIXES, [])
+    try:
+        lines = lines_of(read_text(inside(root, names[0]), limit=LARGEST_JSON))
+        rows = [line.split(_delimiter(names[0])) for line in lines if line.strip()]
+        layout = _layout(rows)
+    except FileError:
+        return False  # why it cannot be read is said where it is read
+    values = {row[-1].strip() for row in rows}
+    few = 2 <= len(values) <= len(rows) / 10 and all(len(row) == 2 for row in rows)
+    return bool(layout.header) or layout.text > 0 or few
+
+
+def _lines(root: Path, name: str, survey: Survey) -> list[Line] | None:
+    """The examples of one file; None if it has no labels."""
+    rows = list(read_rows(root, name, _delimiter(name), survey))
+    layout = _layout([row for _, row in rows])
+    if layout.header:
+        read = [layout.header[i] for i in (layout.text, layout.label) if i is not None]
+        columns = ", ".join(f"`{column}`" for column in read)
+        note(f"{name}: the first line is a header; columns read: {columns}")
+        rows = rows[1:]
+    if layout.label is None:
+        return None
+    lines = []
+    for where, row in rows:
+        if wrong := _wrong(row, layout):
+            survey.add(where, f"is not `text TAB label`: {wrong}", "text")
+        else:
+            text, label = row[layout.text], row[layout.label].strip()
+            lines.append(Line(where, text, label))
+    return lines
+
+
+def _delimiter(name: str) -> str:
+    return "," if name.lower().endswith(".csv") else "\t"
+
+
+def _layout(rows: Sequence[Sequence[str]]) -> Layout:
+    """Which columns hold what, by the first row or by all.
+
+    Raises:
+        FileError: If the header names several texts or several labels.
+    """
+    if not rows:
+        return Layout(0, 1, 2)
+    header = [cell.strip().lower() for cell in rows[0]]
+    texts = [i for i, name in enumerate(header) if name in TEXT_NAMES]
+    labels = [i for i, name in enumerate(header) if name in LABEL_NAMES]
+    if texts and (labels or NUMBER_NAMES.union(TEXT_NAMES).issuperset(header)):
+        if len(texts) > 1 or len(labels) > 1:
+            several = ", ".join(rows[0][i] for i in (texts if texts[1:] else labels))
+            raise FileError(
+                f"has a header with the columns {several}: one text and one label can "
+                "be read; delete the others"
+            )
+        return Layout(texts[0], labels[0] if labels else None, len(header), rows[0])
+    if all(len(row) == 4 and row[1] in "01" and row[2] in ("", "*") for row in rows):
+        return Layout(3, 1, 4)  # GLUE's CoLA: source, label, the author's mark, text
+    return Layout(0, 1, 2)
+
+
+def _wrong(row: Sequence[str], layout: Layout) -> str | None:
+    """What is wrong with a row; None if nothing is."""
+    if len(row) != layout.width or layout.label is None:
+        return f"it has {len(row)} columns, not {layout.width}"
+    if not has_words(row[layout.text]):
+        return "the text holds no word"
+    return None if row[layout.label].strip() else "the label is empty"
+
+
+def _classes(source: str, train: Sequence[Line], survey: Survey) -> tuple[str, ...]:
+    """The labels of training, in order; what makes no sense as classes is a problem."""
+    counts = Counter(line.label for line in train)
+    survey.classes.update(counts)
+    if 2 * len(counts) > len(train) and len(train) > 2:
+        survey.add(
+            source,
+            f"has {len(counts)} different labels in {len(train)} training lines: are "
+            "the columns in another order than `text TAB label`? Swap them, or begin "
+            "with a line `label TAB text` that names them",
+            "label",
+        )
+    elif len(counts) < 2 and train:
+        survey.add(source, f"has one label only: {train[0].label!r}", "label")
+    else:
+        for line in train:
+            if counts[line.label] == 1:
+                survey.add(
+                    line.where,
+                    f"is the only training line with the label {line.label!r}: correct "
+                    "or delete it; if it is a header, name the columns `text` and "
+                    "`label`",
+                    "label",
+                )
+    return tuple(sorted(counts))
+
+
+def _part(lines: Sequence[Line], classes: Sequence[str], survey: Survey) -> Part:
+    """The columns of one split, without the lines whose labels training has not."""
+    number = {name: i for i, name in enumerate(classes)}
+    known = [line for line in lines if line.label in number]
+    if lines and not known and classes:
+        survey.add(
+            lines[0].where,
+            f"has the label {lines[0].label!r}, and no line of this split has a label "
+            f"of training ({_shown(classes)}): delete the file if it has no labels",
+            "label",
+        )
+    elif classes:
+        for line in (line for line in lines if line.label not in number):
+            survey.add(
+                line.where,
+                f"has the label {line.label!r}, which no training line has; those have "
+                f"{_shown(classes)}",
+                "label",
+            )
+    label = np.array([number[line.label] for line in known], np.int32)
+    columns = {"text": as_texts([line.text for line in known]), "label": label}
+    return Part(columns, [line.where for line in known], label)
+
+
+def _shown(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - 10} more" if len(classes) > 10 else ""
+    return ", ".join(classes[:10]) + more

@@ -1,0 +1,141 @@
+"""Files of labelled texts as others write them: headers, splits without labels."""
+
+import pytest
+
+from jaxnets.data.dataset import DataError
+from jaxnets.data.labelled_lines import labelled_lines, looks_labelled
+from jaxnets.data.loading import Survey
+from jaxnets.data.sentences import sentence_pairs
+
+pytestmark = pytest.mark.host
+
+BODY = "".join(f"a fine film {i}\t1\na dull film {i}\t0\n" for i in range(20))
+
+
+def put(folder, **files):
+    for name, text in files.items():
+        (folder / f"{name}.tsv").write_text(text, encoding="utf-8")
+    return folder
+
+
+def sizes(data):
+    return [len(split) for split in data.splits.values()]
+
+
+def test_glue_sst2_has_two_classes_and_a_test_split_from_train(tmp_path, capsys):
+    header = "sentence\tlabel\n"
+    test = "index\tsentence\n" + "".join(f"{i}\tan odd film {i}\n" for i in range(9))
+    put(tmp_path, train=header + BODY, dev=header + BODY[: 6 * 16], test=test)
+    data = labelled_lines(tmp_path)
+    assert data.classes == ("0", "1")
+    assert sizes(data) == [36, 6, 4]
+    assert all("odd" not in text for s in data.splits.values() for text in texts(s))
+    said = capsys.readouterr().out
+    assert "train.tsv: the first line is a header; columns read: `sentence`, `l" in said
+    assert "test.tsv: has no labels, so it is left out; the test split is held" in said
+
+
+def texts(split):
+    return list(split.columns["text"][:])
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("a.tsv", [["text", "label"], ["good one", "pos"], ["bad one", "neg"]]),
+        ("a.tsv", [["Label", "Text"], ["pos", "good one"], ["neg", "bad one"]]),
+        ("a.tsv", [["Sentence", "Sentiment"], ["good one", "pos"], ["bad one", "neg"]]),
+        (
+            "a.tsv",
+            [["\ufeffsentence", "label"], ["good one", "pos"], ["bad one", "neg"]],
+        ),
+        (
+            "a.tsv",
+            [
+                ["PhraseId", "SentenceId", "Phrase", "Sentiment"],
+                ["1", "1", "good one", "pos"],
+                ["2", "1", "bad one", "neg"],
+            ],
+        ),
+        ("a.csv", [["review", "sentiment"], ["good one", "pos"], ["bad one", "neg"]]),
+        ("a.tsv", [["gj04", "1", "", "good one"], ["gj04", "0", "*", "bad one"]]),
+        ("a.tsv", [["good one", "pos"], ["bad one", "neg"]]),
+    ],
+    ids=["text", "swapped", "SST", "mark", "kaggle", "csv", "CoLA", "plain"],
+)
+def test_the_columns_are_those_that_the_header_names(tmp_path, name, rows):
+    first = 1 if rows[0][-1].lower() in ("label", "text", "sentiment") else 0
+    lines = rows[:first] + 10 * rows[first:]
+    delimiter = "," if name.endswith("csv") else "\t"
+    path = tmp_path / name
+    path.write_text("".join(delimiter.join(row) + "\n" for row in lines), "utf-8")
+    data = labelled_lines(path)
+    assert sum(sizes(data)) == 20
+    assert set(texts(data.train)) == {"good one", "bad one"}
+    assert data.classes in (("neg", "pos"), ("0", "1"))
+    worth = {"good one": 1, "bad one": 0}
+    labels = data.train.columns["label"].tolist()
+    assert labels == [worth[text] for text in texts(data.train)]
+    assert looks_labelled(path)
+
+
+def refused(tmp_path, message, **files):
+    with pytest.raises(DataError, match=message):
+        labelled_lines(put(tmp_path, **files))
+
+
+def test_a_class_that_training_does_not_have_is_refused(tmp_path):
+    message = r"test\.tsv, line 2: has the label '2', which no training line has.*0, 1"
+    refused(tmp_path, message, train=BODY, test="a film\t0\nanother film\t2\n")
+
+
+def test_a_file_whose_labels_are_all_unknown_is_refused_in_one_line(tmp_path):
+    test = "".join(f"{i}\tan odd film {i}\n" for i in range(9))
+    refused(tmp_path, r"1 problems.*\n.*test\.tsv, line 1", train=BODY, test=test)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("".join(f"pos\tfilm {i}\n" for i in range(9)), "9 different labels in 9"),
+        ("Satz\tWertung\n" + BODY, r"line 1: is the only.*'Wertung'.*`text` and"),
+        ("one film\t1\n" * 9, "has one label only: '1'"),
+        ("sentence1\tsentence2\tlabel\n" + "a\tb\t1\n" * 9, "sentence1, sentence2"),
+        ("index\tsentence\n" + "1\tfilm\n" * 9, "no column of labels to train on"),
+        (BODY + "a\tb\tc\n", "line 41: is not `text TAB label`: it has 3 columns"),
+        (BODY + "\u200b\t1\n", "line 41.*holds no word"),
+        (BODY + "film\t \n", "line 41.*the label is empty"),
+    ],
+    ids=["swapped", "header", "one", "two", "none", "three", "empty", "blank"],
+)
+def test_what_makes_no_sense_is_refused_with_a_remedy(tmp_path, train, message):
+    refused(tmp_path, message, train=train)
+    survey = Survey()
+    labelled_lines(tmp_path, survey=survey)  # a check lists the same
+    assert survey.problems
+
+
+def test_quotes_in_a_tsv_are_part_of_the_text(tmp_path):
+    put(tmp_path, train=BODY + '"fine"\t1\n')
+    assert '"fine"' in texts(labelled_lines(tmp_path, held_out=0.05).train)
+
+
+def test_files_are_splits_by_the_beginning_of_their_names(tmp_path, capsys):
+    put(tmp_path, train_1=BODY, dev_matched=BODY, test=BODY, extra=BODY)
+    (tmp_path / "._train.tsv").write_bytes(b"\0\5\26\7")
+    assert sizes(labelled_lines(tmp_path)) == [80, 40, 40]
+    assert "extra.tsv: is read as training data" in capsys.readouterr().out
+
+
+def test_pairs_do_not_look_labelled_and_lose_their_header(tmp_path, capsys):
+    rows = "".join(f"go {i}\tva {i}\tCC-BY\n" for i in range(100))
+    for number, header in enumerate(
+        ("source\ttarget\n", "English\tFrench\n", "en\tfr\n")
+    ):
+        path = put(tmp_path, **{f"pairs{number}": header + rows}) / f"pairs{number}.tsv"
+        assert not looks_labelled(path)
+        assert sum(sizes(sentence_pairs(path))) == 100
+        assert f"pairs{number}.tsv, line 1: is a header" in capsys.readouterr().out
+    path = put(tmp_path, same="go 1\tva 1\n" + rows) / "same.tsv"
+    assert sum(sizes(sentence_pairs(path))) == 101
+    assert not capsys.readouterr().out
