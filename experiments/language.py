@@ -54,7 +54,7 @@ class Config:
     features: int = 256  # hidden units of a layer
     layers: int = 1  # on top of each other
     embedding: int = 64  # width of learned characters; 0 for one-hot codes
-    data: str = "corpus"  # corpus, a file ./text.txt, or a TFDS set
+    data: str = "corpus"  # corpus, a text file or ./folder of them, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
     optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
@@ -104,11 +104,11 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     every = max(steps // config.reports, 1)
     keeps = {"vocabulary": data.vocabulary.tokens}
     scored = lambda score: {**score, "perplexity": perplexity(score)}
+    begun = prompts(data.vocabulary, config.prompt, rows=config.samples)
     with Run(config, verbs) as run:
         learner = build(config, data)
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=scored(run.evaluate(data.validation)))
-        begun = prompts(data.vocabulary, config.prompt, rows=config.samples)
         written = map(data.vocabulary.decode, run.predict(begun))
         run.text("samples", "\n\n---\n\n".join(config.prompt + w for w in written))
         run.finish(test=scored(run.evaluate(data.test)))

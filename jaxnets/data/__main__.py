@@ -14,7 +14,7 @@ from jaxnets.data.loading import Survey
 from jaxnets.data.reading import DIGESTS, FileError, Problem, inside, walk
 
 Where = Annotated[Path, tyro.conf.Positional]
-Kind = Literal["auto", "images", "captions", "coco", "voc", "pairs", "text"]
+Kind = Literal["auto", "images", "captions", "coco", "voc", "pairs", "labels", "text"]
 _MANY = 20  # classes and shapes that are listed one by one
 
 
@@ -26,7 +26,7 @@ def check(
     Exit code 0 says that nothing is wrong, 1 that something is.
 
     Args:
-        path: A folder, or a .tsv or .txt file.
+        path: A folder, or a .tsv, .csv or .txt file.
         kind: What it is; `auto` goes by its looks.
         same_shape: Report images whose shape is not that of the first.
         masks: Check the outlines of COCO's objects, too.
@@ -36,7 +36,7 @@ def check(
     try:
         chosen = kind_of(path) if kind == "auto" else kind
         options: dict[str, Any] = {"survey": survey}
-        if chosen not in ("pairs", "text") and not same_shape:
+        if chosen not in ("pairs", "labels", "text") and not same_shape:
             options["size"] = (16, 16)  # decoded whole, kept small
         if chosen == "coco":
             options["masks"] = masks

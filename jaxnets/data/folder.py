@@ -14,6 +14,7 @@ import numpy as np
 from jaxnets.data.coco import coco_folder, is_coco
 from jaxnets.data.dataset import DataError, Dataset, Feature
 from jaxnets.data.images import SUFFIXES, Fit, Picture
+from jaxnets.data.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.loading import (
     SPLITS,
     Part,
@@ -329,15 +330,23 @@ def kind_of(path: Path) -> str:
     """
     if path.is_file():
         kinds = {".tsv": "pairs", ".txt": "text"}
+        if path.suffix.lower() in (".tsv", ".csv") and looks_labelled(path):
+            return "labels"
         if path.suffix.lower() in kinds:
             return kinds[path.suffix.lower()]
-        raise DataError(f"{path} is a file; give the folder, or a .tsv or .txt file")
+        raise DataError(
+            f"{path} is a file; give the folder, a .tsv or .txt file, or a .csv with a "
+            "header such as `text,label`"
+        )
     _checked_root(path)
     if (path / "Annotations").is_dir():
         return "voc"
     if is_coco(path):
         return "coco"
     suffixes = {p.suffix.lower() for p in path.iterdir() if p.is_file()}
+    tables = [p for p in path.glob("[!.]*") if p.suffix.lower() in (".tsv", ".csv")]
+    if tables and looks_labelled(min(tables)):
+        return "labels"
     if suffixes & {".csv", ".json"}:
         return "captions"
     folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
@@ -372,5 +381,6 @@ KINDS: dict[str, Callable[..., Dataset]] = {
     "coco": coco_folder,
     "voc": voc_folder,
     "pairs": sentence_pairs,
+    "labels": labelled_lines,
     "text": text_files,
 }

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnets.data.dataset import Dataset, Feature
 from jaxnets.data.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
-from jaxnets.data.reading import FileError, inside, lines_of, note, read_text
+from jaxnets.data.reading import FileError, lines_of, note, read_text
 from jaxnets.data.sentences import as_texts, has_words, listed, split_of_file
 
 TEXT_NAMES = frozenset(
@@ -115,21 +115,23 @@ def labelled_lines(
 
 
 def looks_labelled(path: Path) -> bool:
-    """Whether a file of rows holds labelled texts, rather than pairs of sentences.
+    """Whether a file of rows holds labelled texts, rather than pairs or captions.
 
-    It does if its header says so, or if its last column has few different values: two
-    or more, and ten lines or more for each.
+    It does if its header says so. A `.tsv` without a header does if its second and last
+    column has few different values: two or more, and ten lines or more for each.
     """
-    root, names = listed(path, _SUFFIXES, [])
+    delimiter = _delimiter(path.name)
     try:
-        lines = lines_of(read_text(inside(root, names[0]), limit=LARGEST_JSON))
-        rows = [line.split(_delimiter(names[0])) for line in lines if line.strip()]
+        lines = lines_of(read_text(path, limit=LARGEST_JSON))
+        rows = [line.split(delimiter) for line in lines if line.strip()]
         layout = _layout(rows)
     except FileError:
         return False  # why it cannot be read is said where it is read
+    if layout.header or delimiter == ",":
+        return bool(layout.header)
     values = {row[-1].strip() for row in rows}
     few = 2 <= len(values) <= len(rows) / 10 and all(len(row) == 2 for row in rows)
-    return bool(layout.header) or layout.text > 0 or few
+    return few or layout.text > 0
 
 
 def _lines(root: Path, name: str, survey: Survey) -> list[Line] | None:

@@ -139,13 +139,22 @@ def lines_of(text: str) -> list[str]:
     Raises:
         FileError: If lines end at a single `\r`, as on Macs before 2001.
     """
+    lines = line_feeds(text).split("\n")
+    return lines[:-1] if not lines[-1] else lines
+
+
+def line_feeds(text: str) -> str:
+    r"""Returns the text with `\n` for `\r\n`.
+
+    Raises:
+        FileError: If lines end at a single `\r`, as on Macs before 2001.
+    """
     if "\r" in text and "\n" not in text:
         raise FileError(
             "has lines that end at a carriage return alone; convert it, for example "
             "with `tr '\\r' '\\n' < OLD > NEW`"
         )
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines[:-1] if not lines[-1] else lines
+    return text.replace("\r\n", "\n")
 
 
 def is_text(value: object) -> bool:

@@ -11,7 +11,15 @@ import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature
 from jaxnets.data.loading import SPLITS, Part, Survey, assembled, read_rows, split_of
-from jaxnets.data.reading import FileError, Problem, inside, note, read_text, walk
+from jaxnets.data.reading import (
+    FileError,
+    Problem,
+    inside,
+    line_feeds,
+    note,
+    read_text,
+    walk,
+)
 from jaxnets.data.records import Texts
 from jaxnets.data.text import words
 
@@ -68,7 +76,7 @@ def text_files(
     rows: dict[str, list[tuple[str, str]]] = {}
     for name in names:
         try:
-            text = read_text(inside(root, name))
+            text = line_feeds(read_text(inside(root, name)))
         except FileError as error:
             found.add(name, str(error))
             continue
@@ -105,9 +113,8 @@ def text_files(
 
 
 def _paragraphs(text: str) -> list[str]:
-    lines = text.replace("\r\n", "\n").split("\n")
     made: list[list[str]] = [[]]
-    for line in lines:
+    for line in text.split("\n"):
         if line.strip():
             made[-1].append(line)
         elif made[-1]:

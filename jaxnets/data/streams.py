@@ -1,6 +1,8 @@
 """One long text as batches: streams that are read side by side, chunk after chunk."""
 
 import hashlib
+import unicodedata
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,10 +13,25 @@ from jaxtyping import Int
 
 from jaxnets.data.catalogue import Folder
 from jaxnets.data.corpus import Corpus, corpus_text
-from jaxnets.data.dataset import DataError, Split
+from jaxnets.data.dataset import DataError, Dataset, Split
 from jaxnets.data.feed import Feed, Fetched, ordered
-from jaxnets.data.reading import FileError, read_text
-from jaxnets.data.text import PAD, Vocabulary, texts_of, vocabulary
+from jaxnets.data.reading import (
+    DataWarning,
+    FileError,
+    left_out,
+    line_feeds,
+    read_text,
+)
+from jaxnets.data.sentences import text_files
+from jaxnets.data.text import (
+    PAD,
+    SPECIAL,
+    UNKNOWN,
+    Vocabulary,
+    characters,
+    texts_of,
+    vocabulary,
+)
 from jaxnets.types import StreamBatch
 
 
@@ -31,9 +48,10 @@ def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
     """The text that goes by this name; never another in its place.
 
     Args:
-        name: `corpus`; or the path of a `.txt` file, of which the first nine tenths are
+        name: `corpus`; or the path of a text file, of which the first nine tenths are
             to train on, half of the rest to validate on, and the other half to test on;
-            or what TFDS calls a text (`tiny_shakespeare`).
+            or the path, with a slash in it, of a folder for `text_files`; or what TFDS
+            calls a text (`tiny_shakespeare`).
         data_dir: Where prepared TFDS sets are.
 
     Raises:
@@ -41,22 +59,38 @@ def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
     """
     if name == "corpus":
         return corpus_text()
-    if name.endswith(".txt"):
-        try:
-            text = read_text(Path(name).expanduser()).replace("\r\n", "\n")
-        except (FileError, OSError) as error:
-            raise DataError(f"{name}: {error}") from None
-        first = int(0.9 * len(text))
-        second = first + (len(text) - first) // 2
-        parts = Corpus(text[:first], text[first:second], text[second:])
+    path = Path(name).expanduser()
+    if name.endswith(".txt") or path.is_file():
+        parts = _in_three(path)
     else:
-        from jaxnets.data.tfds import tfds_text
-
-        splits = tfds_text(name, data_dir=data_dir).splits.values()
+        splits = _paragraphs(name, path, data_dir).splits.values()
         parts = Corpus(*("\n\n".join(texts_of(split, "text")) for split in splits))
     if not all(parts):
         raise DataError(f"{name}: a part of the text is empty")
-    return parts
+    return Corpus(*(unicodedata.normalize("NFC", part) for part in parts))
+
+
+def _in_three(path: Path) -> Corpus:
+    """The text of a file: nine tenths, and two halves of the rest.
+
+    Raises:
+        DataError: If it cannot be read, or its lines end at a single carriage return.
+    """
+    try:
+        text = line_feeds(read_text(path))
+    except (FileError, OSError) as error:
+        raise DataError(f"{path}: {error}") from None
+    first = int(0.9 * len(text))
+    second = first + (len(text) - first) // 2
+    return Corpus(text[:first], text[first:second], text[second:])
+
+
+def _paragraphs(name: str, path: Path, data_dir: Folder) -> Dataset:
+    if "/" in name and path.is_dir():
+        return text_files(path)
+    from jaxnets.data.tfds import tfds_text
+
+    return tfds_text(name, data_dir=data_dir)
 
 
 def character_feeds(
@@ -78,6 +112,11 @@ def character_feeds(
     train, *judged = (
         np.array(known.encode(part, ends=False), np.int32) for part in text
     )
+    for name, tokens in zip(("validation", "test"), judged, strict=True):
+        unknown = int((tokens == UNKNOWN).sum())
+        rule = "characters that the training text does not have become <unk>"
+        flag = "more training text has more of them"
+        left_out(f"the {name} text", unknown, len(tokens), rule, flag)
     feeds = [windows(part, context=context) for part in judged]
     batches = streams(train, batch_size=batch_size, steps=steps, seed=seed)
     return TextFeeds(known, batches, *feeds)
@@ -193,16 +232,34 @@ def windows(
 
 
 def prompts(known: Vocabulary, text: str, *, rows: int) -> Feed:
-    """The same beginning `rows` times, for samples to go on from.
+    """The same beginning `rows` times, for samples to continue.
+
+    Warns of characters that the training text did not have: the network reads `<unk>`
+    in their place.
 
     Raises:
-        DataError: If there is no text.
+        DataError: If there is no text, or none of its characters is known.
     """
     if not text or rows < 1:
         raise DataError(
-            f"cannot go on from {rows} prompts {text!r}: one character, please"
+            f"--prompt is {text!r} and --samples {rows}: give one character or more, "
+            "and one sample or more"
         )
-    token = np.tile(np.array(known.encode(text, ends=False), np.int32), (rows, 1))
+    code = np.array(known.encode(text, ends=False), np.int32)
+    strange = sorted(set(characters(text)).difference(known.tokens))
+    if (code == UNKNOWN).all():
+        raise DataError(
+            f"the prompt {text!r} has no character of the training text; use some of "
+            f"{''.join(known.tokens[len(SPECIAL) :][:60])!r}"
+        )
+    if strange:
+        warnings.warn(
+            f"the prompt {text!r}: the training text does not have "
+            f"{', '.join(map(repr, strange))}, so the network reads <unk> there",
+            DataWarning,
+            stacklevel=2,
+        )
+    token = np.tile(code, (rows, 1))
     columns = {
         "token": token,
         "target": np.full_like(token, PAD),

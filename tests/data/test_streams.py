@@ -1,8 +1,11 @@
+import unicodedata
+
 import numpy as np
 import pytest
 
 from jaxnets.data.corpus import Corpus
 from jaxnets.data.dataset import DataError
+from jaxnets.data.reading import DataWarning
 from jaxnets.data.streams import character_feeds, named_text, prompts, streams, windows
 from jaxnets.data.text import PAD, UNKNOWN, vocabulary
 
@@ -65,6 +68,7 @@ def test_every_token_but_the_first_is_predicted_once():
     assert (feed.length, feed.examples) == (4, 13)
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_the_vocabulary_is_that_of_training():
     text = Corpus("abba" * 9, "abc" * 3, "aé")
     feeds = character_feeds(text, batch_size=2, steps=4, seed=0, context=4)
@@ -88,11 +92,74 @@ def test_files_are_cut_at_nine_tenths_and_odd_ones_refused(tmp_path):
         named_text(str(tmp_path / "none.txt"))
 
 
+def test_any_text_file_and_a_folder_of_them_are_texts(tmp_path):
+    (tmp_path / "book.md").write_text("0123456789" * 10)
+    assert named_text(str(tmp_path / "book.md")).train == "0123456789" * 9
+    folder = tmp_path / "books"
+    folder.mkdir()
+    for name in ("train", "val", "test"):
+        (folder / f"{name}.txt").write_text(f"{name} one.\n\n{name} two.\n")
+    assert named_text(f"{folder}/")[1:] == (
+        "val one.\n\nval two.",
+        "test one.\n\ntest two.",
+    )
+
+
+def test_a_decomposed_text_is_composed(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text(unicodedata.normalize("NFD", "é" * 100), encoding="utf-8")
+    assert set("".join(named_text(str(path)))) == {"é"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            ("ça" * 99).encode("latin-1"),
+            r"a\.txt: is not UTF-8: byte 0 is wrong.*iconv",
+        ),
+        (("ab" * 99).encode("utf-16"), r"a\.txt: is not UTF-8: byte 0.*UTF-16"),
+        (b"old\rMac\r" * 99, r"a\.txt: has lines that end at a carriage return.*`tr "),
+    ],
+    ids=["Latin-1", "UTF-16", "Mac"],
+)
+def test_texts_in_other_forms_are_refused_with_the_remedy(tmp_path, content, message):
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        named_text(str(tmp_path / "a.txt"))
+
+
+def test_a_prompt_of_unknown_characters_is_refused_and_some_are_named():
+    known = vocabulary(["abc é"], level="character")
+    with pytest.raises(DataError, match="'мама' has no character of the training text"):
+        prompts(known, "мама", rows=2)
+    with pytest.warns(
+        DataWarning, match="does not have 'z', so the network reads <unk>"
+    ):
+        (batch,) = prompts(known, "abz", rows=2)
+    assert (np.asarray(batch.token)[:, 2] == UNKNOWN).all()
+    (batch,) = prompts(known, "e\u0301", rows=1)  # as macOS may type it
+    assert batch.token.shape == (1, 1)
+    assert UNKNOWN not in np.asarray(batch.token)
+
+
+def test_unknown_characters_of_the_text_are_counted(capsys):
+    text = Corpus("ab" * 40, "ab" * 19 + "ax", "ab" * 10)
+    character_feeds(text, batch_size=2, steps=4, seed=0)
+    said = capsys.readouterr().out
+    assert "the validation text: left out 1 of 40 (2.5 %): characters that" in said
+    assert "the test text" not in said
+    with pytest.warns(DataWarning, match="the test text: left out 3 of 20"):
+        character_feeds(
+            text._replace(test="xyz" + "a" * 17), batch_size=2, steps=4, seed=0
+        )
+
+
 def test_a_text_that_is_too_short_is_refused():
     streams(TEXT[:21], batch_size=3, steps=5, seed=0)
     with pytest.raises(DataError, match="smaller --batch-size or --steps"):
         streams(TEXT[:20], batch_size=3, steps=5, seed=0)
     with pytest.raises(DataError, match="nothing to predict"):
         windows(TEXT[:1], context=3)
-    with pytest.raises(DataError, match="one character, please"):
+    with pytest.raises(DataError, match="one character or more"):
         prompts(vocabulary(["a"], level="character"), "", rows=1)
