@@ -187,7 +187,10 @@ def checked(dataset: Dataset, *, batch_size: int | None = None) -> Dataset:
         if len(set(lengths.values())) > 1:
             raise DataError(f"{where}: the columns differ in length: {lengths}")
         if not len(split):
-            raise DataError(f"{where}: there is no example in it")
+            raise DataError(
+                f"{where}: there is no example in it; give more examples, or a file or "
+                "folder for this split"
+            )
         if set(lengths) != set(dataset.features):
             raise DataError(
                 f"{where}: has columns {sorted(lengths)}, but features "

@@ -1,6 +1,7 @@
 """Data sets of text: files to be modelled, and pairs of sentences to be translated."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -57,7 +58,8 @@ def text_files(
 
     A paragraph is what stands between empty lines. Folders or files called `train`,
     `val` and `test` are the splits; else the end of the text is held out, in one piece,
-    so that no paragraph of the test is between two of training.
+    so that no paragraph of the test is between two of training. A text of one or two
+    paragraphs is cut into twenty pieces of about the same length instead.
 
     Args:
         path: Of a file or a folder.
@@ -86,9 +88,11 @@ def text_files(
         here = rows.setdefault(split_of_file(name, among=names), [])
         here += [(f"{name}:{i}", text) for i, text in enumerate(paragraphs)]
     every = rows.setdefault("train", [])
+    if len(every) < 3 and len(rows) < 3:
+        every = _pieces("\n\n".join(text for _, text in every), 20)
     count = round(held_out * len(every))
     for split in ("test", "validation"):  # from the end
-        if split not in rows and len(every) > 2:
+        if split not in rows and len(every) > 1:
             cut = len(every) - max(1, count)
             rows[split], every = every[cut:], every[:cut]
     rows["train"] = every
@@ -120,6 +124,13 @@ def _paragraphs(text: str) -> list[str]:
         elif made[-1]:
             made.append([])
     return ["\n".join(paragraph) for paragraph in made if paragraph]
+
+
+def _pieces(text: str, count: int) -> list[tuple[str, str]]:
+    """A text in pieces of about the same length, each with a name."""
+    edges = np.linspace(0, len(text), min(count, len(text)) + 1).astype(int).tolist()
+    spans = enumerate(itertools.pairwise(edges))
+    return [(f"piece {i}", text[first:last]) for i, (first, last) in spans]
 
 
 def sentence_pairs(

@@ -787,6 +787,18 @@ def test_text_files_hold_out_the_end(tmp_path):
     assert alone.test.columns["text"].digest == dataset.test.columns["text"].digest
 
 
+@pytest.mark.parametrize(
+    "text", ["one line " * 40, "one\n\ntwo", "one\n\ntwo\n\nthree"]
+)
+def test_a_text_of_few_paragraphs_has_three_splits_and_all_characters(tmp_path, text):
+    put(tmp_path, "a.txt", text)
+    dataset = text_files(tmp_path / "a.txt")
+    parts = [list(split.columns["text"][:]) for split in dataset.splits.values()]
+    assert all(parts)
+    between = "\n\n" if text.count("\n\n") == 2 else ""
+    assert between.join(piece for part in parts for piece in part) == text
+
+
 def test_sentence_pairs_keep_a_sentence_in_one_split(tmp_path):
     lines = [f"hello {i // 3}\tsalut {i}\tsource {i}" for i in range(3000)]
     put(tmp_path, "pairs.tsv", "\n".join(lines))
@@ -1029,10 +1041,13 @@ def test_kinds_are_told_by_their_looks(tmp_path):
     voc(tmp_path / "voc")
     put(tmp_path, "text/a.txt", "x")
     put(tmp_path, "pairs/a.tsv", "x\ty")
-    for kind in ("images", "captions", "coco", "voc", "text", "pairs"):
+    put(tmp_path, "labels/a.csv", "text,label\nx,y")
+    for kind in ("images", "captions", "coco", "voc", "text", "pairs", "labels"):
         assert kind_of(tmp_path / kind) == kind
     assert kind_of(tmp_path / "text" / "a.txt") == "text"
     assert kind_of(tmp_path / "pairs" / "a.tsv") == "pairs"
+    put(tmp_path, "plain.tsv", "a good film\t1\na bad film\t0\n" * 10)
+    assert kind_of(tmp_path / "plain.tsv") == "labels"
     for missing in ("nowhere", "coco/train2017/000.png"):
         with pytest.raises(DataError, match=r"is not a folder|is a file"):
             kind_of(tmp_path / missing)
