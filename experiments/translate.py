@@ -54,7 +54,6 @@ class Config:
     longest: int | None = None  # most words of a side; default: the 95th percentile
     minimum: int = 2  # a word that is there less often is <unk>
     largest: int = 10_000  # tokens of a vocabulary of words
-    held_out: int = 1_000  # most pairs of a file for each of validation and test
     model: Attention = "additive"  # attention, or plain: none
     cell: Annotated[str, one_of(CELLS)] = "gru"  # of encoder and decoder
     features: int = 64  # hidden units, and the width that attention compares in
@@ -71,8 +70,7 @@ class Config:
 
 def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
-    names = "longest", "minimum", "largest", "held_out"
-    limits = {name: getattr(config, name) for name in names}
+    limits = {n: getattr(config, n) for n in ("longest", "minimum", "largest")}
     written = config.data == "dates"
     pairs = date_pairs() if written else word_pairs(Path(config.data), **limits)
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)

@@ -151,8 +151,9 @@ def _short_pairs(dataset: Dataset, longest: int | None, held_out: int) -> Datase
         flag = f"--longest {max(lengths[name])} keeps all"
         left_out(where, count - len(kept), count, rule, flag)
         if name != "train" and len(kept) > held_out:
-            rule = f"pairs beyond {held_out:,}, taken evenly from the whole split"
-            flag = f"--held-out {len(kept)} keeps all"
+            rule = f"{held_out:,} pairs, evenly from the whole split, are scored"
+            file = "val.tsv" if name == "validation" else "test.tsv"
+            flag = f"a file {file} of so many pairs chooses them"
             left_out(where, len(kept) - held_out, len(kept), rule, flag)
             kept = kept[np.linspace(0, len(kept) - 1, held_out).astype(int)]
         short[name] = split.take(kept)

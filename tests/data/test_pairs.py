@@ -104,8 +104,8 @@ def test_words_and_held_out_pairs_that_are_left_out_are_counted(tmp_path, capsys
     made = pairs.word_pairs(tmp_path, longest=5, held_out=45)
     assert len(made.dataset.validation) == 45
     said = capsys.readouterr().out
-    assert "validation: left out 5 of 50 (10.0 %): pairs beyond 45" in said
-    assert "--held-out 50 keeps all" in said
+    assert "validation: left out 5 of 50 (10.0 %): 45 pairs, evenly from" in said
+    assert "a file val.tsv of so many pairs chooses them" in said
     assert "train, source: left out 2 of 102 (2.0 %): words that training" in said
     assert "--minimum" in said
     with pytest.warns(DataWarning) as warned:

@@ -587,6 +587,20 @@ def test_text_with_labels(tmp_path):
         data.tfds_dataset("tiny_reviews", data_dir=tmp_path)
 
 
+def test_a_split_without_labels_is_left_out_and_named(tmp_path, capsys):
+    def reviews(split):
+        for i in range(20):
+            yield i, {"text": f"{split} {i}", "label": -1 if split == "test" else i % 2}
+
+    made = Examples({split: reviews(split) for split in ("train", "test")}, {})
+    data.prepare_from("tiny_reviews", made, tmp_path)
+    for _ in range(2):  # prepared, and read from the cache
+        got = data.tfds_text("tiny_reviews", data_dir=tmp_path)
+        assert "split test has no labels, so it is left out" in capsys.readouterr().out
+        rows = got.test.columns["text"][np.arange(len(got.test))]
+        assert all(text.startswith("train") for text in rows)
+
+
 def test_shakespeare_from_a_file(tmp_path):
     path = tmp_path / "input.txt"
     path.write_text("abcdefghij" * 10)
