@@ -14,6 +14,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+# The deviation given to a channel that never varies. A real one is at most 0.5.
+CONSTANT = 1.0
+
 
 class DataError(ValueError):
     """Something is wrong with the data; the message names what and where."""
@@ -132,7 +135,7 @@ class Dataset:
         validation: What choices are made on.
         test: What is reported.
         mean: Of each image channel over the training split, on the scale [0, 1].
-        std: Standard deviation likewise.
+        std: Standard deviation of each; `CONSTANT` where a channel never varies.
     """
 
     name: str
@@ -325,17 +328,53 @@ def channel_statistics(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every channel of bytes, on the scale [0, 1].
 
-    Exact, from the histogram of the 256 values.
+    Args:
+        images: `[n, h, w, c]`, uint8.
+
+    Returns:
+        As `moments`: `CONSTANT` is the deviation of a channel that never varies.
+    """
+    return moments(histogram(images))
+
+
+def constant_channels(dataset: Dataset) -> str:
+    """One line that names the image channels that never vary; empty if all vary."""
+    which = [str(i) for i, std in enumerate(dataset.std) if std == CONSTANT]
+    if not which:
+        return ""
+    return (
+        f"{dataset.name}: of {len(dataset.std)} image channels, {', '.join(which)} "
+        "(counted from 0) never varies in the training split; normalised, it is 0"
+    )
+
+
+def histogram(images: np.ndarray) -> np.ndarray:
+    """How often every channel has each of the 256 values, `[c, 256]`.
 
     Args:
         images: `[n, h, w, c]`, uint8.
     """
+    channels = range(images.shape[-1])
+    count = lambda c: np.bincount(images[..., c].reshape(-1), minlength=256)
+    return np.stack([count(c) for c in channels])
+
+
+def moments(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel from its `histogram`; exact.
+
+    Args:
+        counts: Of each value of each channel, `[c, 256]`.
+
+    Returns:
+        On the scale [0, 1]. A channel that never varies has the deviation `CONSTANT`,
+        so that dividing by it leaves zeros.
+    """
     values = np.arange(256) / 255
     means, stds = [], []
-    for channel in range(images.shape[-1]):
-        counts = np.bincount(images[..., channel].reshape(-1), minlength=256)
-        share = counts / counts.sum()
+    for row in counts:
+        share = row / row.sum()
         mean = float(share @ values)
         means.append(mean)
-        stds.append(float(np.sqrt(share @ (values - mean) ** 2)))
+        deviation = float(np.sqrt(share @ (values - mean) ** 2))
+        stds.append(deviation if np.count_nonzero(row) > 1 else CONSTANT)
     return tuple(means), tuple(stds)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxnets.data.dataset import Dataset, Split, checked
+from jaxnets.data.dataset import Dataset, Split, checked, constant_channels
 from jaxnets.data.feed import Feed, ordered, shuffled
 from jaxnets.data.prefetch import prefetched
 from jaxnets.ops.augment import Transform, chain, normalize
@@ -38,6 +38,8 @@ def image_feeds(
         DataError: If anything is wrong with the data; see `checked`.
     """
     checked(dataset, batch_size=batch_size)
+    if note := constant_channels(dataset):
+        print(note, flush=True)  # noqa: T201 - part of what a run says at its start
     fixed = normalize(dataset.mean, dataset.std)
     change = chain(*augmentation, fixed)
     train = shuffled(

@@ -1,8 +1,12 @@
 """Image files become uint8 arrays, or a reason why not.
 
 Nothing is believed: the kind of a file is told from its first bytes, its header is
-compared with the file's length before anything of that size is allocated, its structure
-is walked where the format has one, and every warning of the decoder is an error.
+compared with the file's length before anything of that size is allocated, and its
+structure is walked where the format has one. A warning about pixels is an error.
+
+Metadata is another matter: broken EXIF, colour profiles and comments say nothing about
+pixels, and cameras and editors write them. JPEG and PNG files are decoded without the
+parts that do not matter to pixels, and an unreadable orientation counts as none.
 
 What each format can prove by itself, when the file has been damaged since it was
 written: PNG carries a checksum of every part, and all are verified. JPEG, WebP, BMP,
@@ -11,23 +15,27 @@ image. Only a digest kept outside can tell: `SHA256SUMS` beside the images, writ
 `python -m jaxnets.data digest`, is verified by every loader.
 """
 
+import contextlib
 import dataclasses
 import io
 import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
 from jaxnets.data.reading import FileError
 
 Fit = Literal["crop", "stretch", "pad"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif"),
+    *(".webp", ".bmp", ".gif", ".tif", ".tiff"),
+)
 LARGEST_SIDE = 2**15
 LARGEST_IMAGE = 2**26  # pixels: 67 million, below where Pillow begins to warn
 
@@ -37,6 +45,24 @@ _JPEG_AFTER_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 # (1032 bytes of a byte, 8 pixels each), GIF from LZW's longest string, JPEG from a
 # progressive scan with one bit a block, BMP from run lengths of 255 in two bytes.
 _PIXELS_A_BYTE = {"PNG": 8256, "GIF": 4096, "JPEG": 1024, "BMP": 128}
+
+# EXIF 2.3, tag 0x0112: how the stored rows and columns become the upright image.
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# TIFF 6.0: sizes, sample format, compression, strips, tiles, palette, extra samples.
+_TIFF_PIXEL_TAGS = {
+    *(256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284),
+    *(317, 320, 322, 323, 324, 325, 338, 339),
+}
+_TIFF_VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,25 +121,37 @@ def decode(content: bytes, picture: Picture | None = None) -> Decoded:
     Raises:
         FileError: If it is not a whole, sound image within the limits.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with strict_warnings():
         return decode_strictly(content, picture or Picture())
 
 
+@contextlib.contextmanager
+def strict_warnings() -> Iterator[None]:
+    """Makes Pillow's warnings about pixels errors, and silences all its others.
+
+    Filters of warnings belong to the process: threads that decode share one context.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("error", "Invalid APNG")
+        yield
+
+
 def decode_strictly(content: bytes, picture: Picture) -> Decoded:
-    """As `decode`, for threads: the caller has turned warnings into errors, once."""
+    """Decodes as `decode` does, inside a `strict_warnings` that the caller entered."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise FileError("cannot be trusted: PIL's LOAD_TRUNCATED_IMAGES is switched on")
     try:
         kind = _kind(content)
-        _STRUCTURE.get(kind, lambda content: None)(content)
+        plain_content = _STRUCTURE[kind](content)
         # Only the decoder of that one kind gets to see the bytes.
-        with Image.open(io.BytesIO(content), formats=[kind]) as image:
+        with Image.open(io.BytesIO(plain_content), formats=[kind]) as image:
             _check_header(image, kind, len(content), picture.limit)
             if kind == "TIFF":
                 _check_tiff(content, image)
             image.load()
-            turned = ImageOps.exif_transpose(image) if picture.oriented else image
+            turned = _upright(image) if picture.oriented else image
             plain = _plain(turned, picture)
             original = plain.height, plain.width
             placed, placement = _placed(plain, picture)
@@ -130,6 +168,9 @@ def decode_strictly(content: bytes, picture: Picture) -> Decoded:
         ) from None
 
 
+_APPLE_AND_AV1 = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
+
+
 def _kind(content: bytes) -> str:
     start = content[:12]
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -144,6 +185,12 @@ def _kind(content: bytes) -> str:
         return "GIF"
     if start.startswith((b"II*\0", b"MM\0*")):
         return "TIFF"
+    if start[4:8] == b"ftyp" and start[8:12].rstrip(b"\0") in _APPLE_AND_AV1:
+        raise FileError("is a HEIC or AVIF file: convert it to JPEG or PNG")
+    if content[:512].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
+        raise FileError("is HTML, XML or SVG, not pixels: a failed download?")
+    if content.startswith(b"version https://git-lfs"):
+        raise FileError("is a pointer of Git LFS, not the file: run `git lfs pull`")
     raise FileError(
         "is not a PNG, JPEG, WebP, BMP, GIF or TIFF file by its first bytes"
     )
@@ -161,14 +208,50 @@ def _check_header(image: Image.Image, kind: str, length: int, limit: int) -> Non
         raise FileError(
             f"claims {width} x {height} pixels, which {length} bytes cannot hold"
         )
-    # A photograph with an embedded preview (MPO) is its first image.
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+    if getattr(image, "n_frames", 1) > 1:
         raise FileError(f"holds {getattr(image, 'n_frames', 1)} images: split it")
 
 
-def _check_png(content: bytes) -> None:
-    """Verifies the checksum of every part; Pillow skips that of the pixels."""
-    at, seen = 8, b""
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF or XMP says; as stored if they cannot be read."""
+    orientation = _orientation(image.info.get("exif", b""))
+    if orientation is None:  # a TIFF's own tag, or XMP
+        try:
+            orientation = image.getexif().get(_ORIENTATION)
+        except Exception:  # damaged metadata: whatever its reader meets first
+            return image
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(exif: bytes) -> int | None:
+    """The orientation in a block of EXIF, whatever else in it is damaged.
+
+    Pillow stops reading at the first damaged tag.
+    """
+    block = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        return None
+    try:
+        (start,) = struct.unpack_from(f"{order}I", block, 4)
+        (count,) = struct.unpack_from(f"{order}H", block, start)
+        for at in range(start + 2, start + 2 + 12 * count, 12):
+            tag, kind, values, value = struct.unpack_from(f"{order}HHIH", block, at)
+            if tag == _ORIENTATION and kind == 3 and values in (1, 2):
+                return value  # one of 16 bits; some writers repeat it
+    except struct.error:  # the directory is cut off
+        pass
+    return None
+
+
+def _png(content: bytes) -> bytes:
+    """Verifies the checksum of every part; Pillow skips that of the pixels.
+
+    Returns:
+        The file without its metadata, except for the orientation.
+    """
+    at, seen, kept = 8, b"", [content[:8]]
     while seen != b"IEND":
         if at + 12 > len(content):
             raise FileError("is cut off: the PNG has no end")
@@ -179,26 +262,46 @@ def _check_png(content: bytes) -> None:
         stored = struct.unpack(">I", content[end - 4 : end])[0]
         if zlib.crc32(content[at + 4 : end - 4]) != stored:
             raise FileError(f"has a wrong checksum in the PNG's part {seen!r}")
+        # A small first letter marks a part that the pixels can do without.
+        turned = content.startswith(_PNG_ORIENTATIONS, at + 8)
+        if seen[:1].isupper() or seen in _PNG_KEPT or turned:
+            kept.append(content[at:end])
         at = end
     _check_nothing_after(content, at)
+    return b"".join(kept)
 
 
-def _check_jpeg(content: bytes) -> None:
+# Transparency, orientation, and what makes an animation of an image.
+_PNG_KEPT = (b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+_PNG_ORIENTATIONS = (b"XML:com.adobe.xmp\0\0", b"Raw profile type exif\0")
+
+
+def _jpeg(content: bytes) -> bytes:
     """Walks the segments up to the mark at the end.
 
     A decoder is content with less: it makes up what is missing.
+
+    Returns:
+        The file without its metadata, except for the orientation. So a photograph with
+        a preview in it (MPO) is its first image.
     """
-    at = 2
+    at, copied = 2, 0
+    kept: list[bytes] = []
     while True:
+        begin = at
         mark = _JPEG_MARK.match(content, at)
         if not mark:
             raise FileError(f"is cut off or damaged: the JPEG has no segment at {at}")
         kind, at = mark[0][-1], mark.end()
-        if kind == 0xD9:
-            return  # previews and metadata often follow
+        if kind == 0xD9:  # previews and metadata often follow
+            return b"".join([*kept, content[copied:at]])
         if at + 2 > len(content):
             raise FileError("is cut off: the JPEG has no end")
+        body = at + 2
         at += struct.unpack(">H", content[at : at + 2])[0]
+        if not _matters(kind, content[body:at]):
+            kept.append(content[copied:begin])
+            copied = at
         if kind == 0xDA:
             following = _JPEG_AFTER_SCAN.search(content, at)
             if not following:
@@ -206,7 +309,18 @@ def _check_jpeg(content: bytes) -> None:
             at = following.start()
 
 
-def _check_webp(content: bytes) -> None:
+def _matters(kind: int, body: bytes) -> bool:
+    """Whether a JPEG's segment says something about its pixels or orientation."""
+    if kind == 0xE0:  # decides the colour space, if it is whole
+        return body.startswith(b"JFIF\0") and len(body) >= 14
+    if kind == 0xE1:
+        return body.startswith((b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0"))
+    if kind == 0xEE:  # says that colours are CMYK or inverted
+        return body.startswith(b"Adobe")
+    return not 0xE0 <= kind <= 0xEF and kind != 0xFE
+
+
+def _webp(content: bytes) -> bytes:
     if len(content) < 16:
         raise FileError("is cut off")
     length = struct.unpack("<I", content[4:8])[0] + 8
@@ -221,9 +335,10 @@ def _check_webp(content: bytes) -> None:
     if at > length + 1:
         raise FileError("has a part that is longer than the file")
     _check_nothing_after(content, at)
+    return content
 
 
-def _check_bmp(content: bytes) -> None:
+def _bmp(content: bytes) -> bytes:
     if len(content) < 26:
         raise FileError("is cut off: no BMP header")
     length, _, _, offset = struct.unpack("<IHHI", content[2:14])
@@ -240,15 +355,17 @@ def _check_bmp(content: bytes) -> None:
             raise FileError(
                 f"has {len(content)} bytes, not those of {width} x {abs(height)} pixels"
             )
+    return content
 
 
-def _check_gif(content: bytes) -> None:
+def _gif(content: bytes) -> bytes:
     """Walks the blocks up to the end mark."""
     at = 13 + _palette(content, 10)
     while True:
         mark = content[at : at + 1]
         if mark == b";":
-            return _check_nothing_after(content, at + 1)
+            _check_nothing_after(content, at + 1)
+            return content
         if mark == b"!":
             at += 2
         elif mark == b",":
@@ -264,6 +381,26 @@ def _check_gif(content: bytes) -> None:
             at += 1 + size
             if not size:
                 break
+
+
+def _tiff(content: bytes) -> bytes:
+    """Checks that what describes the pixels lies inside the file, whole.
+
+    Pillow passes over a value that does not, with a warning, and takes a default.
+    """
+    order = "<" if content.startswith(b"II") else ">"
+    try:
+        (start,) = struct.unpack_from(f"{order}I", content, 4)
+        (count,) = struct.unpack_from(f"{order}H", content, start)
+        for i in range(count):
+            entry = struct.unpack_from(f"{order}HHII", content, start + 2 + 12 * i)
+            tag, kind, values, offset = entry
+            size = values * _TIFF_VALUE_BYTES.get(kind, 1)
+            if tag in _TIFF_PIXEL_TAGS and size > 4 and offset + size > len(content):
+                raise FileError(f"is cut off: its TIFF tag {tag} lies behind its end")
+    except struct.error:
+        raise FileError("is cut off: the TIFF's directory has no end") from None
+    return content
 
 
 def _check_tiff(content: bytes, image: Any) -> None:
@@ -302,20 +439,21 @@ def _check_nothing_after(content: bytes, end: int) -> None:
         raise FileError(f"has {len(content) - end} bytes after its end")
 
 
-_STRUCTURE: dict[str, Callable[[bytes], None]] = {
-    "PNG": _check_png,
-    "JPEG": _check_jpeg,
-    "WEBP": _check_webp,
-    "BMP": _check_bmp,
-    "GIF": _check_gif,
+# Each checks the structure of a file and returns what is to be decoded.
+_STRUCTURE: dict[str, Callable[[bytes], bytes]] = {
+    "PNG": _png,
+    "JPEG": _jpeg,
+    "WEBP": _webp,
+    "BMP": _bmp,
+    "GIF": _gif,
+    "TIFF": _tiff,
 }
 
 
 def _plain(image: Image.Image, picture: Picture) -> Image.Image:
     """8 bits, grey or colour, nothing transparent."""
     if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.round(values / 257).astype(np.uint8))
+        image = _eight_bits(image)
     elif image.mode in ("I", "F"):
         raise FileError(
             f"has 32-bit pixels (mode {image.mode}), whose range is unknown"
@@ -335,6 +473,16 @@ def _plain(image: Image.Image, picture: Picture) -> Image.Image:
     return image
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A 16-bit grey image in 8 bits; its transparent grey becomes an alpha channel."""
+    values = np.asarray(image)
+    grey = Image.fromarray(np.round(values / 257).astype(np.uint8))
+    if (clear := image.info.get("transparency")) is None:
+        return grey
+    alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
+    return Image.merge("LA", [grey, alpha])
+
+
 def _placed(image: Image.Image, picture: Picture) -> tuple[Image.Image, Placement]:
     """The image at the size asked for, and where its pixels went."""
     w, h = image.size
@@ -347,10 +495,9 @@ def _placed(image: Image.Image, picture: Picture) -> tuple[Image.Image, Placemen
             height / h, width / w, 0, 0
         )
     if picture.fit == "crop":
+        box = window((h, w), (height, width))
         scale = max(height / h, width / w)
-        y0, x0 = (h - height / scale) / 2, (w - width / scale) / 2
-        box = (x0, y0, min(w, x0 + width / scale), min(h, y0 + height / scale))
-        placement = Placement(scale, scale, -y0 * scale, -x0 * scale)
+        placement = Placement(scale, scale, -box[1] * scale, -box[0] * scale)
         return image.resize((width, height), bilinear, box=box), placement
     scale = min(height / h, width / w)
     inner_h, inner_w = max(1, round(h * scale)), max(1, round(w * scale))
@@ -358,3 +505,26 @@ def _placed(image: Image.Image, picture: Picture) -> tuple[Image.Image, Placemen
     canvas = Image.new(image.mode, (width, height))
     canvas.paste(image.resize((inner_w, inner_h), bilinear), (left, top))
     return canvas, Placement(inner_h / h, inner_w / w, top, left)
+
+
+def window(
+    have: tuple[int, int], wanted: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """The largest window in the middle of an image that has another image's shape.
+
+    It is never outside of the image, not even by a rounding error: one side is the
+    image's own, and the other is a single division, which rounds to at most the whole.
+
+    Args:
+        have: Height and width of the image.
+        wanted: Height and width whose ratio the window has.
+
+    Returns:
+        Left, top, right and bottom, as Pillow's `resize` takes them.
+    """
+    (h, w), (height, width) = have, wanted
+    if height * w >= width * h:  # all rows
+        side = width * h / height
+        return (w - side) / 2, 0.0, (w + side) / 2, float(h)
+    side = height * w / width
+    return 0.0, (h - side) / 2, float(w), (h + side) / 2

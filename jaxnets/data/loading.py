@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import json
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,13 @@ from jaxnets.data.dataset import (
     channel_statistics,
     checked,
 )
-from jaxnets.data.images import Decoded, Picture, Placement, decode_strictly
+from jaxnets.data.images import (
+    Decoded,
+    Picture,
+    Placement,
+    decode_strictly,
+    strict_warnings,
+)
 from jaxnets.data.reading import (
     FileError,
     Problem,
@@ -143,12 +148,8 @@ def _decoded(
         except FileError as error:
             return error
 
-    # Filters of warnings belong to the process: they are set here, not in threads.
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
-    ):
-        warnings.simplefilter("error")
+    # Entered here, not in threads: filters of warnings belong to the process.
+    with strict_warnings(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for start in range(0, len(names), _CHUNK):
             yield from pool.map(one, names[start : start + _CHUNK])
 

@@ -22,7 +22,8 @@ from jaxnets.data.dataset import (
     Feature,
     Split,
     carved,
-    channel_statistics,
+    histogram,
+    moments,
 )
 from jaxnets.data.decoded import Decoded, Notes, Store
 
@@ -173,6 +174,8 @@ def _pool() -> ThreadPoolExecutor:
 def _pixels(data: bytes, picture: Picture) -> np.ndarray:
     from PIL import Image, ImageFile  # not needed at a second start
 
+    from jaxnets.data.images import window
+
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ValueError("PIL's LOAD_TRUNCATED_IMAGES is switched on")
     height, width, channels = picture.shape
@@ -183,10 +186,7 @@ def _pixels(data: bytes, picture: Picture) -> np.ndarray:
             image = image.convert(_MODES[channels])
         box = None
         if picture.fit == "crop":  # the largest rectangle of that form in the middle
-            scale = min(image.width / width, image.height / height)
-            w, h = width * scale, height * scale
-            left, top = (image.width - w) / 2, (image.height - h) / 2
-            box = (left, top, left + w, top + h)
+            box = window((image.height, image.width), (height, width))
         if picture.fit != "whole":
             image = image.resize((width, height), Image.Resampling.BILINEAR, box)
         elif image.size != (width, height):
@@ -372,12 +372,7 @@ def _statistics(
     images: np.ndarray, rows: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """`channel_statistics` of these rows, some at a time."""
-    first = second = np.zeros(images.shape[-1])
+    counts = np.zeros((images.shape[-1], 256), np.int64)
     for start in range(0, len(rows), 4096):
-        chunk = rows[start : start + 4096]
-        mean, std = map(np.array, channel_statistics(images[chunk]))
-        share = len(chunk) / len(rows)
-        first = first + share * mean
-        second = second + share * (std**2 + mean**2)
-    std = np.sqrt(np.maximum(second - first**2, 0))
-    return tuple(first.tolist()), tuple(std.tolist())
+        counts += histogram(images[rows[start : start + 4096]])
+    return moments(counts)

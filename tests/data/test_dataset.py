@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxnets.data.dataset import (
+    CONSTANT,
     DataError,
     Dataset,
     Feature,
@@ -12,6 +13,9 @@ from jaxnets.data.dataset import (
     channel_statistics,
     check_rows,
     checked,
+    constant_channels,
+    histogram,
+    moments,
 )
 from jaxnets.data.named import labelled_images
 
@@ -166,3 +170,21 @@ def test_the_statistics_are_exact():
 def test_generated_sets_of_another_kind_say_what_they_are(name):
     with pytest.raises(DataError, match=rf"{name} is .*, not labelled images"):
         labelled_images(name)
+
+
+def test_a_channel_that_never_varies_gets_a_deviation_that_is_harmless():
+    images = np.random.default_rng(0).integers(0, 256, (5000, 4, 4, 3), dtype=np.uint8)
+    images[..., 1] = 77
+    mean, std = channel_statistics(images)
+    np.testing.assert_allclose(mean, (images / 255).mean((0, 1, 2)))
+    assert mean[1] == 77 / 255
+    assert std[1] == CONSTANT == 1
+    deviation = (images / 255).std((0, 1, 2))
+    np.testing.assert_allclose(np.delete(std, 1), np.delete(deviation, 1))
+    halves = histogram(images[:9]) + histogram(images[9:])
+    assert moments(halves) == (mean, std)
+    images[0, 0, 0, 1] = 78  # varies, if only just
+    assert 0 < channel_statistics(images)[1][1] < 1e-4
+    assert constant_channels(dataset(std=(0.2, 0.3))) == ""
+    note = constant_channels(dataset(std=std))
+    assert "of 3 image channels, 1 (counted from 0) never varies" in note

@@ -3,7 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.data.dataset import DataError, Split
+from jaxnets.data.dataset import (
+    DataError,
+    Dataset,
+    Feature,
+    Split,
+    channel_statistics,
+)
 from jaxnets.data.digits import digits
 from jaxnets.data.feed import order, ordered, shuffled
 from jaxnets.data.feeds import image_feeds
@@ -157,3 +163,22 @@ def test_augmentation_follows_from_the_step():
     drawn = [tuple(np.asarray(feed(step).image)) for step in (0, 1, 2, 1)]
     assert len(set(drawn)) == 3
     assert drawn[1] == drawn[3]
+
+
+def test_a_channel_that_never_varies_becomes_zero_and_is_named(capsys):
+    image = np.random.default_rng(0).integers(0, 256, (9, 4, 4, 3), dtype=np.uint8)
+    image[..., 2] = 255
+    split = Split({"image": image, "label": np.zeros(9, np.int32)})
+    features = {
+        "image": Feature((4, 4, 3), "uint8", 0, 255),
+        "label": Feature((), "int32", 0, 0, ("a",)),
+    }
+    known = channel_statistics(image)
+    feeds = image_feeds(
+        Dataset("cells", features, split, split, split, *known), batch_size=8, seed=0
+    )
+    assert "cells: of 3 image channels, 2 (counted" in capsys.readouterr().out
+    batch = np.asarray(feeds.train(0).image)
+    assert np.isfinite(batch).all()
+    assert (batch[..., 2] == 0).all()
+    assert batch[..., 0].std() > 0.5
