@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 
 from jaxnets import files, plots
 from jaxnets.data.feeds import Feeds, image_feeds
+from jaxnets.data.images import Fit
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
@@ -55,8 +56,11 @@ class Config:
 
     model: Annotated[str, one_of(ZOO)] = "convnet"  # the network
     recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.PAPER  # whose defaults
-    data: str = "digits"  # digits, glyphs, a folder ./class/name.png, or a TFDS set
+    data: str = "digits"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
+    size: tuple[int, ...] = ()  # pixels of every image, one side or height and width
+    fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
+    skip_bad: bool = False  # leave out image files that cannot be used; counted
     pretrained: Path | None = None  # begin from these weights, .safetensors or .npz
     new_head: bool = False  # draw the last layer anew: other classes than the file's
     members: Annotated[int, AtLeast(1)] = 1  # networks whose mean prediction is scored
@@ -77,7 +81,14 @@ class Config:
 
 def load(config: Config) -> Feeds:
     """The data set, looked through for anything wrong, as batches."""
-    data = labelled_images(config.data, data_dir=config.data_dir)
+    data = labelled_images(
+        config.data,
+        data_dir=config.data_dir,
+        size=config.size,
+        fit=config.fit,
+        skip_bad=config.skip_bad,
+        fewest=2,
+    )
     size = config.batch_size or len(data.train)
     moves = CHOICES[config.augment](data.side)
     return image_feeds(data, batch_size=size, seed=config.data_seed, augmentation=moves)

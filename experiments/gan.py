@@ -16,6 +16,7 @@ from jaxnets import plots_samples
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.analysis.samples import judged
 from jaxnets.data.feeds import Feeds, image_feeds
+from jaxnets.data.images import Fit
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import schedules
 from jaxnets.learners.adversarial import Game, adams, adversarial
@@ -50,8 +51,11 @@ SPACE = Hyper(LogUniform(3e-5, 3e-3))
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    data: str = "glyphs"  # digits, glyphs, a folder ./class/name.png, or a TFDS set
+    data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
+    size: tuple[int, ...] = ()  # pixels of every image, one side or height and width
+    fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
+    skip_bad: bool = False  # leave out image files that cannot be used; counted
     judge: Path | None = None  # weights of a small_convnet, instead of our own
     judge_steps: Annotated[int, AtLeast(1)] = 1200  # of the training of our own
     architecture: Annotated[str, one_of(NETWORKS)] = "dcgan"  # of both networks
@@ -73,7 +77,13 @@ class Config:
 
 def load(config: Config) -> Feeds:
     """The data set, looked through for anything wrong, as batches in [-1, 1]."""
-    data = labelled_images(config.data, data_dir=config.data_dir)
+    data = labelled_images(
+        config.data,
+        data_dir=config.data_dir,
+        size=config.size,
+        fit=config.fit,
+        skip_bad=config.skip_bad,
+    )
     half = (0.5,) * len(data.mean)
     rows = config.batch_size * max(config.discriminator_steps, config.generator_steps)
     centred = dataclasses.replace(data, mean=half, std=half)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from jaxnets.data.binarised import Binarise, DensityFeeds, density_feeds
+from jaxnets.data.images import Fit
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
@@ -55,8 +56,11 @@ class Config:
     divergence: Divergence = "closed"  # or sampled; several samples always are
     bound_samples: Annotated[int, AtLeast(1)] = 1000  # of the bound that is reported
     judged: Annotated[int, AtLeast(2)] = 500  # test images that it is computed of
-    data: str = "glyphs"  # digits, glyphs, a folder ./class/name.png, or a TFDS set
+    data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
+    size: tuple[int, ...] = ()  # pixels of every image, one side or height and width
+    fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
+    skip_bad: bool = False  # leave out image files that cannot be used; counted
     batch_size: Annotated[int, AtLeast(1)] = 100  # images in a step
     epochs: Annotated[int, AtLeast(1), Extendable] = 30  # passes over the data
     reports: Annotated[int, AtLeast(1)] = 10  # how often the validation split is scored
@@ -68,7 +72,13 @@ class Config:
 def load(config: Config) -> DensityFeeds:
     """The images, looked through for anything wrong, as batches."""
     return density_feeds(
-        labelled_images(config.data, data_dir=config.data_dir),
+        labelled_images(
+            config.data,
+            data_dir=config.data_dir,
+            size=config.size,
+            fit=config.fit,
+            skip_bad=config.skip_bad,
+        ),
         LIKELIHOODS[config.likelihood],
         batch_size=config.batch_size,
         seed=config.data_seed,

@@ -8,18 +8,36 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxnets import files
-from jaxnets.data.dataset import DataError, checked
+from jaxnets.data.dataset import DataError, checked, constant_channels
 from jaxnets.data.folder import KINDS, kind_of
-from jaxnets.data.loading import Survey
-from jaxnets.data.reading import DIGESTS, FileError, Problem, inside, walk
+from jaxnets.data.images import Fit, height_and_width
+from jaxnets.data.loading import Survey, several_shapes
+from jaxnets.data.reading import (
+    DIGESTS,
+    FileError,
+    Problem,
+    digest_line,
+    existing_folder,
+    inside,
+    printable,
+    walk,
+)
 
 Where = Annotated[Path, tyro.conf.Positional]
 Kind = Literal["auto", "images", "captions", "coco", "voc", "pairs", "labels", "text"]
+_TEXTS = ("pairs", "labels", "text")
 _MANY = 20  # classes and shapes that are listed one by one
 
 
 def check(
-    path: Where, /, kind: Kind = "auto", *, same_shape: bool = False, masks: bool = True
+    path: Where,
+    /,
+    kind: Kind = "auto",
+    *,
+    size: tuple[int, ...] = (),
+    fit: Fit = "crop",
+    unlabelled: bool = False,
+    masks: bool = True,
 ) -> int:
     """Reads a data set as training would and lists everything that is wrong with it.
 
@@ -28,21 +46,33 @@ def check(
     Args:
         path: A folder, or a .tsv, .csv or .txt file.
         kind: What it is; `auto` goes by its looks.
-        same_shape: Report images whose shape is not that of the first.
+        size: The experiment's --size: height and width in pixels, or one side. Without
+            it labelled images must have one shape.
+        fit: The experiment's --fit: how images are brought to that size.
+        unlabelled: Accept a single class, as vae.py, gan.py and draw.py do.
         masks: Check the outlines of COCO's objects, too.
     """
     survey = Survey()
     chosen: str = kind
     try:
+        height_and_width(size)
         chosen = kind_of(path) if kind == "auto" else kind
         options: dict[str, Any] = {"survey": survey}
-        if chosen not in ("pairs", "labels", "text") and not same_shape:
+        if chosen not in _TEXTS:
             options["size"] = (16, 16)  # decoded whole, kept small
+        if chosen == "images":
+            options |= {"fit": fit, "fewest": 1 if unlabelled else 2}
+        elif size or fit != "crop":
+            raise DataError(f"--size and --fit are for labelled images, not {chosen}")
         if chosen == "coco":
             options["masks"] = masks
         dataset = KINDS[chosen](path, **options)
+        if chosen == "images" and not size:
+            several_shapes(survey, path.resolve().name)
+        if note := constant_channels(dataset):
+            survey.notes.append(note)
         checked(dataset)
-    except DataError as error:
+    except (DataError, OSError) as error:
         survey.add(str(path), str(error), "layout")
     _say(f"{path}: {chosen}, {_counts(survey.examples)} good examples")
     if survey.shapes:
@@ -50,6 +80,8 @@ def check(
         _say(f"shapes, height x width: {_counts(shapes)}")
     if survey.classes:
         _say(f"classes: {_counts(survey.classes)}")
+    for note in survey.notes:
+        _say(f"[note] {note}")
     for problem in survey.problems:
         _say(f"[{problem.kind}] {problem}")
     kinds = Counter(problem.kind for problem in survey.problems)
@@ -67,15 +99,20 @@ def digest(path: Where, /) -> int:
     """
     problems: list[Problem] = []
     lines = []
-    for name in walk(path, path, problems):
+    try:
+        names = walk(path, existing_folder(path), problems)
+    except DataError as error:
+        _say(f"error: {error}")
+        return 1
+    for name in names:
         if name == DIGESTS:
             continue
         try:
             file = inside(path, name)
             if not file.is_file():
                 raise FileError("is not a regular file")
-            lines.append(f"{files.sha256(file)}  {name}\n")
-        except FileError as error:
+            lines.append(digest_line(files.sha256(file), name))
+        except (FileError, OSError) as error:
             problems.append(Problem(name, str(error)))
     for problem in problems:
         _say(f"[{problem.kind}] {problem}")
@@ -118,7 +155,7 @@ def _counts(counter: Counter[str]) -> str:
 
 def _say(line: str) -> None:
     """One line of plain text; names may hold what would command a terminal."""
-    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    safe = printable(line)
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 

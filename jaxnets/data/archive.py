@@ -151,7 +151,7 @@ class _Writer:
         if is_folder and plain in ("", "."):
             return self.root
         try:
-            path = inside(self.root, plain)
+            path = inside(self.root, plain, portable=True)
         except FileError as error:
             raise FileError(f"{name!r}: {error}") from None
         parts = path.relative_to(self.root).parts

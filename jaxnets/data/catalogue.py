@@ -27,6 +27,7 @@ EMBEDDED = {
     "corpus": "text",
 }
 _NAME = re.compile(r"([a-z][a-z0-9_]*)(?:/([A-Za-z0-9][\w.\-]*))?(?::(\d+\.\d+\.\d+))?")
+_LONGEST_NAME = 200  # characters
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 Folder = Path | str | None
@@ -89,10 +90,10 @@ def parsed(name: str) -> Reference:
         DataError: If TFDS could not have a set of that name; so none leaves its folder.
     """
     match = _NAME.fullmatch(name)
-    if match is None:
+    if match is None or len(name) > _LONGEST_NAME:
         raise DataError(
-            f"{name!r} is no name of a TFDS set: they look like cifar10 or "
-            "imagenette/160px-v2"
+            f"{name[:_LONGEST_NAME]!r} is neither a folder here nor a name of a TFDS "
+            "set: sets look like cifar10 or imagenette/160px-v2, a folder like ./photos"
         )
     return Reference(*match.groups())
 

@@ -5,6 +5,9 @@ data stops there, with a count; `skip_bad=True` leaves bad examples out and says
 many. `python -m jaxnets.data check` lists them all. Nothing outside the folder is read.
 """
 
+import os
+import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,10 +29,33 @@ from jaxnets.data.loading import (
     read_rows,
     split_of,
 )
-from jaxnets.data.reading import FileError, inside, is_text, walk
+from jaxnets.data.reading import (
+    FileError,
+    existing_folder,
+    inside,
+    is_text,
+    printable,
+    visible,
+    walk,
+)
 from jaxnets.data.sentences import as_texts, sentence_pairs, text_files
 from jaxnets.data.voc import voc_folder
 
+_OTHER_IMAGES = (
+    *(
+        ".heic",
+        ".heif",
+        ".avif",
+        ".jxl",
+        ".jp2",
+        ".psd",
+        ".svg",
+        ".ppm",
+        ".pgm",
+        ".tga",
+    ),
+    *(".ico", ".pdf", ".dng", ".cr2", ".nef", ".arw", ".exr", ".npy", ".dcm"),
+)
 _IMAGE_NAMES = ("image", "file_name", "filename", "file", "path", "image_name")
 _CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment")
 
@@ -41,6 +67,7 @@ def image_folder(
     channels: Literal[1, 3] = 3,
     fit: Fit = "crop",
     held_out: float = 0.1,
+    fewest: int = 1,
     skip_bad: bool = False,
     survey: Survey | None = None,
 ) -> Dataset:
@@ -48,7 +75,9 @@ def image_folder(
 
     Classes are numbered in the order of their names. Of the splits, `train` is needed
     when there is any; `validation` (or `val`) and `test` are carved from it by a hash,
-    stratified, where they are missing. Below a class, folders may be nested.
+    stratified, where they are missing. A split holds folders, a class holds images: a
+    folder `train` with images beside other classes is a class, which is said. Below a
+    class, folders may be nested. Hidden files are passed over; see `reading.is_hidden`.
 
     Args:
         root: Of the tree.
@@ -56,36 +85,45 @@ def image_folder(
         channels: 3 for colour, 1 for grey.
         fit: How to bring them there; see `images.Picture`.
         held_out: Share of the training images for each split that is missing.
+        fewest: Classes that there must be; one that tells classes apart needs 2.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
         survey: Filled with all that was found; problems then neither stop nor warn.
 
     Returns:
-        Columns `image`, uint8 `[n, h, w, c]`, and `label`; ids are the files' names.
+        Columns `image`, uint8 `[n, h, w, c]`, and `label`; ids are the files' names,
+        with escapes where a name cannot be printed.
 
     Raises:
         DataError: At any problem that may not be skipped; with their number, and the
-            names of the first five.
+            names of the first five. Several shapes and too few classes never may.
     """
-    found, quiet = survey or Survey(), survey is not None
-    name = _checked_root(root).name
+    found, quiet = survey if survey is not None else Survey(), survey is not None
+    root = existing_folder(root)
+    name = printable(root.name)
     listed = _tree(root, found)
-    classes = sorted({label for rows in listed.values() for _, label in rows})
-    training = {label for _, label in listed.get("train", [])}
-    for label in sorted(set(classes) - training):
-        found.add(label, "this class is in another split but not in train", "label")
     picture = Picture(size, channels, fit)
     parts: dict[str, Part] = {}
     every = [(split, *row) for split, rows in listed.items() for row in rows]
     # All splits at once, so that without a size they must agree with each other.
     images = pictures(root, [row[1] for row in every], picture, found)
     rows = [every[i] for i in images.kept]
+    classes = _classes(rows, found)
+    number = {label: i for i, label in enumerate(classes)}
     for split in listed:
-        index = np.array([i for i, r in enumerate(rows) if r[0] == split], np.int64)
-        labels = np.array([classes.index(rows[i][2]) for i in index], np.int32)
-        ids = [rows[i][1] for i in index]
-        pixels = images.pixels if len(listed) == 1 else images.pixels[index]
+        index = np.array(
+            [i for i, r in enumerate(rows) if r[0] == split and r[2] in number],
+            np.int64,
+        )
+        labels = np.array([number[rows[i][2]] for i in index], np.int32)
+        ids = [printable(rows[i][1]) for i in index]
+        whole = len(index) == len(images.pixels)
+        pixels = images.pixels if whole else images.pixels[index]
         parts[split] = Part({"image": pixels, "label": labels}, ids, labels)
-    found.classes.update(row[2] for row in rows)
+        found.classes.update(rows[i][2] for i in index)
+    if 0 < len(classes) < fewest:
+        found.add(name, _too_few(root, classes), "classes")
+    if not quiet:
+        _stop_at_unskippable(found)
     features = {
         "image": image_feature(images.pixels),
         "label": Feature((), "int32", 0, len(classes) - 1, tuple(classes)),
@@ -101,53 +139,134 @@ def image_folder(
     )
 
 
+def _classes(rows: Sequence[tuple[str, str, str]], survey: Survey) -> tuple[str, ...]:
+    """The classes that training can learn, in order; what else there is, is a problem.
+
+    Args:
+        rows: Split, file and class of every image that can be used.
+        survey: Takes problems and notes.
+    """
+    training = sorted({label for split, _, label in rows if split == "train"})
+    others = Counter(label for split, _, label in rows if split != "train")
+    for label in sorted(set(others) - set(training)):
+        survey.add(
+            label,
+            f"this class is in another split but not in train ({others[label]} images)",
+            "label",
+        )
+    alike = Counter(_caseless(label) for label in training)
+    twins = [label for label in training if alike[_caseless(label)] > 1]
+    if twins:
+        survey.notes.append(f"these classes differ by case only: {', '.join(twins)}")
+    return tuple(training)
+
+
+def _too_few(root: Path, classes: Sequence[str]) -> str:
+    """The message about a single class, with the folder that may have been meant."""
+    what = f"has one class, {classes[0]}: telling classes apart needs two"
+    deeper = [path.name for path in visible(root / classes[0]) if path.is_dir()]
+    if len(deeper) < 2:
+        return what
+    return f"{what}. Its folders look like classes: give {root.name}/{classes[0]}"
+
+
+def _stop_at_unskippable(survey: Survey) -> None:
+    for problem in survey.problems:
+        if problem.kind in ("shape", "classes"):
+            raise DataError(str(problem))
+
+
+def _caseless(label: str) -> str:
+    return unicodedata.normalize("NFKC", label).casefold()
+
+
 def _tree(root: Path, survey: Survey) -> dict[str, list[tuple[str, str]]]:
     """(file, class) of each split; `train` is everything where there are no splits."""
-    folders = _subfolders(root, survey)
-    splits = {split: f for f in folders if (split := split_of(f.name)) is not None}
-    if splits:
-        for folder in folders:
-            if split_of(folder.name) is None:
-                survey.add(folder.name, "lies beside the splits", "layout")
-            elif splits[split_of(folder.name) or ""] != folder:
-                survey.add(folder.name, "is a second folder of one split", "layout")
-    else:
-        splits = {"train": root}
+    folders = _subfolders(root, root, survey)
+    splits = _splits(folders, survey)
     listed = {}
-    for split in sorted(splits, key=list(SPLITS).index):
-        listed[split] = rows = []
-        for folder in _subfolders(splits[split], survey):
+    for split in sorted(splits, key=list(SPLITS).index) or ["train"]:
+        place = splits.get(split, root)
+        rows: list[tuple[str, str]] = []
+        for folder in folders if place == root else _subfolders(root, place, survey):
             files = [
                 file
                 for file in walk(root, folder, survey.problems)
                 if _is_image(file, survey)
             ]
             if not files:
-                survey.add(folder.relative_to(root).as_posix(), "is empty", "label")
-            rows += [(file, folder.name) for file in files]
+                where = folder.relative_to(root).as_posix()
+                survey.add(where, "is empty: it holds no image", "label")
+            rows += [(file, printable(folder.name)) for file in files]
+        if rows or split == "train":
+            listed[split] = rows
         if not rows:
-            survey.add(splits[split].name, "holds no class/image.png", "layout")
+            survey.add(
+                place.name, "holds no folder of images: CLASS/name.png", "layout"
+            )
     listed.setdefault("train", [])
     return listed
 
 
-def _subfolders(folder: Path, survey: Survey) -> list[Path]:
-    visible = (p for p in folder.iterdir() if not p.name.startswith("."))
-    found = []
-    for path in sorted(visible, key=lambda p: p.name):
-        if path.is_dir() and path.is_symlink():
-            survey.add(path.name, "is a link to a folder")
-        elif path.is_dir():
+def _splits(folders: Sequence[Path], survey: Survey) -> dict[str, Path]:
+    """Split to folder; none if the folders are classes."""
+    named = [f for f in folders if split_of(f.name) is not None]
+    flat = [f for f in named if _holds_images(f)]
+    names = ", ".join(f"`{f.name}`" for f in flat)
+    if flat and len(flat) == len(named) < len(folders):
+        survey.notes.append(f"{names} read as a class: images lie directly in it")
+        return {}
+    for folder in flat:
+        survey.add(folder.name, "is a split, which holds CLASS/name.png", "layout")
+    splits: dict[str, Path] = {}
+    for folder in folders if named else ():
+        split = split_of(folder.name)
+        if split is None:
+            survey.add(folder.name, "lies beside the splits", "layout")
+        elif splits.setdefault(split, folder) != folder:
+            survey.add(folder.name, "is a second folder of one split", "layout")
+    return splits
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in SUFFIXES for path in visible(folder))
+    except FileError:
+        return False  # reported by those who read it
+
+
+def _subfolders(root: Path, folder: Path, survey: Survey) -> list[Path]:
+    """The folders in a folder; images beside them are one problem."""
+    found, loose = [], []
+    try:
+        paths = visible(folder)
+    except FileError as error:
+        survey.add(folder.relative_to(root).as_posix(), str(error))
+        return []
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        if os.path.isdir(path) and path.is_symlink():
+            survey.add(name, "is a link to a folder")
+        elif os.path.isdir(path):
             found.append(path)
         elif path.suffix.lower() in SUFFIXES:
-            survey.add(path.name, "lies outside any class", "layout")
+            loose.append(name)
+    if loose:
+        more = f", like {len(loose) - 1} more" if len(loose) > 1 else ""
+        survey.add(
+            loose[0],
+            f"lies outside any class{more}: put it into a folder named after its class",
+            "layout",
+        )
     return found
 
 
 def _is_image(name: str, survey: Survey) -> bool:
     if name.lower().endswith(SUFFIXES):
         return True
-    survey.add(name, f"is not called {', '.join(SUFFIXES)}")
+    known = name.lower().endswith(_OTHER_IMAGES)
+    remedy = "convert it to JPEG or PNG" if known else "remove it"
+    survey.add(name, f"is not called {', '.join(SUFFIXES)}: {remedy}")
     return False
 
 
@@ -363,9 +482,7 @@ def kind_of(path: Path) -> str:
 
 
 def _checked_root(root: Path) -> Path:
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder")
-    return root.resolve()
+    return existing_folder(root)
 
 
 def _only(root: Path, suffixes: tuple[str, ...]) -> str:

@@ -22,13 +22,14 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageFile
 
+from jaxnets.data.dataset import DataError
 from jaxnets.data.reading import FileError
 
 Fit = Literal["crop", "stretch", "pad"]
@@ -104,6 +105,23 @@ class Decoded(NamedTuple):
     pixels: UInt8[np.ndarray, "h w c"]
     original: tuple[int, int]  # height and width in the file
     placement: Placement
+
+
+def height_and_width(size: Sequence[int]) -> tuple[int, int] | None:
+    """Height and width that the numbers after `--size` stand for; None without any.
+
+    Args:
+        size: Nothing, the side of a square, or height and width, in pixels.
+
+    Raises:
+        DataError: If there are more numbers, or one is not 1 to `LARGEST_SIDE`.
+    """
+    if len(size) > 2 or not all(1 <= side <= LARGEST_SIDE for side in size):
+        raise DataError(
+            f"--size takes one side or height and width, 1 to {LARGEST_SIDE} pixels, "
+            f"not {' '.join(map(str, size))}"
+        )
+    return (size[0], size[-1]) if size else None
 
 
 def decode(content: bytes, picture: Picture | None = None) -> Decoded:
@@ -220,7 +238,7 @@ def _upright(image: Image.Image) -> Image.Image:
             orientation = image.getexif().get(_ORIENTATION)
         except Exception:  # damaged metadata: whatever its reader meets first
             return image
-    turn = _TURNS.get(orientation)
+    turn = _TURNS.get(orientation or 1)
     return image if turn is None else image.transpose(turn)
 
 
@@ -481,6 +499,17 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         return grey
     alpha = Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8))
     return Image.merge("LA", [grey, alpha])
+
+
+def resized(pixels: UInt8[np.ndarray, "n h w c"], picture: Picture) -> np.ndarray:
+    """Images in memory at the picture's size, `[n, height, width, c]`."""
+    if picture.size is None:
+        return pixels
+    made = np.zeros((len(pixels), *picture.size, pixels.shape[3]), np.uint8)
+    for row, image in zip(made, pixels, strict=True):
+        plain = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        row[:] = np.asarray(_placed(plain, picture)[0]).reshape(row.shape)
+    return made
 
 
 def _placed(image: Image.Image, picture: Picture) -> tuple[Image.Image, Placement]:

@@ -34,6 +34,7 @@ from jaxnets.data.reading import (
     inside,
     left_out,
     lines_of,
+    noted,
     read,
     read_digests,
     read_text,
@@ -59,12 +60,14 @@ class Survey:
         shapes: How many images have each (height, width), before any resizing.
         classes: How many good examples each class has.
         examples: How many good examples each split has, as the source splits them.
+        notes: How files were read that leave a choice; nothing is wrong.
     """
 
     problems: list[Problem] = dataclasses.field(default_factory=list)
     shapes: Counter[tuple[int, int]] = dataclasses.field(default_factory=Counter)
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
     examples: Counter[str] = dataclasses.field(default_factory=Counter)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, where: str, what: str, kind: str = "file") -> None:
         """One more problem."""
@@ -99,7 +102,8 @@ def pictures(
 ) -> Pictures:
     """Decodes files by threads, in order; those that cannot be used become problems.
 
-    Without a size all must have the shape of the first; others are problems, too.
+    Without a size all must have the shape of the first. Images of other shapes are left
+    out, and together they are one problem.
 
     Args:
         root: Nothing outside it is read.
@@ -117,22 +121,40 @@ def pictures(
         if not kept:
             pixels = np.zeros((len(names), *result.pixels.shape), np.uint8)
         if result.pixels.shape != pixels.shape[1:]:
-            survey.add(
-                names[position],
-                f"has {_shape(result.pixels)} pixels, {names[kept[0]]} has "
-                f"{_shape(pixels[0])}: choose a size for all",
-                "shape",
-            )
-            continue
+            continue  # `several_shapes` reports them together
         pixels[len(kept)] = result.pixels
         kept.append(position)
         originals.append(result.original)
         placements.append(result.placement)
+    if picture.size is None:
+        several_shapes(survey, root.resolve().name)
     return Pictures(pixels[: len(kept)], kept, originals, placements)
 
 
-def _shape(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[0]} x {pixels.shape[1]}"
+def several_shapes(survey: Survey, where: str) -> None:
+    """Adds a problem if the images in a survey differ in shape, with the remedy.
+
+    Args:
+        survey: With the shapes of all images.
+        where: Names the folder.
+    """
+    if len(survey.shapes) < 2:
+        return
+    by_area = sorted(
+        survey.shapes.elements(), key=lambda shape: (shape[0] * shape[1], shape)
+    )
+    small, middle, large = (
+        f"{h} x {w}" for h, w in (by_area[0], by_area[len(by_area) // 2], by_area[-1])
+    )
+    shorter = int(np.median([min(shape) for shape in by_area]))
+    side = min(224, shorter // 8 * 8 or shorter)
+    survey.add(
+        where,
+        f"holds images of {len(survey.shapes)} shapes, height x width from {small} "
+        f"over {middle} (median) to {large} pixels: --size {side} brings all to one "
+        "shape, cut from the middle (--fit pad or --fit stretch: whole)",
+        "shape",
+    )
 
 
 def _decoded(
@@ -183,6 +205,8 @@ def assembled(
     for split, part in parts.items():
         survey.examples[split] += len(part.ids)
     if not quiet:
+        for note in survey.notes:
+            noted(name, note)
         settle(name, survey.problems, skip_bad=skip_bad, examples=good)
     splits = {split: Split(part.columns, part.ids) for split, part in parts.items()}
     whole, strata = splits["train"], parts["train"].strata

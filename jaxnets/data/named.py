@@ -1,13 +1,19 @@
 """Image-classification sets by what a command line says: a name or a folder."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jaxnets.data import catalogue
-from jaxnets.data.dataset import DataError, Dataset
+from jaxnets.data.dataset import DataError, Dataset, channel_statistics
 from jaxnets.data.digits import FOLDS, digits
 from jaxnets.data.glyphs import glyphs
+from jaxnets.data.images import Fit, Picture, height_and_width, resized
+from jaxnets.data.reading import noted
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -17,28 +23,105 @@ EMBEDDED: dict[str, Callable[[], Dataset]] = {
 }
 
 
-def labelled_images(name: str, *, data_dir: Path | None = None) -> Dataset:
+def is_path(name: str) -> bool:
+    """Whether `--data` names a file or folder, rather than a data set.
+
+    True for what is there, and for what looks like a path: `./photos`, `photos/`,
+    `~/photos`, `/data/photos`.
+    """
+    like_one = name.startswith(("/", ".", "~")) or name.endswith("/")
+    return like_one or os.path.exists(os.path.expanduser(name))
+
+
+def labelled_images(
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    size: Sequence[int] = (),
+    fit: Fit = "crop",
+    fewest: int = 1,
+    skip_bad: bool = False,
+) -> Dataset:
     """The labelled images that go by this name; never others in their place.
 
     Args:
-        name: One of `EMBEDDED`; or the path of a folder `class/name.png`, with a slash
-            in it; or what TFDS calls a set (`cifar10`).
+        name: One of `EMBEDDED`; or the path of a folder `class/name.png`, where `./` in
+            front tells it from a set of that name; or a set of TFDS (`cifar10`).
         data_dir: Where prepared TFDS sets are.
+        size: Height and width in pixels, or the side of a square, of every image; by
+            default images keep theirs, and must agree.
+        fit: How another size is reached; see `images.Picture`.
+        fewest: Classes that there must be.
+        skip_bad: Leave bad files of a folder out, with a warning that counts them.
 
     Raises:
         DataError: If there is no such set, or it is damaged, or it would have to be
-            downloaded and cannot be.
+            downloaded and cannot be; if a TFDS set is to be fitted other than by
+            cutting squares, or bad examples are to be left out where there is no file.
     """
-    if name in EMBEDDED:
-        return EMBEDDED[name]()
-    if "/" in name and (name.startswith(("/", ".", "~")) or Path(name).exists()):
+    shape = height_and_width(size)
+    if shape is None and fit != "crop":
+        raise DataError(f"--fit {fit} says how images reach a size: give --size, too")
+    if name not in EMBEDDED and is_path(name):
+        _refuse_ambiguity(name, data_dir)
         from jaxnets.data.folder import image_folder
 
-        return image_folder(Path(name).expanduser())
+        path = Path(os.path.expanduser(name))
+        options = {"fewest": fewest, "skip_bad": skip_bad}
+        return image_folder(path, size=shape, fit=fit, **options)
+    if skip_bad:
+        raise DataError(f"--skip-bad leaves out files of a folder; {name} is none")
+    if name in EMBEDDED:
+        if os.path.isdir(name):
+            noted(name, f"the set that comes with jaxnets; ./{name} is the folder")
+        return _fitted(EMBEDDED[name](), shape, fit)
     if kind := catalogue.EMBEDDED.get(name):
         raise DataError(
             f"{name} is {kind}, not labelled images as {', '.join(EMBEDDED)} are"
         )
+    if shape is not None and (shape[0] != shape[1] or fit != "crop"):
+        raise DataError(
+            f"{name}: images of TFDS sets are cut to squares: give --size one number, "
+            "with --fit crop"
+        )
     from jaxnets.data.tfds import tfds_dataset
 
-    return tfds_dataset(name, data_dir=data_dir)
+    return tfds_dataset(name, data_dir=data_dir, size=shape and shape[0])
+
+
+def _refuse_ambiguity(name: str, data_dir: Path | None) -> None:
+    """Raises if a prepared TFDS set and a folder here go by the same name."""
+    if name.startswith(("/", ".", "~")) or name.endswith("/"):
+        return
+    try:
+        found = catalogue.find(catalogue.parsed(name), catalogue.root_folder(data_dir))
+    except DataError:
+        return  # no name of a TFDS set
+    if found is not None:
+        raise DataError(
+            f"{name} is a folder here and a prepared TFDS set: give ./{name} for the "
+            f"folder, {name}:{found.name} for the set"
+        )
+
+
+def _fitted(dataset: Dataset, shape: tuple[int, int] | None, fit: Fit) -> Dataset:
+    """The data set with its images at another size."""
+    feature = dataset.features["image"]
+    if shape is None or feature.shape[:2] == shape:
+        return dataset
+    changed = {
+        split: dataclasses.replace(
+            rows,
+            columns={
+                **rows.columns,
+                "image": resized(rows.columns["image"][:], Picture(shape, fit=fit)),
+            },
+        )
+        for split, rows in dataset.splits.items()
+    }
+    mean, std = channel_statistics(np.asarray(changed["train"].columns["image"]))
+    image = dataclasses.replace(feature, shape=(*shape, feature.shape[2]))
+    features = {**dataset.features, "image": image}
+    return dataclasses.replace(
+        dataset, features=features, mean=mean, std=std, **changed
+    )

@@ -6,6 +6,7 @@ can list them all, from the same code.
 
 import codecs
 import dataclasses
+import difflib
 import hashlib
 import os
 import re
@@ -19,7 +20,20 @@ from jaxnets.data.dataset import DataError
 DIGESTS = "SHA256SUMS"
 LARGEST = 2**28  # bytes of one file of images or annotations
 _DIGEST_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
-_WINDOWS = re.compile(r"[\\:\x00-\x1f]")
+_UNPORTABLE = re.compile(r"[\\:\x00-\x1f]")
+_SYSTEM_NAMES = {  # what Windows, macOS, Linux and network disks put into folders
+    *("thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
+    *("__macosx", "icon\r", "lost+found", "@eadir"),
+}
+_ARCHIVES = {
+    ".zip": "unzip {0} -d {1}",
+    ".tar": "mkdir {1} && tar -xf {0} -C {1}",
+    ".tgz": "mkdir {1} && tar -xf {0} -C {1}",
+    ".tar.gz": "mkdir {1} && tar -xf {0} -C {1}",
+    ".tar.bz2": "mkdir {1} && tar -xf {0} -C {1}",
+    ".tar.xz": "mkdir {1} && tar -xf {0} -C {1}",
+}
+_JOINERS = "\u200c\u200d"  # inside words of many scripts, and inside emoji
 
 
 class FileError(DataError):
@@ -37,7 +51,8 @@ class Problem:
     Attributes:
         where: The file, and the place in it; relative to the folder.
         what: What is wrong with it.
-        kind: "file", "shape", "label", "box", "mask", "text" or "layout".
+        kind: "file", "shape", "label", "box", "mask", "text" or "layout"; "classes" if
+            there are too few.
     """
 
     where: str
@@ -45,24 +60,43 @@ class Problem:
     kind: str = "file"
 
     def __str__(self) -> str:
-        """One line."""
-        return f"{self.where}: {self.what}"
+        """One line that can be printed anywhere."""
+        return printable(f"{self.where}: {self.what}")
 
 
-def inside(root: Path, name: str) -> Path:
+def printable(text: str) -> str:
+    r"""The text in characters that every console, report and JSON file can hold.
+
+    Bytes of a file name that are not UTF-8 become escapes such as `\xe9`. So do line
+    ends, other control characters, and marks that change the direction of writing.
+    """
+
+    def shown(character: str) -> str:
+        if character.isprintable() or character in _JOINERS:
+            return character
+        if 0xDC80 <= ord(character) < 0xDD00:  # a byte, as `os.fsdecode` hides it
+            return f"\\x{ord(character) - 0xDC00:02x}"
+        return ascii(character)[1:-1]
+
+    return text if text.isprintable() else "".join(map(shown, text))
+
+
+def inside(root: Path, name: str, *, portable: bool = False) -> Path:
     """The path of `name` under `root`, once it is sure that it stays there.
 
     Args:
         root: A folder.
         name: Relative, with forward slashes.
+        portable: Also refuse backslashes, colons and control characters, which Linux
+            allows in names and which lead elsewhere on other systems.
 
     Raises:
-        FileError: If the name is empty, absolute, too long, has `..`, a backslash, a
-            colon or a control character in it, or leads out of the folder through a
-            link, or in a circle.
+        FileError: If the name is empty, absolute or too long, has `..` or a NUL in it,
+            or leads out of the folder through a link, or in a circle.
     """
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or _WINDOWS.search(name):
+    odd = "\0" in name or (portable and _UNPORTABLE.search(name))
+    if not parts or name.startswith("/") or ".." in parts or odd:
         raise FileError(f"the name {name!r} may lead out of the folder")
     try:
         if any(len(os.fsencode(part)) > 255 for part in parts) or len(parts) > 99:
@@ -74,6 +108,62 @@ def inside(root: Path, name: str) -> Path:
     if not there.is_relative_to(root.resolve()):
         raise FileError("is a link that leads out of the folder")
     return path
+
+
+def existing_folder(path: Path) -> Path:
+    """The folder at this path, with its links followed.
+
+    Raises:
+        DataError: If it is missing, a file, or may not be read. The message names the
+            folders beside it that have a similar name, or how to unpack an archive.
+    """
+    shown = printable(str(path))
+    if os.path.isfile(path):
+        name = path.name.lower()
+        how = next((_ARCHIVES[end] for end in _ARCHIVES if name.endswith(end)), None)
+        target = path.with_name(path.name.split(".")[0] or "unpacked")
+        remedy = how and f"unpack it with `{how.format(path, target)}`"
+        raise DataError(
+            f"{shown} is a file, not a folder: "
+            f"{printable(remedy) if remedy else 'give the folder that holds it'}"
+        )
+    if not os.path.isdir(path):
+        near = [printable(name) for name in _similar_names(path)]
+        hint = f"; similar names beside it: {', '.join(near)}" if near else ""
+        raise DataError(f"{shown} is not a folder: nothing is there{hint}")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise DataError(f"{shown} may not be read: use `chmod u+rx` on it")
+    return path.resolve()
+
+
+def _similar_names(path: Path) -> list[str]:
+    try:
+        beside = [p.name for p in path.parent.iterdir() if os.path.isdir(p)]
+    except OSError:
+        return []
+    lower = {name.lower(): name for name in sorted(beside) if not is_hidden(name)}
+    return [lower[n] for n in difflib.get_close_matches(path.name.lower(), lower)]
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is not the user's: `.DS_Store`, `._1.jpg`, `Thumbs.db`.
+
+    Names that begin with a dot hide copies and previews (`.ipynb_checkpoints`).
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def visible(folder: Path) -> list[Path]:
+    """Files and folders in a folder that are not hidden, in the order of their names.
+
+    Raises:
+        FileError: If the folder cannot be read.
+    """
+    try:
+        found = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    except OSError as error:
+        raise FileError(f"cannot be read: {error.strerror or error}") from None
+    return sorted(found, key=lambda path: path.name)
 
 
 def read(path: Path, *, limit: int = LARGEST) -> bytes:
@@ -180,14 +270,38 @@ def read_digests(root: Path) -> dict[str, str] | None:
         return None
     digests: dict[str, str] = {}
     for number, line in enumerate(_lines(inside(root, DIGESTS)), 1):
-        match = _DIGEST_LINE.fullmatch(line)
+        escaped = line.startswith("\\")  # as sha256sum marks names with line ends
+        match = _DIGEST_LINE.fullmatch(line[escaped:])
         if not match:
             raise DataError(f"{DIGESTS}, line {number}: is no digest and name")
-        name = match[2].removeprefix("./")
+        name = (_unescaped(match[2]) if escaped else match[2]).removeprefix("./")
         if name in digests:
             raise DataError(f"{DIGESTS}, line {number}: {name!r} is there twice")
         digests[name] = match[1].lower()
     return digests
+
+
+def digest_line(digest: str, name: str) -> str:
+    """A line of `SHA256SUMS` as `sha256sum` writes it.
+
+    Args:
+        digest: SHA-256 in hexadecimal.
+        name: Of the file, relative to the folder.
+
+    Raises:
+        FileError: If the name is not UTF-8.
+    """
+    if any(0xD800 <= ord(character) < 0xE000 for character in name):
+        raise FileError(
+            f"has a name that is not UTF-8: rename it to list it in {DIGESTS}"
+        )
+    safe = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{chr(92) if safe != name else ''}{digest}  {safe}\n"
+
+
+def _unescaped(name: str) -> str:
+    meaning = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
+    return re.sub(r"\\[\\nr]", lambda match: meaning[match[0]], name)
 
 
 def _lines(path: Path) -> list[str]:
@@ -219,20 +333,23 @@ def verify(content: bytes, name: str, digests: dict[str, str] | None) -> None:
 def walk(root: Path, folder: Path, problems: list[Problem]) -> list[str]:
     """The names of all files below `folder`, relative to `root`, in order.
 
-    Hidden ones (`.DS_Store`) and the two that Windows leaves behind are passed over;
-    links to folders and what leads outside are problems.
+    Hidden ones are passed over; see `is_hidden`. Links to folders, what leads outside
+    and folders that cannot be read are problems.
     """
     names: list[str] = []
-    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+    try:
+        paths = visible(folder)
+    except FileError as error:
+        problems.append(Problem(folder.relative_to(root).as_posix(), str(error)))
+        return names
+    for path in paths:
         name = path.relative_to(root).as_posix()
-        if path.name.startswith(".") or path.name in ("Thumbs.db", "desktop.ini"):
-            continue
         try:
             inside(root, name)
         except FileError as error:
             problems.append(Problem(name, str(error)))
             continue
-        if not path.is_dir():
+        if not os.path.isdir(path):
             names.append(name)
         elif path.is_symlink():
             problems.append(Problem(name, "is a link to a folder"))
@@ -261,13 +378,14 @@ def settle(
     first = "".join(f"\n  {problem}" for problem in problems[:5])
     more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
     if not skip_bad or not examples:
+        remedy = "; --skip-bad leaves the bad ones out" if examples else ""
         raise DataError(
             f"{source}: {len(problems)} problems, {examples} good examples:{first}"
-            f"{more}\n`python -m jaxnets.data check` lists all; "
-            "skip_bad=True leaves the bad ones out"
+            f"{more}\n`python -m jaxnets.data check` lists all{remedy}"
         )
     warnings.warn(
-        f"{source}: {len(problems)} problems, {examples} examples left:{first}{more}",
+        f"{source}: {len(problems)} problems, {examples} examples left (--skip-bad):"
+        f"{first}{more}",
         DataWarning,
         stacklevel=3,
     )
@@ -298,6 +416,16 @@ def left_out(source: str, count: int, of: int, what: str, flag: str) -> None:
 def note(line: str) -> None:
     """Says what was decided about the data, for example that a line is a header."""
     print(line, flush=True)  # noqa: T201 - part of what a run says at its start
+
+
+def noted(source: str, line: str) -> None:
+    """Says how a source is read where its files leave a choice; nothing is left out.
+
+    Args:
+        source: Names the data set.
+        line: What was found, and how it is read.
+    """
+    print(f"{source}: {line}", flush=True)  # noqa: T201 - part of what a run says
 
 
 def unique(names: Iterable[str], what: str, problems: list[Problem]) -> None:

@@ -303,7 +303,10 @@ def _registered(reference: catalogue.Reference) -> Any:
     if reference.name not in known:
         near = difflib.get_close_matches(reference.name, known)
         hint = f": did you mean {', '.join(near)}?" if near else ""
-        raise DataError(f"TFDS knows no data set {reference.name!r}{hint}")
+        raise DataError(
+            f"TFDS knows no data set {reference.name!r}, and no folder here has that "
+            f"name{hint}"
+        )
     return tfds.builder_cls(reference.name)
 
 

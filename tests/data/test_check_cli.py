@@ -62,16 +62,16 @@ def test_every_bad_file_is_listed_with_its_kind_and_counted(capsys, tmp_path):
     assert code == 1
     for name in bad:
         assert f"[file] {name}: is cut off" in out
+    assert "[shape] " in out
+    assert "--size 6 brings all to one shape" in out
+    assert out.splitlines()[-1] == "12 problems: file 10, label 1, shape 1"
+    code, out = run(capsys, "check", tmp_path, "--size", "8", "--fit", "pad")
     assert "[file] dog/notes.txt: is not called" in out
     assert "[label] eel: is empty" in out
     assert "shapes, height x width: 6 x 7 15, 9 x 9 1" in out
     assert "classes: dog 13, cat 3" in out
     assert out.splitlines()[-1] == "11 problems: file 10, label 1"
     assert len(out.splitlines()) == 3 + 11 + 1
-
-    code, out = run(capsys, "check", tmp_path, "--same-shape")
-    assert "[shape] dog/large.png: has 9 x 9 pixels" in out
-    assert out.splitlines()[-1] == "12 problems: file 10, label 1, shape 1"
 
 
 def test_all_bad_annotations_are_listed(capsys, tmp_path):

@@ -373,8 +373,10 @@ def test_splits_of_the_source_are_kept_and_others_carved(tmp_path, splits, sizes
 def test_sizes_channels_and_nested_folders(tmp_path):
     tree(tmp_path)
     put(tmp_path, "cat/more/large.png", png(damage.picture(5, 30, 50)))
-    with pytest.raises(DataError, match=r"cat/more/large.png: has 30 x 50 pixels"):
+    with pytest.raises(DataError, match=r"of 2 shapes, .* from 6 x 7 .* to 30 x 50"):
         image_folder(tmp_path)
+    with pytest.raises(DataError, match="--size 6 brings all to one shape"):
+        image_folder(tmp_path, skip_bad=True)  # would leave a shape out, not a bad file
     dataset = image_folder(tmp_path, size=(8, 9), channels=1)
     assert dataset.features["image"].shape == (8, 9, 1)
     assert "cat/more/large.png" in every(dataset)
@@ -433,7 +435,12 @@ def test_nothing_outside_the_folder_is_read(tmp_path):
 )
 def test_names_that_may_lead_outside_are_refused(tmp_path, name):
     with pytest.raises(FileError, match="lead out"):
-        inside(tmp_path, name)
+        inside(tmp_path, name, portable=True)
+    if set(name) & set("\\:\n"):  # plain names on the systems that run this
+        assert inside(tmp_path, name).name == name
+    else:
+        with pytest.raises(FileError, match="lead out"):
+            inside(tmp_path, name)
     assert inside(tmp_path, "a/..b/c..d").name == "c..d"
 
 

@@ -656,7 +656,7 @@ def test_a_variant_is_never_taken_for_another(tmp_path):
     "name", ["../etc", "a/../../b", "/root", "a b", "", "CIFAR10", "a/b/c", "a:1"]
 )
 def test_names_cannot_leave_the_folder(name, tmp_path):
-    with pytest.raises(DataError, match="is no name of a TFDS set"):
+    with pytest.raises(DataError, match="nor a name of a TFDS set"):
         data.prepare(name, tmp_path)
 
 
