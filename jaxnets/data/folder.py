@@ -123,7 +123,7 @@ def image_folder(
     if 0 < len(classes) < fewest:
         found.add(name, _too_few(root, classes), "classes")
     if not quiet:
-        _stop_at_unskippable(found)
+        _stop_at_unskippable(found, skip_bad=skip_bad)
     features = {
         "image": image_feature(images.pixels),
         "label": Feature((), "int32", 0, len(classes) - 1, tuple(classes)),
@@ -170,10 +170,11 @@ def _too_few(root: Path, classes: Sequence[str]) -> str:
     return f"{what}. Its folders look like classes: give {root.name}/{classes[0]}"
 
 
-def _stop_at_unskippable(survey: Survey) -> None:
-    for problem in survey.problems:
-        if problem.kind in ("shape", "classes"):
-            raise DataError(str(problem))
+def _stop_at_unskippable(survey: Survey, *, skip_bad: bool) -> None:
+    """Raises at what no skipping mends; among other problems, `settle` lists it too."""
+    stops = [p for p in survey.problems if p.kind in ("shape", "classes")]
+    if stops and (skip_bad or len(stops) == len(survey.problems)):
+        raise DataError("; ".join(map(str, stops)))
 
 
 def _caseless(label: str) -> str:

@@ -46,7 +46,7 @@ from jaxnets.models.blocks import (
 )
 from jaxnets.models.spectral import convolution, dense
 from jaxnets.ops.conv import conv_transpose
-from jaxnets.ops.pool import avg_pool
+from jaxnets.ops.pool import ImageSizeError, avg_pool
 
 _EMBEDDING = 32  # numbers that say the class, beside the noise
 _DCGAN = scaled_normal(0.02)  # Radford et al., section 4: all weights
@@ -311,13 +311,13 @@ def players(
         spectral: Whether it has spectral norm, in that one's place.
 
     Raises:
-        ValueError: If the images are not square, or cannot be halved.
+        ImageSizeError: If the images are not square, or cannot be halved.
     """
     height, width, channels = image
     if height != width or not doublings(height):
-        raise ValueError(
-            f"images of {height}x{width} pixels: they must be square, and of an even "
-            "side above 4"
+        raise ImageSizeError(
+            f"images of {height} x {width} pixels: these networks need squares of an "
+            "even side above 4; --size 32 brings images there"
         )
     generator, discriminator = NETWORKS[name]
     return (
