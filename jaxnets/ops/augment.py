@@ -143,7 +143,7 @@ def padded_crop(
 
 
 def random_resized_crop(
-    size: tuple[int, int],
+    size: tuple[int, int] | None = None,
     *,
     area: tuple[Number, Number] = (0.08, 1.0),
     ratio: tuple[Number, Number] = (3 / 4, 4 / 3),
@@ -158,7 +158,7 @@ def random_resized_crop(
     the largest central one of an allowed ratio.
 
     Args:
-        size: Height and width of the result.
+        size: Height and width of the result; the picture's own by default.
         area: Smallest and largest share of the picture.
         ratio: Smallest and largest width / height.
         attempts: How many windows are drawn at once for each example.
@@ -169,7 +169,7 @@ def random_resized_crop(
     def apply(key: Key, batch: Any) -> Any:
         b, h, w, _ = batch.image.shape
         windows = _random_windows(key, (b, h, w), area, ratio, attempts)
-        return geometry.resized(batch, windows, size)
+        return geometry.resized(batch, windows, size or (h, w))
 
     return apply
 
@@ -427,5 +427,5 @@ CHOICES: dict[str, Callable[[int], tuple[Transform, ...]]] = {
     "mirrors": lambda side: (horizontal_flip(),),
     "crops": lambda side: (padded_crop(side // 8),),
     "flips": lambda side: (padded_crop(side // 8), horizontal_flip()),
-    "resized": lambda side: (random_resized_crop((side, side)), horizontal_flip()),
+    "resized": lambda side: (random_resized_crop(), horizontal_flip()),
 }

@@ -121,7 +121,8 @@ def _ends(
     if min(x.shape[1:3]) + 2 * padding < window:
         raise ImageSizeError(
             f"a pool over {window}x{window} pixels does not fit into maps of "
-            f"{x.shape[1]}x{x.shape[2]}: use larger images or a stem that shrinks less"
+            f"{x.shape[1]}x{x.shape[2]}: use larger images (--size) or a stem that "
+            "shrinks less"
         )
     ends = []
     for side in x.shape[1:3]:

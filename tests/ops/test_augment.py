@@ -629,3 +629,17 @@ def test_a_lost_box_is_no_longer_present():
 def test_what_a_caller_can_get_wrong_is_said(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 9), (48, 31)])
+def test_what_an_experiment_may_choose_keeps_the_shape_of_every_image(shape):
+    """Evaluation sees whole images: training must show their shape, square or not."""
+    batch = ImageBatch(
+        image=jnp.zeros((2, *shape, 3)),
+        label=jnp.zeros(2, jnp.int32),
+        mask=jnp.ones(2, bool),
+    )
+    for name, choice in augment.CHOICES.items():
+        change = augment.chain(*choice(min(shape)))
+        made = jax.eval_shape(change, KEY, batch)
+        assert made.image.shape == batch.image.shape, name
