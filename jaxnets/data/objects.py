@@ -2,14 +2,17 @@
 
 import dataclasses
 import hashlib
+import io
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
+from PIL import Image
 
 from jaxnets.data.dataset import Dataset, Feature
 from jaxnets.data.images import Picture, Placement
@@ -23,9 +26,11 @@ from jaxnets.data.loading import (
     pictures,
 )
 from jaxnets.data.outlines import Outline, rasterized
-from jaxnets.data.reading import FileError
+from jaxnets.data.reading import FileError, inside, read
 
-SLACK = 0.5  # pixels that a box may stick out, by rounding; it is cut off
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag; its quarter turns
+SLACK = 1.0  # pixels; a box that sticks out by less is rounded, and is cut off
 
 
 class Thing(NamedTuple):
@@ -88,23 +93,52 @@ def checked_box(
     """The box [y0, x0, y1, x1], cut to the image where rounding made it stick out.
 
     Raises:
-        FileError: If a number is not finite, the box is empty or turned over, or more
-            than half a pixel of it is outside the image.
+        FileError: If a number is not finite, the box is empty or turned over, or a
+            pixel or more of it is outside the image.
     """
     y0, x0, y1, x1 = (float(v) for v in box)
-    height, width = size
+    height, width = map(float, size)
     what = f"box [y0, x0, y1, x1] = {[round(v, 2) for v in (y0, x0, y1, x1)]}"
     if not all(math.isfinite(v) for v in (y0, x0, y1, x1)):
         raise FileError(f"{what} is not finite")
     if y1 <= y0 or x1 <= x0:
         raise FileError(f"{what} is empty or turned over")
     outside = max(-y0, -x0, y1 - height, x1 - width)
-    if outside > SLACK:
-        raise FileError(f"{what} is not inside the image of {height} x {width} pixels")
+    if outside >= SLACK:
+        raise FileError(
+            f"{what} is not inside the image of {size[0]} x {size[1]} pixels"
+        )
     y0, x0, y1, x1 = max(0.0, y0), max(0.0, x0), min(y1, height), min(x1, width)
     if y1 <= y0 or x1 <= x0:
         raise FileError(f"{what} is empty inside the image")
     return y0, x0, y1, x1
+
+
+def picture_size(root: Path, file: str, *, oriented: bool) -> tuple[int, int]:
+    """Height and width of an image, from its header.
+
+    Args:
+        root: Nothing outside it is read.
+        file: Relative to it.
+        oriented: As the EXIF tag turns the image; False: as it is stored.
+
+    Raises:
+        FileError: If there is no readable image.
+    """
+    path = inside(root, file)
+    if not path.exists():
+        raise FileError(f"there is no image {file}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the decoder will see them again
+            with Image.open(io.BytesIO(read(path)), formats=FORMATS) as image:
+                height, width = image.height, image.width
+                turned = oriented and image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+    except FileError as error:
+        raise FileError(f"the image {file} {error}") from None
+    except Exception as error:  # damaged files raise anything
+        raise FileError(f"the image {file} cannot be read: {error}") from None
+    return (width, height) if turned else (height, width)
 
 
 def annotated(
@@ -184,12 +218,16 @@ def _of_said_size(
             good.append(j)
             continue
         have = images.originals[j]
-        survey.add(
-            scene.file,
+        what = (
             f"has {have[0]} x {have[1]} pixels, its annotation says "
-            f"{said[0]} x {said[1]}",
-            "shape",
+            f"{said[0]} x {said[1]}"
         )
+        if said == have[::-1]:
+            what += (
+                ": it was annotated as its EXIF tag turns it; store it turned, for "
+                "example by `mogrify -auto-orient`"
+            )
+        survey.add(scene.file, what, "shape")
     return Pictures(
         images.pixels if len(good) == len(images.kept) else images.pixels[good],
         [images.kept[j] for j in good],

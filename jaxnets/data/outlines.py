@@ -26,23 +26,27 @@ class Outline(NamedTuple):
     runs: tuple[int, ...] = ()  # out, in, out, ... down the columns
 
 
-def outline(value: Any, size: tuple[int, int]) -> Outline:
-    """The outline that the value of `segmentation` describes.
+def outline(value: Any, size: tuple[int, int]) -> Outline | None:
+    """The outline that the value of `segmentation` describes; None for a box alone.
+
+    Tools that know boxes only write nothing, `[]` or `[[]]`. Beside a polygon, pieces
+    of one or two points add nothing: they have no area.
 
     Args:
-        value: A list of polygons, or an object with `size` and `counts`, where `counts`
-            is a list of run lengths or COCO's compressed string.
+        value: None, a list of polygons, or an object with `size` and `counts`, where
+            `counts` is a list of run lengths or COCO's compressed string.
         size: Height and width of the image.
 
     Raises:
         FileError: If it is neither, a number is not finite, a polygon has less than
             three corners or is outside the image, or the runs do not add up to it.
     """
+    if value is None or value in ([], [[]]):
+        return None
     if isinstance(value, list):
-        if not value:
-            raise FileError("the segmentation is empty")
-        return Outline(size, polygons=tuple(_polygon(p, size) for p in value))
-    if not isinstance(value, dict) or set(value) != {"size", "counts"}:
+        whole = [p for p in value if not _is_point_or_line(p)] or value
+        return Outline(size, polygons=tuple(_polygon(p, size) for p in whole))
+    if not isinstance(value, dict) or not {"size", "counts"} <= set(value):
         raise FileError("the segmentation is neither polygons nor run lengths")
     if value["size"] != list(size):
         raise FileError(
@@ -56,6 +60,10 @@ def outline(value: Any, size: tuple[int, int]) -> Outline:
             f"the run lengths do not add up to {size[0]} x {size[1]} pixels"
         )
     return Outline(size, runs=tuple(runs))
+
+
+def _is_point_or_line(value: Any) -> bool:
+    return isinstance(value, list) and len(value) in (0, 2, 4)
 
 
 def _polygon(value: Any, size: tuple[int, int]) -> tuple[float, ...]:

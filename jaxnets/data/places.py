@@ -1,0 +1,64 @@
+"""Where the image lies that a file of annotations or captions names."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from jaxnets.data.images import SUFFIXES
+
+
+class Places:
+    """Finds images by the names that annotation tools write.
+
+    A name is tried as it is, with slashes for the backslashes of Windows, without the
+    folders in front of it (paths of another machine, addresses), with an ending added,
+    and in another case; each in every folder, in their order. Nothing is opened:
+    whoever reads the file checks that it lies inside the root.
+    """
+
+    def __init__(self, root: Path, folders: Iterable[str]) -> None:
+        """Passes over folders that do not exist.
+
+        Args:
+            root: Names are relative to it.
+            folders: Relative to the root, with forward slashes; "" is the root.
+        """
+        self._root = root
+        self._folders = [f for f in dict.fromkeys(folders) if (root / f).is_dir()]
+        self._lower: dict[str, list[str]] | None = None
+
+    def find(self, name: str) -> str:
+        """The file relative to the root; the name itself if no file fits."""
+        # One spelling of each path: `./a//b` is `a/b`.
+        written_here, plain = (
+            PurePosixPath(text).as_posix() for text in (name, name.replace("\\", "/"))
+        )
+        last = plain.rsplit("/", 1)[-1]
+        for written in dict.fromkeys((written_here, plain, last)):
+            if found := self._exact(written):
+                return found
+        for written in dict.fromkeys((plain, last)):
+            for suffix in SUFFIXES:
+                if found := self._exact(written + suffix):
+                    return found
+        return self._in_another_case(last) or name
+
+    def _exact(self, name: str) -> str | None:
+        if name == "." or name.startswith("/") or ".." in name.split("/"):
+            return None
+        for folder in self._folders:
+            path = f"{folder}/{name}" if folder else name
+            if os.path.isfile(os.path.join(self._root, path)):
+                return path
+        return None
+
+    def _in_another_case(self, last: str) -> str | None:
+        """The only file whose name differs in upper and lower case at most."""
+        if self._lower is None:
+            self._lower = {}
+            for folder in self._folders:
+                for entry in os.scandir(self._root / folder):
+                    path = f"{folder}/{entry.name}" if folder else entry.name
+                    self._lower.setdefault(entry.name.lower(), []).append(path)
+        found = self._lower.get(last.lower(), [])
+        return found[0] if len(found) == 1 else None

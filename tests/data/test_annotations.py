@@ -1,0 +1,282 @@
+"""Annotations as tools write them: COCO's and VOC's siblings, and what is refused."""
+
+import json
+
+import damage
+import numpy as np
+import pytest
+from test_folder import every, png, put
+
+from jaxnets.data.coco import coco_folder
+from jaxnets.data.dataset import DataError
+from jaxnets.data.folder import kind_of
+from jaxnets.data.loading import Survey
+from jaxnets.data.outlines import Outline, outline
+from jaxnets.data.places import Places
+from jaxnets.data.reading import FileError
+
+pytestmark = pytest.mark.host
+
+HEIGHT, WIDTH = 20, 30
+
+
+def scene(root, folder="images", count=10, ending="jpg"):
+    """Images; returns COCO's entries for them."""
+    for i in range(count):
+        content = png(damage.picture(i, HEIGHT, WIDTH))
+        put(root, f"{folder}/{i}.{ending}".lstrip("/"), content)
+    size = {"height": HEIGHT, "width": WIDTH}
+    return [{"id": i, "file_name": f"{i}.{ending}", **size} for i in range(count)]
+
+
+def box(image, **more):
+    return {"image_id": image, "category_id": 1, "bbox": [5, 6, 20, 10], **more}
+
+
+def write(root, rows, annotations, name="annotations/instances_train.json", **more):
+    value = {
+        "images": rows,
+        "annotations": [{"id": k, **a} for k, a in enumerate(annotations)],
+        "categories": [{"id": 1, "name": "cat"}],
+        **more,
+    }
+    put(root, name, json.dumps(value))
+
+
+def surveyed(root, **options):
+    survey = Survey()
+    dataset = coco_folder(root, survey=survey, **options)
+    return dataset, [str(problem) for problem in survey.problems]
+
+
+def boxes(dataset):
+    return np.concatenate(
+        [s.columns["boxes"][s.columns["present"]] for s in dataset.splits.values()]
+    )
+
+
+# --- COCO: annotations ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"segmentation": None},
+        {"segmentation": []},
+        {"segmentation": [[]]},
+        {"segmentation": [[5, 6, 25, 6, 25, 16], [25.0, 16.0], []]},
+        {"segmentation": {"size": [20, 30], "counts": [600], "extra": 1}},
+        {"iscrowd": None, "area": None, "keypoints": [1, 2, 2], "attributes": {"a": 1}},
+        {"image_id": "3", "category_id": "1"},
+        {"image_id": 3.0, "category_id": 1.0},
+        {"bbox": [5.0, 6.0, 20.0, 10.0]},
+    ],
+)
+def test_what_sound_tools_write_is_read(tmp_path, more):
+    rows = scene(tmp_path)
+    annotations = [{**box(i), **(more if i == 3 else {})} for i in range(10)]
+    write(tmp_path, rows, annotations, info=None, licenses=None)
+    dataset, problems = surveyed(tmp_path, masks=True)
+    assert problems == []
+    np.testing.assert_array_equal(boxes(dataset), [[6, 5, 16, 25]] * 10)
+
+
+def test_pieces_without_area_add_nothing_to_a_polygon():
+    triangle = [5, 6, 25, 6, 25, 16]
+    made = outline([triangle, [25.0, 16.0], [1, 2, 3, 4]], (20, 30))
+    assert made == Outline((20, 30), polygons=(tuple(map(float, triangle)),))
+    for value in ([[1, 2, 3, 4]], [[1, 2, 3]], [triangle, [1, 2, 3, 4, 5]], "text", 3):
+        with pytest.raises(FileError):
+            outline(value, (20, 30))
+
+
+@pytest.mark.parametrize(
+    ("edge", "sound"), [(30.0, True), (30.9, True), (31.0, False), (40.0, False)]
+)
+def test_a_box_that_rounding_put_outside_is_cut_and_others_are_problems(
+    tmp_path, edge, sound
+):
+    rows = scene(tmp_path)
+    rest = [box(i) for i in range(1, 10)]
+    write(tmp_path, rows, [box(0, bbox=[20, 6, edge - 20, 10]), *rest])
+    dataset, problems = surveyed(tmp_path)
+    assert len(problems) == (not sound)
+    assert boxes(dataset)[:, 3].max() == (30 if sound else 25)
+
+
+def test_ids_are_numbers_or_texts_and_the_same_number_is_one_id(tmp_path):
+    rows = [{**row, "id": f"img-{row['id']}"} for row in scene(tmp_path)]
+    categories = [{"id": "c", "name": "cat"}, {"id": "10", "name": "dog"}]
+    made = [{**box(f"img-{i}"), "category_id": ("c", 10)[i % 2]} for i in range(10)]
+    write(tmp_path, rows, made, categories=categories)
+    dataset, problems = surveyed(tmp_path)
+    assert problems == []
+    assert dataset.classes == ("dog", "cat")  # numbers first
+    assert "train img-0" in every(dataset)
+    rows[1]["id"], rows[2]["id"] = 7, "7"
+    write(tmp_path, rows, made, categories=categories)
+    assert any(
+        "image 7: has an id that is there twice" in p for p in surveyed(tmp_path)[1]
+    )
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, [], {}, True, "", "\0"])
+def test_other_ids_are_refused_by_name(tmp_path, value):
+    rows = scene(tmp_path)
+    rows[0]["id"] = value
+    write(tmp_path, rows, [box(i) for i in range(1, 10)])
+    (problem,) = surveyed(tmp_path)[1]
+    assert "neither a whole number from 0 nor a text" in problem
+
+
+def test_a_file_that_is_listed_twice_is_a_problem(tmp_path):
+    rows = scene(tmp_path)
+    rows[4]["file_name"] = "./3.jpg"
+    write(tmp_path, rows, [box(i) for i in range(4)])
+    problems = surveyed(tmp_path)[1]
+    assert "image 4: is the file images/3.jpg, as is annotations" in problems[0]
+
+
+def test_without_a_size_that_of_the_image_counts_and_a_turned_one_is_explained(
+    tmp_path,
+):
+    rows = scene(tmp_path)
+    unsaid = [{}, {"height": 0, "width": 0}, {"height": None}]
+    for row, size in zip(rows, unsaid, strict=False):
+        del row["height"], row["width"]
+        row |= size
+    annotations = [box(i) for i in range(10)]
+    write(tmp_path, rows, annotations)
+    assert surveyed(tmp_path)[1] == []
+    rows[5] |= {"height": WIDTH, "width": HEIGHT}
+    write(tmp_path, rows, [*annotations[:5], *annotations[6:]])
+    (problem,) = surveyed(tmp_path)[1]
+    assert "says 30 x 20: it was annotated as its EXIF tag turns it" in problem
+    rows[5] |= {"height": 20, "width": None}
+    write(tmp_path, rows, annotations)
+    assert "has width None, not a whole number from 1" in surveyed(tmp_path)[1][0]
+
+
+def test_images_without_annotations_are_images_without_objects(tmp_path):
+    write(tmp_path, scene(tmp_path), [box(0)])
+    dataset, problems = surveyed(tmp_path)
+    assert (problems, len(every(dataset)), len(boxes(dataset))) == ([], 10, 1)
+
+
+# --- COCO: layouts --------------------------------------------------------------------
+
+
+def roboflow(root, name="pets"):
+    parent = {"id": 0, "name": name, "supercategory": "none"}
+    child = {"id": 1, "name": "cat", "supercategory": name}
+    for split in ("train", "valid", "test"):
+        rows = scene(root, split)
+        annotations = [box(i) for i in range(10)]
+        file = f"{split}/_annotations.coco.json"
+        write(root, rows, annotations, file, categories=[parent, child])
+
+
+@pytest.mark.parametrize("name", ["pets", "cat"])
+def test_roboflow_has_a_file_in_each_split_and_a_root_that_is_no_class(
+    tmp_path, capsys, name
+):
+    roboflow(tmp_path, name)
+    dataset, problems = surveyed(tmp_path)
+    assert problems == []
+    assert [len(s) for s in dataset.splits.values()] == [10, 10, 10]
+    assert dataset.classes == ("cat",)
+    assert f"the category '{name}' (id 0) is the root" in capsys.readouterr().out
+    assert kind_of(tmp_path) == "coco"
+
+
+@pytest.mark.parametrize(
+    ("file", "folder"),
+    [
+        ("annotations/instances_default.json", "images/default"),  # CVAT
+        ("annotations/instances_Train.json", "images/Train"),  # CVAT with subsets
+        ("annotations/instances_train2017.json", "images/train2017"),  # Ultralytics
+        ("annotations/instances_train2017.json", "train2017"),  # COCO
+        ("annotations/instances_train.json", "train2017"),
+        ("annotations/person_keypoints_train2017.json", "train2017"),
+        ("labels.json", "data"),  # FiftyOne
+        ("result.json", "images"),  # Label Studio
+        ("_annotations.coco.json", ""),
+        ("train/annotations.json", "train/images"),
+        ("annotations.json", "JPEGImages"),  # labelme2coco
+    ],
+)
+def test_images_are_found_where_tools_put_them(tmp_path, file, folder):
+    rows = scene(tmp_path, folder)
+    write(tmp_path, rows, [box(i) for i in range(10)], file)
+    put(tmp_path, "annotations/._instances_train.json", b"\0\5\x16\7Mac OS X\xb0")
+    assert kind_of(tmp_path) == "coco"
+    dataset, problems = surveyed(tmp_path)
+    assert (problems, len(every(dataset))) == ([], 10)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "./",
+        "images\\",
+        ".\\images\\",
+        "/home/me/",
+        "C:\\a\\",
+        "../a/",
+        "https://b.org/a/",
+    ],
+)
+def test_names_with_the_folders_of_another_machine_are_found(tmp_path, prefix):
+    rows = scene(tmp_path)
+    for row in rows:
+        row["file_name"] = prefix + row["file_name"]
+    write(tmp_path, rows, [box(i) for i in range(10)])
+    assert surveyed(tmp_path)[1] == []
+
+
+def test_places_prefer_the_exact_name_and_never_guess_between_two(tmp_path):
+    for name in ("a/1.jpg", "b/2.JPG", "a/deep/3.png", "a/x.jpg", "b/X.JPG", "b/y.png"):
+        put(tmp_path, name, "x")
+    places = Places(tmp_path, ["b", "a", "nowhere"])
+    expected = {
+        "1.jpg": "a/1.jpg",
+        "1": "a/1.jpg",
+        "2.jpg": "b/2.JPG",
+        "deep/3.png": "a/deep/3.png",
+        "deep\\3": "a/deep/3.png",
+        "x.jpg": "a/x.jpg",
+        "X.jpg": "X.jpg",  # a/x.jpg or b/X.JPG
+        "../../etc/passwd": "../../etc/passwd",
+        "9" * 999: "9" * 999,
+        "\ud800": "\ud800",
+        "": "",
+    }
+    assert {name: places.find(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "tool"),
+    [
+        ({"version": "5", "shapes": [], "imagePath": "1.jpg"}, "Labelme"),
+        ({"_via_settings": {}, "_via_img_metadata": {}}, "VIA"),
+        ({"1.jpg99": {"filename": "1.jpg", "size": 99, "regions": []}}, "VIA"),
+        ([{"id": 1, "data": {}, "annotations": [{"result": []}]}], "Label Studio"),
+        ([{"image": "1.jpg", "annotations": [{"coordinates": {}}]}], "Create ML"),
+        ({"images": [], "annotations": [{"segments_info": []}]}, "panoptic"),
+        ([{"a": 1}], "is not an object with `images`"),
+    ],
+)
+def test_files_of_other_tools_are_refused_by_name(tmp_path, value, tool):
+    scene(tmp_path)
+    put(tmp_path, "annotations/train.json", json.dumps(value))
+    with pytest.raises(DataError, match=tool):
+        coco_folder(tmp_path)
+
+
+def test_two_files_for_one_split_say_how_to_name_them(tmp_path):
+    rows = scene(tmp_path)
+    for name in ("batch_1.json", "batch_2.json"):
+        write(tmp_path, rows, [box(0)], name)
+    with pytest.raises(DataError, match=r"for example instances_train.json"):
+        coco_folder(tmp_path)
