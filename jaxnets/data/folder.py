@@ -8,14 +8,23 @@ many. `python -m jaxnets.data check` lists them all. Nothing outside the folder 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from jaxnets.data.coco import coco_folder, is_coco
+from jaxnets.data.caption_lists import (
+    Row,
+    has_captions,
+    lists_in,
+    lists_of,
+    rows_beside_images,
+    rows_of,
+)
+from jaxnets.data.coco import caption_files, coco_captions, coco_folder, is_coco
 from jaxnets.data.dataset import DataError, Dataset, Feature
+from jaxnets.data.foreign import foreign
 from jaxnets.data.images import SUFFIXES, Fit, Picture
 from jaxnets.data.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.loading import (
@@ -26,14 +35,14 @@ from jaxnets.data.loading import (
     image_feature,
     pictures,
     read_json,
-    read_rows,
     split_of,
 )
+from jaxnets.data.places import Places
 from jaxnets.data.reading import (
     FileError,
     existing_folder,
-    inside,
     is_text,
+    noted,
     printable,
     visible,
     walk,
@@ -41,23 +50,12 @@ from jaxnets.data.reading import (
 from jaxnets.data.sentences import as_texts, sentence_pairs, text_files
 from jaxnets.data.voc import voc_folder
 
-_OTHER_IMAGES = (
-    *(
-        ".heic",
-        ".heif",
-        ".avif",
-        ".jxl",
-        ".jp2",
-        ".psd",
-        ".svg",
-        ".ppm",
-        ".pgm",
-        ".tga",
-    ),
-    *(".ico", ".pdf", ".dng", ".cr2", ".nef", ".arw", ".exr", ".npy", ".dcm"),
-)
-_IMAGE_NAMES = ("image", "file_name", "filename", "file", "path", "image_name")
-_CAPTION_NAMES = ("caption", "captions", "text", "sentence", "comment")
+_PHONES_AND_TOOLS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .tga"
+_CAMERAS_AND_SCIENCE = ".ico .pdf .dng .cr2 .nef .arw .exr .npy .dcm"
+_OTHER_IMAGES = (*_PHONES_AND_TOOLS.split(), *_CAMERAS_AND_SCIENCE.split())
+# Where sets of captions have their images; the misspelling is the original's.
+_IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
+_FORMS = "expected a table image,caption or JSON, or name.txt beside name.jpg"
 
 
 def image_folder(
@@ -271,15 +269,6 @@ def _is_image(name: str, survey: Survey) -> bool:
     return False
 
 
-class _Captioned(NamedTuple):
-    """One row of a caption file."""
-
-    where: str
-    image: Any
-    captions: Any
-    split: Any
-
-
 def captioned_folder(
     root: Path,
     file: str | None = None,
@@ -291,15 +280,18 @@ def captioned_folder(
     skip_bad: bool = False,
     survey: Survey | None = None,
 ) -> Dataset:
-    """Images and sentences about them, listed in a CSV or JSON file.
+    """Images and sentences about them, listed in a file.
 
-    A CSV has a header with `image` and `caption`, and perhaps `split`; an image may
-    have several rows. A JSON file is a list of objects with these keys, or one object
-    from image to its captions. Images lie beside the file or in `images/`.
+    The list is a table with a header that has `image` and `caption`, and perhaps
+    `split` (CSV, TSV, Kaggle's `captions.txt`); a list of JSON objects with these keys,
+    or JSON lines; one JSON object from image to its captions; a token file
+    (`name#0 TAB caption`); Karpathy's JSON; or COCO's captions. An image may have
+    several rows. Without a list, `name.txt` beside `name.jpg` holds captions, one a
+    line. Images lie beside the list, in `images/`, or in the only folder there is.
 
     Args:
         root: The folder.
-        file: The list, relative to it; None if there is only one `.csv` or `.json`.
+        file: The list, relative to it; None if there is only one.
         size: As in `image_folder`, like the arguments after it.
         channels: 3 for colour, 1 for grey.
         fit: How images are brought to the size.
@@ -309,100 +301,76 @@ def captioned_folder(
 
     Returns:
         Columns `image` and `captions`, a tuple of strings an image; ids are the images'
-        names as the file has them.
+        names as the file has them, or their paths where several files are read.
 
     Raises:
-        DataError: At any problem that may not be skipped.
+        DataError: At any problem that may not be skipped, or if there are several
+            lists and none is chosen.
     """
     found, quiet = survey or Survey(), survey is not None
-    name = _checked_root(root).name
-    chosen = file or _only(root, (".csv", ".json"))
-    captions: dict[str, list[str]] = {}
-    split_by: dict[str, str] = {}
-    try:
-        for row in _caption_rows(root, chosen, found):
-            _take_caption(row, captions, split_by, found)
-    except FileError as error:
-        found.add(chosen, str(error))
-    names = list(captions)
-    files = [_beside(root, image) for image in names]
-    images = pictures(root, files, Picture(size, channels, fit), found)
+    ending: dict[str, Any] = {"held_out": held_out, "survey": found}
+    ending |= {"skip_bad": skip_bad, "quiet": quiet}
+    name, picture = _checked_root(root).name, Picture(size, channels, fit)
+    coco = caption_files(root)
+    if file in coco.values() or (file is None and coco and not lists_in(root)):
+        chosen = {s: f for s, f in coco.items() if file in (None, f)}
+        return coco_captions(root, chosen, picture, **ending)
+    told = _told(root, lists_of(root, file), found)
+    images = pictures(root, list(told), picture, found)
+    kept = [list(told.values())[i] for i in images.kept]
     parts = {}
-    splits = {split_by[image] for image in names} | {"train"}
+    splits = {image.split for image in told.values()} | {"train"}
     for split in (s for s in SPLITS if s in splits):
-        index = [j for j, i in enumerate(images.kept) if split_by[names[i]] == split]
-        ids = [names[images.kept[j]] for j in index]
+        index = [j for j, image in enumerate(kept) if image.split == split]
         columns = {
             "image": images.pixels[np.array(index, np.int64)],
-            "captions": as_texts([tuple(captions[image]) for image in ids]),
+            "captions": as_texts([tuple(kept[j].captions) for j in index]),
         }
+        ids = [kept[j].identity for j in index]
         parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
     features = {
         "image": image_feature(images.pixels),
         "captions": Feature((), "object"),
     }
-    return assembled(
-        name,
-        features,
-        parts,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
-    )
+    return assembled(name, features, parts, **ending)
 
 
-def _caption_rows(root: Path, name: str, survey: Survey) -> list[_Captioned]:
-    if name.lower().endswith(".json"):
-        value = read_json(root, name)
-        if isinstance(value, dict):
-            return [
-                _Captioned(f"{name}, {key!r}", key, captions, None)
-                for key, captions in value.items()
-            ]
-        if not isinstance(value, list):
-            raise FileError("is neither a list nor an object")
-        return [
-            _Captioned(
-                f"{name}, row {i}",
-                _first(row, _IMAGE_NAMES),
-                _first(row, _CAPTION_NAMES),
-                row.get("split") if isinstance(row, dict) else None,
-            )
-            for i, row in enumerate(value)
-        ]
-    rows = read_rows(root, name, ",", survey)
-    where, header = next(rows, (name, []))
-    columns = [word.strip().lower() for word in header]
-    image, caption = (
-        next((columns.index(n) for n in names if n in columns), None)
-        for names in (_IMAGE_NAMES, _CAPTION_NAMES)
-    )
-    if image is None or caption is None:
-        raise FileError(f"has the header {header}, without `image` and `caption`")
-    split = columns.index("split") if "split" in columns else None
-    listed = []
-    for where, row in rows:
-        if len(row) != len(columns):
-            survey.add(where, f"has {len(row)} fields, not {len(columns)}", "text")
-            continue
-        said = None if split is None else row[split]
-        listed.append(_Captioned(where, row[image], row[caption], said))
-    return listed
+class _Told(NamedTuple):
+    """An image and what the lists say of it."""
+
+    name: str  # as the list has it
+    identity: str
+    split: str
+    captions: list[str]
 
 
-def _first(row: Any, names: Sequence[str]) -> Any:
-    if not isinstance(row, dict):
-        return None
-    return next((row[name] for name in names if name in row), None)
+def _told(
+    root: Path, lists: Mapping[str, str | None], survey: Survey
+) -> dict[str, _Told]:
+    """The images of all lists, by file; without a list, of the text files."""
+    told: dict[str, _Told] = {}
+    if not lists:
+        for row in rows_beside_images(root, survey):
+            _take(row, str(row.image), str(row.image), told, survey)
+    for file, split in lists.items():
+        places = Places(root, _image_folders(root, file))
+        try:
+            for row in rows_of(root, file, survey):
+                image = places.find(row.image) if is_text(row.image) else ""
+                identity = image if len(lists) > 1 else str(row.image)
+                said = row if row.split is not None else row._replace(split=split)
+                _take(said, image, identity, told, survey)
+        except FileError as error:
+            survey.add(file, str(error))
+    if not told and not survey.problems:
+        survey.add(root.name, f"holds no captions: {_FORMS}", "layout")
+    return told
 
 
-def _take_caption(
-    row: _Captioned,
-    captions: dict[str, list[str]],
-    split_by: dict[str, str],
-    survey: Survey,
+def _take(
+    row: Row, image: str, identity: str, told: dict[str, _Told], survey: Survey
 ) -> None:
+    """Adds a row to what is told of its image, or a problem."""
     texts = row.captions if isinstance(row.captions, list) else [row.captions]
     if not is_text(row.image):
         return survey.add(row.where, f"names no image: {row.image!r}", "text")
@@ -414,19 +382,30 @@ def _take_caption(
     split = "train" if row.split is None else split_of(str(row.split))
     if split is None:
         return survey.add(row.where, f"has the unknown split {row.split!r}", "text")
-    if split_by.setdefault(row.image, split) != split:
+    before = told.setdefault(image, _Told(row.image, identity, split, []))
+    if before.split != split:
         return survey.add(row.where, f"puts {row.image} into a second split", "text")
-    captions.setdefault(row.image, []).extend(texts)
+    if before.name != row.image:
+        what = f"means {image} by {row.image!r}, as {before.name!r} does"
+        return survey.add(row.where, what, "text")
+    before.captions.extend(texts)
     return None
 
 
-def _beside(root: Path, name: str) -> str:
-    """The name itself, or the one in `images/` if only that is there."""
-    try:
-        there = inside(root, name).exists()
-    except FileError:
-        return name  # reported when it is read
-    return name if there or not (root / "images" / name).exists() else f"images/{name}"
+def _image_folders(root: Path, file: str) -> list[str]:
+    """Where images of a list may lie: beside it, in folders of that name, or alone."""
+    beside = PurePosixPath(file).parent.as_posix().removeprefix(".")
+    places = [beside, f"{beside}/images".lstrip("/"), "", *_IMAGE_FOLDERS]
+    only = root
+    while len(inner := [p for p in only.iterdir() if _is_open_folder(p)]) == 1:
+        (only,) = inner
+        places.append(only.relative_to(root).as_posix())
+    return places
+
+
+def _is_open_folder(path: Path) -> bool:
+    hidden = path.name.startswith(".") or path.name == "__MACOSX"
+    return path.is_dir() and not path.is_symlink() and not hidden
 
 
 def folder(path: Path, **options: Any) -> Dataset:
@@ -463,14 +442,19 @@ def kind_of(path: Path) -> str:
         return "voc"
     if is_coco(path):
         return "coco"
-    suffixes = {p.suffix.lower() for p in path.iterdir() if p.is_file()}
+    if has_captions(path):
+        return "captions"
     tables = [p for p in path.glob("[!.]*") if p.suffix.lower() in (".tsv", ".csv")]
     if tables and looks_labelled(min(tables)):
         return "labels"
-    if suffixes & {".csv", ".json"}:
-        return "captions"
-    folders = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    suffixes = {p.suffix.lower() for p in path.iterdir() if p.is_file()}
+    folders = [p for p in path.iterdir() if _is_open_folder(p)]
+    unread = _tables_and_json(path)
+    if unread and len(folders) < 2:
+        return "captions"  # the reader says what is wrong with them
     if folders:
+        for name in unread:
+            noted(path.name, f"{name} lists no captions and is not read")
         return "images"
     if ".tsv" in suffixes:
         return "pairs"
@@ -482,15 +466,26 @@ def kind_of(path: Path) -> str:
     )
 
 
+def _tables_and_json(root: Path) -> list[str]:
+    """CSV and JSON files that are not hidden.
+
+    Raises:
+        DataError: If one of them is an annotation file of a format that is not read.
+    """
+    visible = sorted(p for p in root.iterdir() if p.is_file() and p.name[0] != ".")
+    names = [p.name for p in visible if p.suffix.lower() in (".csv", ".json", ".jsonl")]
+    for name in (n for n in names if n.lower().endswith(".json")):
+        try:
+            refused = foreign(read_json(root, name))
+        except FileError:
+            continue
+        if refused:
+            raise DataError(f"{root}: {name} {refused}")
+    return names
+
+
 def _checked_root(root: Path) -> Path:
     return existing_folder(root)
-
-
-def _only(root: Path, suffixes: tuple[str, ...]) -> str:
-    names = sorted(p.name for p in root.iterdir() if p.suffix.lower() in suffixes)
-    if len(names) != 1:
-        raise DataError(f"{root}: name the file to read, of {names or 'none'}")
-    return names[0]
 
 
 KINDS: dict[str, Callable[..., Dataset]] = {

@@ -241,7 +241,16 @@ def read_json(root: Path, name: str) -> Any:
         FileError: If it cannot be read, is not strict JSON, is nested too deeply, or
             gives one key twice.
     """
-    text = read_text(inside(root, name), limit=LARGEST_JSON)
+    return parsed_json(read_text(inside(root, name), limit=LARGEST_JSON))
+
+
+def parsed_json(text: str) -> Any:
+    """What JSON says; nothing in it can run.
+
+    Raises:
+        FileError: If it is not strict JSON, is nested too deeply, or gives one key
+            twice.
+    """
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)

@@ -1,0 +1,222 @@
+"""Lists of captions as they are downloaded, and those that are refused."""
+
+import json
+
+import numpy as np
+import pytest
+from test_annotations import scene
+from test_folder import put
+
+from jaxnets.data.dataset import DataError
+from jaxnets.data.folder import captioned_folder, kind_of
+from jaxnets.data.loading import Survey
+
+pytestmark = pytest.mark.host
+
+TEXT = 'A dog , "Rex" , runs {} times over {} stones .'
+ROWS = [(f"{i}.jpg", TEXT.format(i, k)) for i in range(10) for k in range(2)]
+
+
+def quoted(text):
+    return '"' + text.replace('"', '""') + '"'
+
+
+def table(header, delimiter=",", end="\n"):
+    lines = [header, *(f"{image}{delimiter}{quoted(text)}" for image, text in ROWS)]
+    return end.join(lines) + end
+
+
+def karpathy(folder=""):
+    splits = ("train", "restval", "val", "test")
+    rows = [
+        {
+            "filename": f"{i}.jpg",
+            "filepath": folder,
+            "split": splits[i % 4],
+            "sentids": [i],
+            "sentences": [{"raw": TEXT.format(i, k), "tokens": []} for k in range(2)],
+        }
+        for i in range(10)
+    ]
+    return json.dumps({"images": rows, "dataset": "flickr8k"})
+
+
+def coco_captions():
+    notes = [
+        {"id": 2 * i + k, "image_id": i, "caption": TEXT.format(i, k)}
+        for i in range(10)
+        for k in range(2)
+    ]
+    rows = [{"id": i, "file_name": f"{i}.jpg"} for i in range(10)]
+    return json.dumps({"images": rows, "annotations": notes})
+
+
+def lines(write):
+    return "\n".join(write(image, text) for image, text in ROWS) + "\n"
+
+
+def records(image="file_name", caption="text"):
+    return lines(lambda i, t: json.dumps({image: i, caption: t}))
+
+
+def bare(image, text):
+    return f"{image},{text}"
+
+
+FORMS = {  # file, its content, folder of the images
+    "kaggle": ("captions.txt", table("image,caption"), "Images"),
+    "excel": ("captions.csv", "\ufeff" + table("Image,Caption", end="\r\n"), "images"),
+    "semicolons": ("c.csv", table("image;caption", ";") + ";\r\n", "images"),
+    "a column more": ("c.csv", table("image_path,caption"), ""),
+    "tabs": ("c.tsv", "image\tcaption\n" + lines("{}\t{}".format), "images"),
+    "flickr30k": (
+        "results.csv",
+        "image_name| comment_number| comment\n" + lines("{}| 0| {}".format),
+        "flickr30k_images",
+    ),
+    "unquoted": ("c.csv", "image,caption\n" + lines(bare), "images"),
+    "tokens": ("Flickr8k.token.txt", lines("{}#0\t{}".format), "Flicker8k_Dataset"),
+    "tokens of flickr30k": ("results.token", lines("{}#1\t{}\r".format), "photos"),
+    "karpathy": ("dataset_flickr8k.json", karpathy(), "Images"),
+    "karpathy of coco": ("dataset_coco.json", karpathy("val2014"), "val2014"),
+    "coco": ("annotations/captions_train2017.json", coco_captions(), "train2017"),
+    "hugging face": ("metadata.jsonl", records(), ""),
+    "ids": ("c.json", "[" + ",".join(records("image_id").split("\n")[:-1]) + "]", ""),
+    "without endings": ("c.csv", table("image,caption").replace(".jpg", ""), "images"),
+    "windows": ("c.csv", "image,caption\n" + lines(r"images\{},{}".format), "images"),
+}
+
+
+def told(dataset):
+    return {
+        text
+        for split in dataset.splits.values()
+        for texts in split.columns["captions"][np.arange(len(split))]
+        for text in texts
+    }
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_captions_are_read_as_they_are_downloaded(tmp_path, form):
+    name, content, folder = FORMS[form]
+    scene(tmp_path, folder)
+    put(tmp_path, name, content)
+    put(tmp_path, "._" + name.rpartition("/")[2], b"\0\5\x16\7Mac OS X\xb0")
+    put(tmp_path, "readme.txt", "Images with captions.\n")
+    assert kind_of(tmp_path) == "captions"
+    survey = Survey()
+    dataset = captioned_folder(tmp_path, survey=survey)
+    assert [str(p) for p in survey.problems] == []
+    assert told(dataset) == {text for _, text in ROWS}
+    assert sum(survey.examples.values()) == 10
+    if "karpathy" in form:
+        assert dict(survey.examples) == {"train": 6, "validation": 2, "test": 2}
+    # By name it is the same list.
+    again = captioned_folder(tmp_path, name, survey=Survey())
+    assert again.digest == dataset.digest
+
+
+def test_flickr8k_has_lists_of_its_splits(tmp_path, capsys):
+    scene(tmp_path, "Flicker8k_Dataset")
+    put(tmp_path, "Flickr8k.token.txt", lines("{}#0\t{}".format))
+    for split, some in {"train": range(5), "dev": (5, 6), "test": (7, 8)}.items():
+        content = "".join(f"{i}.jpg\r\n" for i in some)
+        put(tmp_path, f"Flickr_8k.{split}Images.txt", content)
+    survey = Survey()
+    captioned_folder(tmp_path, survey=survey)
+    assert dict(survey.examples) == {"train": 6, "validation": 2, "test": 2}
+    assert "1 images are in no list of a split" in capsys.readouterr().out
+
+
+def test_a_text_file_beside_each_image_holds_its_captions(tmp_path):
+    scene(tmp_path, "")
+    for i in range(10):
+        put(tmp_path, f"{i}.txt", f"caption {i}\r\n\nanother {i}\n")
+    assert kind_of(tmp_path) == "captions"
+    dataset = captioned_folder(tmp_path, survey=Survey())
+    assert told(dataset) == {
+        f"{w} {i}" for w in ("caption", "another") for i in range(10)
+    }
+    (tmp_path / "3.jpg").unlink()
+    (tmp_path / "4.txt").unlink()
+    put(tmp_path, "5.txt", "")
+    survey = Survey()
+    captioned_folder(tmp_path, survey=survey)
+    assert [str(p) for p in survey.problems] == [
+        "3.txt: has no image of the same name beside it",
+        "4.jpg: has no text file of captions of the same name beside it",
+        "5.txt: is empty",
+    ]
+
+
+def test_a_list_in_each_split_as_hugging_face_has_it(tmp_path):
+    for split in ("train", "validation", "test"):
+        scene(tmp_path, split)
+        put(tmp_path, f"{split}/metadata.jsonl", records())
+    survey = Survey()
+    dataset = captioned_folder(tmp_path, survey=survey)
+    assert survey.problems == []
+    assert [len(s) for s in dataset.splits.values()] == [10, 10, 10]
+    assert dataset.test.ids[0] == "test/0.jpg"
+    assert kind_of(tmp_path) == "captions"
+
+
+def test_of_several_lists_the_flag_that_chooses_is_named(tmp_path):
+    scene(tmp_path)
+    put(tmp_path, "a.csv", table("image,caption"))
+    put(tmp_path, "b.json", karpathy())
+    with pytest.raises(DataError, match=r"a.csv, b.json: choose one.*--captions a.csv"):
+        captioned_folder(tmp_path)
+    with pytest.raises(DataError, match=r"no list of captions c.csv; there is: a.csv"):
+        captioned_folder(tmp_path, "c.csv")
+    assert len(told(captioned_folder(tmp_path, "a.csv"))) == 20
+    put(tmp_path, "b.json", coco_captions())
+    with pytest.raises(DataError, match="several lists"):
+        captioned_folder(tmp_path)
+    assert len(told(captioned_folder(tmp_path, "b.json"))) == 20
+    # What is no list of captions is not in the way.
+    put(tmp_path, "b.json", '{"name": "set", "version": "1"}')
+    put(tmp_path, "sizes.csv", "image,height\n0.jpg,3\n")
+    assert len(told(captioned_folder(tmp_path))) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("c.csv", "0.jpg,a dog\n", "the first line names the columns"),
+        ("c.csv", "caption,image\na dog, brown,0.jpg\n", "captions with ',' in quotes"),
+        ("c.csv", "image,caption\n0.jpg,\n", "has no text as a caption"),
+        ("c.csv", "image,caption\n0.jpg,a\n./0.jpg,b\n", "means images/0.jpg by './0"),
+        ("c.csv", "image,caption\n", "holds no captions: expected a table"),
+        ("c.csv", "image,caption\n../0.png,a dog\n", "may lead out of the folder"),
+        ("c.token", "0.jpg#0\tdog\n0.jpg a dog\n", "is not `image#number TAB"),
+        ("c.jsonl", '{"image": "0.jpg", "text": "a"}\n{"im', "line 2: is not JSON"),
+        ("c.json", '[{"data": {}, "annotations": []}]', "format of Label Studio"),
+        ("c.json", '{"images": [{"sentences": [3]}]}', "names no image: None"),
+        ("c.json", '{"images": [{"sentences": []}, 3]}', "image 1: names no image"),
+        ("c.json", "[3]", "row 0: names no image"),
+        ("c.json", "3", "is neither a list nor an object"),
+        ("c.csv", b"image,caption\n0.jpg,caf\xe9\n", "is not UTF-8"),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_said(tmp_path, name, content, message):
+    scene(tmp_path)
+    put(tmp_path, name, content)
+    survey = Survey()
+    try:
+        captioned_folder(tmp_path, name, survey=survey)
+        captioned_folder(tmp_path, survey=survey)
+    except DataError as error:
+        survey.add(name, str(error))
+    assert message in " | ".join(map(str, survey.problems))
+
+
+def test_a_strange_table_beside_classes_is_named_and_not_in_the_way(tmp_path, capsys):
+    for folder in ("cat", "dog"):
+        scene(tmp_path, folder)
+    put(tmp_path, "labels.csv", "id,label\n1,cat\n")
+    assert kind_of(tmp_path) == "images"
+    assert "labels.csv lists no captions and is not read" in capsys.readouterr().out
+    put(tmp_path, "1.json", json.dumps({"shapes": [], "imagePath": "1.jpg"}))
+    with pytest.raises(DataError, match=r"1.json is in the format of Labelme"):
+        kind_of(tmp_path)
