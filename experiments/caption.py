@@ -16,7 +16,7 @@ from jaxnets.models import functional
 from jaxnets.models.captioner import DECODERS, ImageCaptioner
 from jaxnets.models.encoders import ENCODERS, encoder, pretrained
 from jaxnets.ops.decoding import Decoding
-from jaxnets.run.captions import describe, features_of, report, with_photo
+from jaxnets.run.captions import describe, features_of, kept_data, report, with_photo
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.run.settings import Extendable, Judging, one_of
@@ -47,10 +47,13 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     data: str = "shapes"  # generated here; or a folder of images with a captions file
-    captions: str | None = None  # that .csv or .json, if there are several
+    captions: str | None = None  # that file, if the folder has several lists
+    skip_bad: bool = False  # leave out images and captions that cannot be used, counted
     generated: int = 40_000  # images of shapes to train on
     side: int = 64  # pixels along each edge of the images
-    longest: int = 22  # tokens of a caption that are learned; it may write 8 more
+    # Tokens of a caption that are learned; it may write 8 more. None: 22 for shapes,
+    # for a folder the 95th percentile of its training captions.
+    longest: int | None = None
     minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper
@@ -78,7 +81,8 @@ def load(config: Config) -> CaptionFeeds:
     """The images and captions, looked through for anything wrong, as batches."""
     source = config.data, config.side, config.captions, config.generated
     looks = config.encoder, config.layer, config.weights if config.frozen else None
-    captions = features_of(named_captions(*source), *looks)
+    named = named_captions(*source, skip_bad=config.skip_bad)
+    captions = features_of(named, *looks)
     how = {n: getattr(config, n) for n in ("longest", "minimum", "batch_size", "each")}
     return caption_feeds(captions, **how, wordy=config.wordy, seed=config.data_seed)
 
@@ -91,7 +95,7 @@ def build(config: Config, data: CaptionFeeds) -> Learner:
     speaks = DECODERS[config.attention](words, d, d // 2, d // 4, *how)
     model = ImageCaptioner(None if config.frozen and path else looks, speaks)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
-    task = captioning(model, config.longest + 8, config.decoding, rates=rates)
+    task = captioning(model, data.longest + 8, config.decoding, rates=rates)
     if path and not config.frozen:
         task = with_encoder(task, pretrained(looks, config.side, path))
     steps = config.epochs * data.train.length
@@ -103,7 +107,7 @@ def build(config: Config, data: CaptionFeeds) -> Learner:
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     config, photo = with_photo(config, verbs)
-    data = load(config)
+    data = (photo and kept_data(config, verbs)) or load(config)
     steps, keeps = config.epochs * data.train.length, data.kept
     every, learner = max(steps // config.reports, 1), build(config, data)
     with Run(config, verbs) as run:

@@ -22,12 +22,14 @@ from jaxnets.data.feed import Feed, filled_batches, ordered, shuffled
 from jaxnets.data.folder import captioned_folder
 from jaxnets.data.images import Picture, decode
 from jaxnets.data.prefetch import prefetched
-from jaxnets.data.reading import FileError
+from jaxnets.data.reading import FileError, left_out, noted
 from jaxnets.data.shapes import captions_of, shapes
-from jaxnets.data.text import PAD, Vocabulary, vocabulary
+from jaxnets.data.text import PAD, UNKNOWN, Vocabulary, vocabulary
 from jaxnets.ops.augment import Transform, chain, normalize
 from jaxnets.types import CaptionBatch, Key
 
+SHAPES_LONGEST = 22  # tokens of a caption of `shapes` that are learned
+_SHARE = 95  # percent of a file's captions that are learned whole by default
 Texts = Sequence[tuple[str, ...]]
 Encode = Callable[[UInt8[np.ndarray, "b h w c"]], Float[Array, "b *grid d"]]
 
@@ -50,11 +52,21 @@ class CaptionFeeds(NamedTuple):
     validation: Feed
     test: Feed
     fixed: Transform | None  # what is done to every image
+    longest: int  # tokens of a caption that are learned
 
     @property
     def kept(self) -> dict[str, Any]:
-        """What a network means nothing without; see `Run.train`."""
-        return {"vocabulary": list(self.vocabulary.tokens)}
+        """What a network means nothing without; see `Run.train`.
+
+        With it, `kept_feeds` describes images where the training data is gone.
+        """
+        data = self.captions.dataset
+        return {
+            "vocabulary": list(self.vocabulary.tokens),
+            "longest": self.longest,
+            "mean": list(data.mean),
+            "std": list(data.std),
+        }
 
     def written(self, tokens: Int[np.ndarray, "n t"]) -> list[str]:
         """The sentences that a network wrote."""
@@ -87,7 +99,12 @@ class CaptionFeeds(NamedTuple):
 
 
 def named_captions(
-    name: str, side: int, file: str | None = None, generated: int = 10_000
+    name: str,
+    side: int,
+    file: str | None = None,
+    generated: int = 10_000,
+    *,
+    skip_bad: bool = False,
 ) -> Captions:
     """The captioned images that go by this name.
 
@@ -96,6 +113,7 @@ def named_captions(
         side: Pixels along each edge that images are brought to.
         file: The list of captions in that folder, if there are several.
         generated: How many images of `shapes` there are to train on.
+        skip_bad: Leave out images and captions of a folder that cannot be used.
 
     Raises:
         DataError: If there is no such set, or anything is wrong with it.
@@ -104,7 +122,9 @@ def named_captions(
         data = shapes(side=side, train=generated)
         texts = {n: captions_of(s) for n, s in data.splits.items()}
         return Captions(data, texts, data)
-    data = captioned_folder(Path(name).expanduser(), file, size=(side, side))
+    data = captioned_folder(
+        Path(name).expanduser(), file, size=(side, side), skip_bad=skip_bad
+    )
     texts = {n: list(s.columns["captions"][:]) for n, s in data.splits.items()}
     return Captions(data, texts, data)
 
@@ -112,7 +132,7 @@ def named_captions(
 def caption_feeds(
     captions: Captions,
     *,
-    longest: int,
+    longest: int | None,
     batch_size: int,
     seed: int,
     minimum: int = 1,
@@ -122,12 +142,14 @@ def caption_feeds(
     """Checked, normalised images with their sentences.
 
     In training `each` of the image's sentences, drawn anew every time it comes round,
-    or the longest of them; in evaluation the first.
+    or the longest of them; in evaluation the first. What these rules leave out of a
+    file's captions is counted in a line; `shapes` is made for them.
 
     Args:
         captions: What there is.
         longest: Tokens of a sentence, `<start>` and `<end>` included. Of longer ones
-            the first are learned, without an `<end>`.
+            the first are learned, without an `<end>`. None: 22 for `shapes`, and for
+            others the 95th percentile of the training captions.
         batch_size: Of training; evaluation takes 256 at a time, or fewer.
         seed: Of the order, and of which sentence.
         minimum: A word that is there less often is `<unk>`.
@@ -137,8 +159,69 @@ def caption_feeds(
     Raises:
         DataError: If anything is wrong with the data; see `checked`.
     """
-    data, texts = captions.dataset, captions.texts
+    texts, generated = captions.texts, captions.pictures.name == "shapes"
     words = vocabulary((t for row in texts["train"] for t in row), minimum=minimum)
+    if longest is None:
+        longest = SHAPES_LONGEST if generated else _usual_length(captions, words)
+    if not generated:
+        _say_what_is_left_out(
+            captions, words, longest, minimum, each if wordy else None
+        )
+    order = {"batch_size": batch_size, "seed": seed, "each": each, "wordy": wordy}
+    return _fed(captions, words, longest, **order)
+
+
+def kept_feeds(
+    kept: Mapping[str, Any],
+    side: int,
+    batches: int,
+    with_encoder: Callable[[Captions], Captions],
+) -> CaptionFeeds | None:
+    """Feeds that stand in for the training data: to describe other images.
+
+    Args:
+        kept: What a checkpoint holds of `CaptionFeeds.kept`.
+        side: Pixels along each edge of the images.
+        batches: In one pass over the training data.
+        with_encoder: Puts features in the place of images, if the network takes them.
+
+    Returns:
+        Feeds of one black image a split; None if the checkpoint is of a version that
+        did not keep enough.
+
+    Raises:
+        VocabularyError: If what was kept is no vocabulary.
+    """
+    if not {"vocabulary", "longest", "mean", "std"} <= kept.keys():
+        return None
+    black = np.zeros((1, side, side, 3), np.uint8)
+    names = ("train", "validation", "test")
+    data = Dataset(
+        "kept",
+        {"image": Feature(black.shape[1:], "uint8", 0, 255)},
+        *(Split({"image": black}, [name]) for name in names),
+        mean=tuple(kept["mean"]),
+        std=tuple(kept["std"]),
+    )
+    texts: dict[str, Texts] = {name: [("",)] for name in names}
+    words = Vocabulary(tuple(kept["vocabulary"]), "word")
+    source = with_encoder(Captions(data, texts, data))
+    made = _fed(source, words, kept["longest"], batch_size=1, seed=0)
+    return made._replace(train=dataclasses.replace(made.train, length=batches))
+
+
+def _fed(
+    captions: Captions,
+    words: Vocabulary,
+    longest: int,
+    *,
+    batch_size: int,
+    seed: int,
+    each: int = 1,
+    wordy: bool = False,
+) -> CaptionFeeds:
+    """The feeds of `caption_feeds`, once vocabulary and length are known."""
+    data, texts = captions.dataset, captions.texts
     most = max(len(row) for rows in texts.values() for row in rows)
     shape = (most, longest)
     tokens = Feature(shape, "int32", 0, len(words) - 1, words.tokens)
@@ -175,7 +258,91 @@ def caption_feeds(
     )
     if len(train.columns) < 2:  # images are read from the disk
         train, validation, test = map(prefetched, (train, validation, test))
-    return CaptionFeeds(captions, words, train, validation, test, fixed)
+    return CaptionFeeds(captions, words, train, validation, test, fixed, longest)
+
+
+def _usual_length(captions: Captions, words: Vocabulary) -> int:
+    """Tokens of a caption at the 95th percentile of the training captions."""
+    lengths = [len(words.encode(t)) for row in captions.texts["train"] for t in row]
+    usual = int(np.percentile(lengths, _SHARE, method="higher"))
+    noted(
+        captions.dataset.name,
+        f"captions are learned up to {usual} tokens, the {_SHARE}th percentile; "
+        "--longest changes it",
+    )
+    return usual
+
+
+def _say_what_is_left_out(
+    captions: Captions,
+    words: Vocabulary,
+    longest: int,
+    minimum: int,
+    each: int | None,
+) -> None:
+    """Counts what the rules leave out of the captions, a line for each rule.
+
+    Args:
+        captions: What there is.
+        words: The vocabulary.
+        longest: Tokens of a caption that are learned.
+        minimum: A word that is there less often is `<unk>`.
+        each: The longest captions of an image that are learned; None: any.
+    """
+    name = captions.dataset.name
+    coded = {
+        split: [[words.encode(text) for text in row] for row in rows]
+        for split, rows in captions.texts.items()
+    }
+    rows = coded["train"]
+    every = [caption for row in rows for caption in row]
+    lengths = [len(caption) for caption in every]
+    cut = sum(length > longest for length in lengths)
+    left_out(
+        name,
+        cut,
+        len(every),
+        f"training captions have more than {longest} tokens: their ends are cut",
+        f"--longest {max(lengths)} cuts none",
+    )
+    unknown, total = _unknown(every)
+    left_out(
+        name,
+        unknown,
+        total,
+        f"words of the training captions are there less than {minimum} times: <unk>",
+        "--minimum 1 learns all",
+    )
+    if each is not None:
+        never = sum(_never_learned(row, longest, each) for row in rows)
+        left_out(
+            name,
+            never,
+            len(every),
+            f"training captions are not among the longest {each} of their image",
+            "--no-wordy learns all",
+        )
+    for split in ("validation", "test"):
+        unknown, total = _unknown([text for row in coded[split] for text in row])
+        left_out(
+            name,
+            unknown,
+            total,
+            f"words of the {split} captions are in no training caption: <unk>",
+            "more training captions know more" if minimum == 1 else "--minimum 1",
+        )
+
+
+def _unknown(coded: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """How many words are `<unk>`, of how many."""
+    unknown = sum(row.count(UNKNOWN) for row in coded)
+    return unknown, sum(len(row) - 2 for row in coded)
+
+
+def _never_learned(row: Sequence[Sequence[int]], longest: int, each: int) -> int:
+    """How many captions of an image are shorter than the longest ones."""
+    lengths = sorted((min(len(caption), longest) for caption in row), reverse=True)
+    return sum(length < lengths[each - 1] for length in lengths[each:])
 
 
 def some_captions(each: int, *, wordy: bool = False) -> Transform:

@@ -48,7 +48,7 @@ from jaxnets.data.reading import (
     walk,
 )
 from jaxnets.data.sentences import as_texts, sentence_pairs, text_files
-from jaxnets.data.voc import voc_folder
+from jaxnets.data.voc import is_voc, voc_folder
 
 _PHONES_AND_TOOLS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .tga"
 _CAMERAS_AND_SCIENCE = ".ico .pdf .dng .cr2 .nef .arw .exr .npy .dcm"
@@ -438,7 +438,7 @@ def kind_of(path: Path) -> str:
             "header such as `text,label`"
         )
     _checked_root(path)
-    if (path / "Annotations").is_dir():
+    if is_voc(path):
         return "voc"
     if is_coco(path):
         return "coco"

@@ -29,6 +29,10 @@ class Places:
 
     def find(self, name: str) -> str:
         """The file relative to the root; the name itself if no file fits."""
+        return self.found(name) or name
+
+    def found(self, name: str) -> str | None:
+        """The file relative to the root; None if no file fits."""
         # One spelling of each path: `./a//b` is `a/b`.
         written_here, plain = (
             PurePosixPath(text).as_posix() for text in (name, name.replace("\\", "/"))
@@ -41,7 +45,7 @@ class Places:
             for suffix in SUFFIXES:
                 if found := self._exact(written + suffix):
                     return found
-        return self._in_another_case(last) or name
+        return self._in_another_case(last)
 
     def _exact(self, name: str) -> str | None:
         if name == "." or name.startswith("/") or ".." in name.split("/"):

@@ -5,20 +5,42 @@ Everingham, Van Gool, Williams, Winn & Zisserman, "The Pascal visual object clas
 """
 
 import io
-from pathlib import Path
-from typing import Literal
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple, TypeAlias
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from jaxnets.data.dataset import DataError, Dataset
 from jaxnets.data.images import SUFFIXES, Picture
-from jaxnets.data.loading import SPLITS, Survey
-from jaxnets.data.objects import Scene, Thing, annotated, checked_box
-from jaxnets.data.reading import FileError, inside, read, read_text, walk
+from jaxnets.data.loading import SPLITS, Survey, split_of
+from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
+from jaxnets.data.places import Places
+from jaxnets.data.reading import (
+    FileError,
+    inside,
+    left_out,
+    noted,
+    read,
+    read_text,
+    walk,
+)
 
 _LARGEST_XML = 2**20
 _DEEPEST = 20
-_LISTS = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
+_MAIN = "ImageSets/Main"
+FirstPixel: TypeAlias = Literal[0, 1, "edges"]
+
+
+class _Sheet(NamedTuple):
+    """One XML file, before its boxes are checked."""
+
+    file: str
+    identity: str
+    image: str
+    size: tuple[int, int]
+    things: list[tuple[str, bool, tuple[float, ...]]]  # label, difficult, y0 x0 y1 x1
 
 
 def voc_folder(
@@ -27,24 +49,28 @@ def voc_folder(
     size: tuple[int, int] | None = None,
     channels: Literal[1, 3] = 3,
     fit: Literal["stretch", "pad"] = "stretch",
-    first_pixel: Literal[0, 1] = 1,
+    first_pixel: FirstPixel = 1,
     held_out: float = 0.1,
     skip_bad: bool = False,
     survey: Survey | None = None,
 ) -> Dataset:
     """Images in `JPEGImages`, objects in `Annotations`, splits in `ImageSets/Main`.
 
+    The folders may be `images` and `annotations`, or XML files may lie beside the
+    images, in the folder or in `train`, `valid` and `test` (Roboflow). An image belongs
+    to the XML file of the same name, else to the one that says its `<filename>`.
     Without lists, validation and test are carved by a hash. The classes are those
     found, in the order of their names. An image with a bad annotation is left out
-    whole.
+    whole. EXIF tags do not turn images.
 
     Args:
-        root: The folder, `VOC2012` say.
+        root: The folder, for example `VOC2012`.
         size: Height and width to bring all images to; None if they have one already.
         channels: 3 for colour, 1 for grey.
         fit: How: change the aspect ratio, or add black bars.
-        first_pixel: Number of the first pixel. VOC counts from 1 and includes the last
-            one, so that xmin 1, xmax w is the whole width: [0, w] here.
+        first_pixel: How boxes count. 1: as VOC, from 1, the last pixel included, so
+            that xmin 1, xmax w is the whole width; 0: from 0, the last pixel included;
+            "edges": edges of pixels, so that xmin 0, xmax w is the whole width.
         held_out: Share of the training images for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
         survey: Filled with all that was found; problems then neither stop nor warn.
@@ -56,25 +82,29 @@ def voc_folder(
     Raises:
         DataError: At any problem that may not be skipped.
     """
-    if not (root / "Annotations").is_dir():
-        raise DataError(f"{root} has no folder Annotations")
     found, quiet = survey or Survey(), survey is not None
-    files = walk(root, root / "Annotations", found.problems)
-    scenes = {}
-    for file in files:
-        stem = file.removeprefix("Annotations/").removesuffix(".xml")
-        try:
-            if not file.endswith(".xml"):
-                raise FileError("is no .xml file")
-            scenes[stem] = _scene(root, file, stem, first_pixel)
-        except FileError as error:
-            found.add(file, str(error), "box")
-    classes = sorted({t.label for scene in scenes.values() for t in scene.things})
+    folders = _folders(root)
+    if not folders:
+        raise DataError(f"{root} has no folder Annotations, nor XML files")
+    sheets: dict[str, _Sheet] = {}
+    splits: dict[str, str] = {}
+    for folder, split in folders.items():
+        for stem, sheet in _sheets(root, folder, found).items():
+            splits[stem] = split
+            if sheet is not None:
+                sheets[stem] = sheet
+    scenes = _scenes(sheets, first_pixel, found)
+    listed: dict[str, list[Scene]] = {split: [] for split in folders.values()}
+    for stem, scene in scenes.items():
+        listed[splits[stem]].append(scene)
+    if listed.keys() == {"train"}:
+        listed = _listed(root, scenes, set(splits), found)
+    every = [scene for rows in listed.values() for scene in rows]
     return annotated(
         root.resolve().name,
         root,
-        _listed(root, scenes, {f[12:-4] for f in files}, found),
-        classes,
+        listed,
+        sorted({thing.label for scene in every for thing in scene.things}),
         Picture(size, channels, fit, oriented=False),
         masks=False,
         held_out=held_out,
@@ -84,78 +114,243 @@ def voc_folder(
     )
 
 
-def _listed(
-    root: Path, scenes: dict[str, Scene], known: set[str], survey: Survey
-) -> dict[str, list[Scene]]:
-    """The images of each split, by the lists of VOC where it has them."""
-    place = "ImageSets/Main"
-    lists = {
-        s: f"{place}/{f}" for s, f in _LISTS.items() if (root / place / f).exists()
-    }
-    if "train" not in lists:
-        return {"train": list(scenes.values())}
-    made: dict[str, list[Scene]] = {}
-    owner: dict[str, str] = {}
-    for split in (s for s in SPLITS if s in lists):
-        made[split] = []
-        try:
-            lines = read_text(inside(root, lists[split])).split("\n")
-        except FileError as error:
-            survey.add(lists[split], str(error))
+def is_voc(root: Path) -> bool:
+    """Whether a folder holds XML files where those of VOC lie."""
+    return bool(_folders(root))
+
+
+def _folders(root: Path) -> dict[str, str]:
+    """Folders with XML files, relative to the root, and the split of each."""
+    if (root / "Annotations").is_dir():
+        return {"Annotations": "train"}
+    if _has_xml(root / "annotations"):
+        return {"annotations": "train"}
+    inner = (
+        sorted(p for p in root.iterdir() if split_of(p.name)) if root.is_dir() else []
+    )
+    splits = {p.name: split_of(p.name) or "" for p in inner if _has_xml(p)}
+    return splits or ({"": "train"} if _has_xml(root) else {})
+
+
+def _has_xml(folder: Path) -> bool:
+    return folder.is_dir() and any(p.name[0] != "." for p in folder.glob("*.xml"))
+
+
+def _sheets(root: Path, folder: str, survey: Survey) -> dict[str, _Sheet | None]:
+    """What the XML files below a folder say, by stem; None if they cannot be used."""
+    alone = folder.lower() == "annotations"  # nothing but XML is expected in it
+    beside = ["JPEGImages", "images", "Images", ""] if alone else []
+    inner = [f"{folder}/{name}".lstrip("/") for name in ("images", "JPEGImages")]
+    places = Places(root, [*beside, folder, *inner])
+    sheets: dict[str, _Sheet | None] = {}
+    others: list[str] = []
+    for file in walk(root, root / folder, survey.problems):
+        if not file.lower().endswith(".xml"):
+            if alone:
+                survey.add(file, "is no .xml file", "box")
             continue
-        for number, line in enumerate(lines, 1):
-            if not (words := line.split()):
-                continue
-            where = f"{lists[split]}, line {number}"
-            if words[0] in owner:
-                survey.add(
-                    where, f"{words[0]} is already in {owner[words[0]]}", "layout"
-                )
-            elif words[0] not in known:
-                survey.add(where, f"{words[0]} has no annotation", "layout")
-            elif words[0] in scenes:
-                made[split].append(scenes[words[0]])
-            owner.setdefault(words[0], split)
-    return made
+        stem = file[:-4].removeprefix(f"{folder}/")
+        identity = stem if alone else file[:-4]
+        try:
+            sheet, other = _sheet(root, file, stem, identity, places)
+            others += [stem] * other
+            sheets[identity] = sheet
+        except FileError as error:
+            survey.add(file, str(error), "box")
+            sheets[identity] = None
+    if others:
+        noted(
+            root.name,
+            f"{len(others)} of {len(sheets)} XML files say the <filename> of another "
+            f"image, for example {others[0]}.xml: the image of the same name as the "
+            "XML file is used",
+        )
+    _report_others(root, sheets, survey)
+    return sheets
 
 
-def _scene(root: Path, file: str, stem: str, first_pixel: int) -> Scene:
+def _report_others(
+    root: Path, sheets: Mapping[str, _Sheet | None], survey: Survey
+) -> None:
+    """Counts images without XML; an image of two XML files is a problem."""
+    owners: dict[str, str] = {}
+    for sheet in (s for s in sheets.values() if s is not None):
+        if owners.setdefault(sheet.image, sheet.file) != sheet.file:
+            what = f"is about {sheet.image}, as is {owners[sheet.image]}"
+            survey.add(sheet.file, what, "layout")
+    folders = {PurePosixPath(image).parent.as_posix() for image in owners}
+    images = [
+        name
+        for folder in folders
+        for name in walk(root, root / folder, [])
+        if name.lower().endswith(SUFFIXES)
+    ]
+    stems = {PurePosixPath(identity).name for identity in sheets}
+    alone = {
+        name
+        for name in images
+        if name not in owners and PurePosixPath(name).stem not in stems
+    }
+    left_out(
+        root.name,
+        len(alone),
+        len(set(images)),
+        "images have no XML file",
+        "an <annotation> without <object> says that an image shows nothing",
+    )
+
+
+def _sheet(
+    root: Path, file: str, stem: str, identity: str, places: Places
+) -> tuple[_Sheet, bool]:
+    """What an XML file says, and whether its <filename> is that of another image."""
     tree = parsed(read(inside(root, file), limit=_LARGEST_XML))
     if tree.tag != "annotation":
-        raise FileError(f"is <{tree.tag}>, not <annotation>")
-    size = (_number(tree, "size/height"), _number(tree, "size/width"))
-    pixels = int(size[0]), int(size[1])
-    if pixels != size or min(pixels) < 1:
-        raise FileError(f"claims an image of {size[0]} x {size[1]} pixels")
+        raise FileError(
+            f"is <{tree.tag}>, not <annotation>; of other XML export VOC or COCO"
+        )
+    said = (tree.findtext("filename") or "").strip()
+    own, named = places.found(stem), places.found(said) if said else None
+    image = own or named
+    if image is None:
+        raise FileError(f"there is no image JPEGImages/{said or stem}")
     things = []
     for i, thing in enumerate(tree.findall("object")):
         corners = [
             _number(thing, f"bndbox/{k}") for k in ("ymin", "xmin", "ymax", "xmax")
         ]
-        y0, x0 = corners[0] - first_pixel, corners[1] - first_pixel
-        y1, x1 = corners[2] - first_pixel + 1, corners[3] - first_pixel + 1
         difficult = (thing.findtext("difficult") or "0").strip()
         if difficult not in ("0", "1"):
             raise FileError(f"object {i}: difficult is {difficult!r}, not 0 or 1")
+        things.append((_text(thing, "name"), difficult == "1", tuple(corners)))
+    size = _size(tree) or picture_size(root, image, oriented=False)
+    return _Sheet(file, identity, image, size, things), named not in (None, image)
+
+
+def _size(tree: Element) -> tuple[int, int] | None:
+    """Height and width; None where none is said, or 0 x 0."""
+    said = [(tree.findtext(f"size/{k}") or "").strip() for k in ("height", "width")]
+    if said == ["", ""]:
+        return None
+    height, width = _number(tree, "size/height"), _number(tree, "size/width")
+    if (height, width) == (0, 0):
+        return None
+    whole = math.isfinite(height + width) and height % 1 == width % 1 == 0
+    if not whole or min(height, width) < 1:
+        raise FileError(f"claims an image of {height} x {width} pixels")
+    return int(height), int(width)
+
+
+def _scenes(
+    sheets: Mapping[str, _Sheet], first_pixel: FirstPixel, survey: Survey
+) -> dict[str, Scene]:
+    """Those whose boxes are all sound."""
+    hint = _other_counting(list(sheets.values()), first_pixel)
+    start = first_pixel if first_pixel != "edges" else 0
+    last = 0 if first_pixel == "edges" else 1  # the last pixel is part of a box
+    scenes = {}
+    for stem, sheet in sheets.items():
+        things = []
         try:
-            box = checked_box((y0, x0, y1, x1), pixels)
+            for i, (label, difficult, corners) in enumerate(sheet.things):
+                y0, x0, y1, x1 = (corner - start for corner in corners)
+                try:
+                    box = checked_box((y0, x0, y1 + last, x1 + last), sheet.size)
+                except FileError as error:
+                    raise FileError(f"object {i}: {error}{hint}") from None
+                things.append(Thing(box, label, difficult))
         except FileError as error:
-            raise FileError(f"object {i}: {error}") from None
-        things.append(Thing(box, _text(thing, "name"), difficult == "1"))
-    return Scene(stem, _image(root, tree, stem), pixels, things)
+            survey.add(sheet.file, str(error), "box")
+            continue
+        scenes[stem] = Scene(sheet.identity, sheet.image, sheet.size, things)
+    return scenes
 
 
-def _image(root: Path, tree: Element, stem: str) -> str:
-    """The image's name: the one in the XML, else the one called like it."""
-    said = tree.findtext("filename")
-    if said:
-        name = f"JPEGImages/{said.strip()}"
-        if inside(root, name).exists():
-            return name
-    for suffix in SUFFIXES:
-        if inside(root, f"JPEGImages/{stem}{suffix}").exists():
-            return f"JPEGImages/{stem}{suffix}"
-    raise FileError(f"there is no image JPEGImages/{said or stem}")
+def _other_counting(sheets: Sequence[_Sheet], first_pixel: FirstPixel) -> str:
+    """The end of a message if the boxes seem to count otherwise than is said."""
+    boxes = [(c, sheet.size) for sheet in sheets for _, _, c in sheet.things]
+    lowest = min((min(c[:2]) for c, _ in boxes), default=1)
+    reach = any(c[2] == size[0] or c[3] == size[1] for c, size in boxes)
+    better: FirstPixel = "edges" if reach else 0
+    if not 0 <= lowest < 1 or better == first_pixel or first_pixel == "edges":
+        return ""
+    ends = "end at the width or height" if reach else "end inside"
+    return (
+        f": boxes of this set begin at {lowest:g} and {ends}, so try "
+        f"--first-pixel {better}"
+    )
+
+
+def _listed(
+    root: Path, scenes: dict[str, Scene], known: set[str], survey: Survey
+) -> dict[str, list[Scene]]:
+    """The images of each split, by the lists of VOC where it has them."""
+    there = sorted(p.stem for p in (root / _MAIN).glob("*.txt"))
+    names = {"train": "train", "validation": "val", "test": "test"}
+    lists = {s: f"{_MAIN}/{stem}.txt" for s, stem in names.items() if stem in there}
+    if "train" not in lists and "trainval" in there:
+        lists = {"train": f"{_MAIN}/trainval.txt"} | {
+            split: name for split, name in lists.items() if split == "test"
+        }
+    if "train" not in lists:
+        if there:
+            noted(root.name, f"{_MAIN} has no train.txt: its lists are not used")
+        return {"train": list(scenes.values())}
+    owner: dict[str, str] = {}
+    made = {
+        split: _members(root, split, lists[split], scenes, known, owner, survey)
+        for split in SPLITS
+        if split in lists
+    }
+    left_out(
+        root.name,
+        len(known - owner.keys()),
+        len(known),
+        f"images are in no list of {_MAIN}",
+        "add them to train.txt",
+    )
+    return made
+
+
+def _members(
+    root: Path,
+    split: str,
+    name: str,
+    scenes: Mapping[str, Scene],
+    known: set[str],
+    owner: dict[str, str],
+    survey: Survey,
+) -> list[Scene]:
+    """The images that a list names; `owner` remembers the split of each."""
+    made = []
+    try:
+        lines = read_text(inside(root, name)).split("\n")
+    except FileError as error:
+        survey.add(name, str(error))
+        return []
+    for number, line in enumerate(lines, 1):
+        if not (word := _member(line, known)):
+            continue
+        where = f"{name}, line {number}"
+        if word in owner:
+            survey.add(where, f"{word} is already in {owner[word]}", "layout")
+        elif word not in known:
+            survey.add(where, f"{word} has no annotation", "layout")
+        elif word in scenes:
+            made.append(scenes[word])
+        owner.setdefault(word, split)
+    return made
+
+
+def _member(line: str, known: set[str]) -> str:
+    """The image that a line names: all of it, or what stands before 1, 0 or -1."""
+    whole = line.strip()
+    if whole in known:
+        return whole
+    before, _, flag = whole.rpartition(" ")
+    name = before.strip() if flag in ("1", "0", "-1") and before else whole
+    suffixed = PurePosixPath(name).suffix.lower() in SUFFIXES
+    return name[: name.rindex(".")] if suffixed and name not in known else name
 
 
 def parsed(content: bytes) -> Element:

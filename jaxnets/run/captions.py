@@ -1,6 +1,8 @@
 """What an experiment with captions shows and says, once the network has written."""
 
 import dataclasses
+import json
+import re
 from math import isqrt
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,13 +11,22 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnets import files
-from jaxnets.data.captioned import CaptionFeeds, Captions, with_features
+from jaxnets.data.captioned import (
+    CaptionFeeds,
+    Captions,
+    kept_feeds,
+    with_features,
+)
+from jaxnets.data.dataset import DataError
+from jaxnets.data.reading import FileError, read
 from jaxnets.data.shapes import scenes_of
 from jaxnets.data.shapes_grammar import caption_is_true
 from jaxnets.data.shapes_pointing import described
 from jaxnets.data.text import words
 from jaxnets.models import encoders
 from jaxnets.ops.decoding import Decoded
+from jaxnets.run.checkpoints import Checkpoints, verify
+from jaxnets.run.folder import read_settings
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.scores.captions import caption_scores
 
@@ -66,6 +77,38 @@ def with_photo(config: ConfigT, verbs: Verbs) -> tuple[ConfigT, Path | None]:
         return config, None
     beams = config.decoding._replace(decode="beam")
     return dataclasses.replace(config, decoding=beams), photo
+
+
+def kept_data(config: Any, verbs: Verbs) -> CaptionFeeds | None:
+    """What a run keeps of its data: enough to describe a picture without that data.
+
+    Args:
+        config: Of the run, with the fields of `experiments/caption.py`.
+        verbs: With the run's folder.
+
+    Returns:
+        None where the run has no intact checkpoint, or one of a version that did not
+        keep enough: its data is needed then.
+
+    Raises:
+        DataError: If what was kept is no vocabulary.
+    """
+    path = verbs.evaluate
+    store = Checkpoints(path / "checkpoints", sweep=False) if path else None
+    intact = (
+        [s for s in store.steps() if not verify(store.folder / str(s))] if store else []
+    )
+    if store is None or path is None or not intact:
+        return None
+    record = (store.folder / str(intact[-1]) / "record.json").read_text("utf-8")
+    steps = read_settings(path).get("began", {}).get("steps", 1)
+    looks = config.encoder, config.layer, config.weights if config.frozen else None
+    return kept_feeds(
+        json.loads(record)["record"]["keeps"],
+        config.side,
+        max(1, steps // config.epochs),
+        lambda captions: features_of(captions, *looks),
+    )
 
 
 def report(run: Run, data: CaptionFeeds) -> dict[str, dict[str, float]]:
@@ -156,7 +199,10 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
     """
     from jaxnets import plots, plots_attention
 
-    content = photo.read_bytes()
+    try:
+        content = read(photo)
+    except FileError as error:
+        raise DataError(f"{photo} {error}") from None
     made = run.predict(data.one(content))
     texts = data.written(np.asarray(made.token)[0])
     run.console.say(texts[0])
@@ -165,9 +211,23 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
     seen = grids(np.asarray(made.notes.weights)[0, 0])
     if seen is None:
         return
-    path = Path(files.safe_name(f"{photo.stem}-attention") + ".png")
+    path = Path(f"{_plain_name(photo.stem)}-attention.png")
     figure: Any = plots_attention.looks(
         [data.pixels(content)], [words(texts[0])], [seen], title=texts[0]
     )
-    files.write_with(path, lambda file: plots.png(figure, file))
+    try:
+        files.write_with(path, lambda file: plots.png(figure, file))
+    except OSError as error:
+        run.console.say(f"warning: {path} cannot be written: {error.strerror or error}")
+        return
     run.console.say(f"where it looked  ->  {path}")
+
+
+def _plain_name(name: str) -> str:
+    """A name that any system takes: letters, digits, `-`, `_`, dots and spaces.
+
+    Every other character becomes `_`, and so does a dot at the beginning; what is
+    longer than 200 bytes is cut.
+    """
+    plain = "".join(c if c.isalnum() or c in "-_. " else "_" for c in name)
+    return re.sub(r"^[. ]|^$", "_", plain).encode()[:200].decode(errors="ignore")

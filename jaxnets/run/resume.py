@@ -72,6 +72,8 @@ def refuse_other_keeps(
 ) -> None:
     """Refuses a checkpoint that was made with another vocabulary, or the like.
 
+    What the checkpoint does not hold is not compared: earlier versions kept less.
+
     Args:
         path: The run folder.
         saved: What the checkpoint holds.
@@ -82,8 +84,8 @@ def refuse_other_keeps(
     """
     before = json.loads(files.dump_json(dict(saved)))
     given = json.loads(files.dump_json(dict(now)))
-    for name in sorted(before.keys() | given.keys()):
-        if before.get(name) != given.get(name):
+    for name in sorted(before):
+        if before[name] != given.get(name):
             changed = settings.differences(before.get(name), given.get(name))
             first, how = next(iter(changed.items()))
             short = how if len(how) < 300 else how[:300] + "..."

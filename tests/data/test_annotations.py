@@ -5,7 +5,7 @@ import json
 import damage
 import numpy as np
 import pytest
-from test_folder import every, png, put
+from test_folder import every, png, put, voc_xml
 
 from jaxnets.data.coco import coco_folder
 from jaxnets.data.dataset import DataError
@@ -13,7 +13,8 @@ from jaxnets.data.folder import kind_of
 from jaxnets.data.loading import Survey
 from jaxnets.data.outlines import Outline, outline
 from jaxnets.data.places import Places
-from jaxnets.data.reading import FileError
+from jaxnets.data.reading import DataWarning, FileError
+from jaxnets.data.voc import voc_folder
 
 pytestmark = pytest.mark.host
 
@@ -280,3 +281,168 @@ def test_two_files_for_one_split_say_how_to_name_them(tmp_path):
         write(tmp_path, rows, [box(0)], name)
     with pytest.raises(DataError, match=r"for example instances_train.json"):
         coco_folder(tmp_path)
+
+
+# --- VOC ------------------------------------------------------------------------------
+
+
+def voc(root, corners, folder="Annotations", images="JPEGImages", count=10):
+    """Images of 20 x 30 pixels with one cat each, at these corners in turn."""
+    scene(root, images, count)
+    for i in range(count):
+        things = [("cat", 0, corners[i % len(corners)])]
+        xml = voc_xml(f"{i}.jpg", HEIGHT, WIDTH, things)
+        put(root, f"{folder}/{i}.xml".lstrip("/"), xml)
+
+
+def voc_surveyed(root, **options):
+    survey = Survey()
+    dataset = voc_folder(root, survey=survey, **options)
+    return dataset, [str(problem) for problem in survey.problems]
+
+
+@pytest.mark.parametrize(
+    ("corners", "better", "whole"),
+    [
+        ([(1, 1, 30, 20), (4, 5, 20, 15)], None, [0, 0, 20, 30]),
+        ([(0, 0, 29, 19), (3, 4, 19, 14)], 0, [0, 0, 20, 30]),
+        ([(0, 0, 30, 20), (3, 4, 20, 15)], "edges", [0, 0, 20, 30]),
+        ([(0, 1.5, 12.25, 20), (3, 4, 20, 15)], "edges", [1.5, 0, 20, 12.25]),
+    ],
+)
+def test_boxes_that_count_from_0_are_refused_with_the_flag_that_reads_them(
+    tmp_path, corners, better, whole
+):
+    voc(tmp_path, corners)
+    _, problems = voc_surveyed(tmp_path)
+    assert len(problems) == (0 if better is None else 5)
+    assert all(f"so try --first-pixel {better}" in problem for problem in problems)
+    dataset, problems = voc_surveyed(
+        tmp_path, first_pixel=1 if better is None else better
+    )
+    assert problems == []
+    found = boxes(dataset)
+    np.testing.assert_array_equal(found[found[:, 1] == 0], [whole] * 5)
+    np.testing.assert_array_equal(found[found[:, 1] == 3], [[4, 3, 15, 20]] * 5)
+
+
+def test_a_box_far_outside_is_no_matter_of_counting(tmp_path):
+    voc(tmp_path, [(0, 0, 99, 19)])
+    for first_pixel in (0, "edges"):
+        problems = voc_surveyed(tmp_path, first_pixel=first_pixel)[1]
+        assert "is not inside the image of 20 x 30 pixels" in problems[0]
+        assert "--first-pixel" not in problems[0]
+
+
+def changed(root, name, old, new):
+    path = root / "Annotations" / name
+    content = path.read_text()
+    assert old in content
+    path.write_bytes(content.replace(old, new).encode("latin-1"))
+
+
+PART = "<part><name>head</name><bndbox><xmin>1</xmin></bndbox></part><name>cat"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<difficult>0</difficult>", ""),
+        ("<width>30</width><height>20</height>", ""),
+        ("<width>30</width><height>20</height>", "<width>0</width><height>0</height>"),
+        ("<size>", "<ignored>"),
+        ("<width>30</width>", "<width> 30.0 </width>"),
+        ("<filename>3.jpg", "<filename>3"),
+        ("<filename>3.jpg", "<filename>C:\\photos\\3.jpg"),
+        ("<filename>3.jpg", "<filename>other.jpg"),
+        ("<filename>3.jpg</filename>", ""),
+        ("<annotation>", "\n<annotation verified='no'><folder>a</folder>\r\n"),
+        ("<name>cat", PART),
+        ("<name>cat", "<name> cat"),
+        ("<annotation>", "<?xml version='1.0' encoding='latin-1'?><annotation>\xe9"),
+    ],
+)
+def test_what_tools_write_differently_is_read(tmp_path, old, new):
+    voc(tmp_path, [(4, 5, 20, 15)])
+    changed(tmp_path, "3.xml", old, new)
+    if new == "<ignored>":
+        changed(tmp_path, "3.xml", "</size>", "</ignored>")
+    dataset, problems = voc_surveyed(tmp_path)
+    assert problems == []
+    assert dataset.classes == ("cat",)
+    np.testing.assert_array_equal(boxes(dataset), [[4, 3, 15, 20]] * 10)
+
+
+def test_the_name_of_the_file_decides_and_another_filename_is_said(tmp_path, capsys):
+    voc(tmp_path, [(4, 5, 20, 15)])
+    changed(tmp_path, "3.xml", "<filename>3.jpg", "<filename>4.jpg")
+    dataset, problems = voc_surveyed(tmp_path)
+    assert problems == []
+    assert sorted(every(dataset)) == list("0123456789")
+    assert "1 of 10 XML files say the <filename> of another" in capsys.readouterr().out
+    (tmp_path / "Annotations/3.xml").rename(tmp_path / "Annotations/x.xml")
+    assert "is about JPEGImages/4.jpg, as is" in voc_surveyed_warned(tmp_path)[1][0]
+
+
+def voc_surveyed_warned(root):
+    for name in ("one", "two"):
+        put(root, f"JPEGImages/{name}.jpg", png(damage.picture(1, 2, 3)))
+    with pytest.warns(DataWarning, match="images have no XML file"):
+        return voc_surveyed(root)
+
+
+def test_an_xml_file_without_an_image_is_a_problem_and_images_alone_are_counted(
+    tmp_path,
+):
+    voc(tmp_path, [(4, 5, 20, 15)])
+    (tmp_path / "JPEGImages/2.jpg").unlink()
+    _, problems = voc_surveyed_warned(tmp_path)
+    assert problems == ["Annotations/2.xml: there is no image JPEGImages/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "images"),
+    [
+        ("Annotations/deep", "JPEGImages/deep"),
+        ("Annotations", "images"),
+        ("annotations", "images"),
+        ("", ""),
+        ("", "images"),
+    ],
+)
+def test_xml_files_lie_in_folders_or_beside_the_images(tmp_path, folder, images):
+    voc(tmp_path, [(4, 5, 20, 15)], folder, images)
+    dataset, problems = voc_surveyed(tmp_path)
+    assert (problems, len(every(dataset))) == ([], 10)
+    assert kind_of(tmp_path) == "voc"
+
+
+def test_roboflow_has_xml_files_beside_the_images_of_each_split(tmp_path):
+    for split in ("train", "valid", "test"):
+        voc(tmp_path, [(4, 5, 20, 15)], split, split)
+    dataset, problems = voc_surveyed(tmp_path)
+    assert problems == []
+    assert [len(s) for s in dataset.splits.values()] == [10, 10, 10]
+    assert kind_of(tmp_path) == "voc"
+
+
+def test_lists_of_splits_with_odd_ends_and_names_with_spaces(tmp_path, capsys):
+    voc(tmp_path, [(4, 5, 20, 15)])
+    for suffix, folder in ((".jpg", "JPEGImages"), (".xml", "Annotations")):
+        (tmp_path / f"{folder}/9{suffix}").rename(tmp_path / f"{folder}/my 9{suffix}")
+    put(tmp_path, "ImageSets/Main/trainval.txt", "0 1\r\n1  -1\n\n 2\t\n3.jpg\n4\n5\n6")
+    put(tmp_path, "ImageSets/Main/test.txt", "7\r\nmy 9 1\r\n")
+    put(tmp_path, "ImageSets/Main/cat_train.txt", "8 1\n")
+    dataset, problems = voc_surveyed(tmp_path, held_out=0.2)
+    assert problems == []
+    assert set(dataset.test.ids) == {"7", "my 9"}
+    assert len(dataset.train) + len(dataset.validation) == 7
+    line = "left out 1 of 10 (10.0 %): images are in no list of ImageSets/Main"
+    assert line in capsys.readouterr().out
+
+
+def test_other_xml_is_refused_with_what_to_export(tmp_path):
+    scene(tmp_path, "JPEGImages")
+    put(tmp_path, "annotations.xml", "<annotations><image/></annotations>")
+    with pytest.raises(DataError, match=r"is <annotations>.*export VOC or COCO"):
+        voc_folder(tmp_path)

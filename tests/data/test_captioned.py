@@ -1,18 +1,26 @@
 """Captioned images as batches, and what words of a caption point at."""
 
+import dataclasses
+import io
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxnets.data import captioned
 from jaxnets.data.captioned import (
+    SHAPES_LONGEST,
     Captions,
     caption_feeds,
+    kept_feeds,
     some_captions,
     with_features,
 )
 from jaxnets.data.dataset import Dataset, Feature, Split
+from jaxnets.data.reading import DataWarning
 from jaxnets.data.shapes_captions import write
 from jaxnets.data.shapes_grammar import read, read_words
 from jaxnets.data.shapes_pointing import coverage, described, named_objects, pointing
@@ -26,6 +34,8 @@ from jaxnets.data.shapes_scene import (
 )
 from jaxnets.ops.decoding import PAD
 from jaxnets.types import CaptionBatch
+
+pytestmark = pytest.mark.filterwarnings("ignore:toy. left out")
 
 TEXTS = [("a cat", "the cat sat"), ("one dog",), ("a dog", "two", "a big red dog")]
 
@@ -121,6 +131,75 @@ def test_features_are_computed_once_and_take_the_images_place(
     feeds = caption_feeds(changed, longest=5, batch_size=3, seed=0)
     assert feeds.train(0).image.shape == (3, 2, 3)
     assert changed.pictures is captions.pictures
+
+
+@pytest.fixture
+def flickr(captions):
+    """Twenty images of five captions: of 4 to 12 words, of one with 40."""
+    rng = np.random.default_rng(0)
+    rows = [
+        tuple(" ".join(f"w{k}" for k in range(n)) for n in (4, 6, 8, 10, 12))
+        for _ in range(20)
+    ]
+    rows[3] = (*rows[3][:4], " ".join(f"x{k}" for k in range(40)))
+    image = rng.integers(0, 256, (20, 4, 4, 3), np.uint8)
+    train = Split({"image": image}, [f"train {i}" for i in range(20)])
+    data = dataclasses.replace(captions.dataset, name="flickr", train=train)
+    held = [("w1 w2 new w3",), ("w4 w5 w6",)]
+    texts = {"train": rows, "validation": held, "test": held[1:] * 2}
+    return Captions(data, texts, data)
+
+
+def test_the_length_follows_from_the_captions_of_a_file_and_each_rule_counts(
+    flickr, capsys
+):
+    with pytest.warns(DataWarning) as caught:
+        feeds = caption_feeds(
+            *(flickr,),
+            **{"longest": None, "batch_size": 4, "seed": 0},
+            **{"minimum": 2, "each": 3, "wordy": True},
+        )
+    assert feeds.longest == 14  # twelve words, start and end
+    assert feeds.train.columns["caption"].shape == (20, 5, 14)
+    assert capsys.readouterr().out.splitlines() == [
+        "flickr: captions are learned up to 14 tokens, the 95th percentile; --longest "
+        "changes it",
+        "flickr: left out 1 of 100 (1.0 %): training captions have more than 14 "
+        "tokens: their ends are cut; --longest 42 cuts none",
+        "flickr: left out 40 of 828 (4.8 %): words of the training captions are there "
+        "less than 2 times: <unk>; --minimum 1 learns all",
+    ]
+    assert [str(w.message) for w in caught] == [
+        "flickr: left out 40 of 100 (40.0 %): training captions are not among the "
+        "longest 3 of their image; --no-wordy learns all",
+        "flickr: left out 1 of 7 (14.3 %): words of the validation captions are in no "
+        "training caption: <unk>; --minimum 1",
+    ]
+
+
+def test_the_generated_captions_have_the_length_they_always_had(flickr, capsys):
+    pictures = dataclasses.replace(flickr.dataset, name="shapes")
+    feeds = caption_feeds(
+        flickr._replace(pictures=pictures), longest=None, batch_size=4, seed=0
+    )
+    assert feeds.longest == SHAPES_LONGEST == 22
+    assert capsys.readouterr().out == ""
+
+
+def test_what_a_checkpoint_keeps_stands_in_for_the_training_data(flickr):
+    with pytest.warns(DataWarning, match="validation"):
+        feeds = caption_feeds(flickr, longest=None, batch_size=4, seed=0)
+    kept = json.loads(json.dumps(feeds.kept))
+    again = kept_feeds(kept, side=4, batches=5, with_encoder=lambda captions: captions)
+    assert again is not None
+    assert again.kept == feeds.kept == kept
+    assert (again.train.length, again.longest) == (5, 14)
+    content = io.BytesIO()
+    Image.fromarray(np.full((6, 4, 3), 200, np.uint8)).save(content, "PNG")
+    one, same = (f.one(content.getvalue())(0) for f in (feeds, again))
+    np.testing.assert_array_equal(one.image, same.image)
+    np.testing.assert_allclose(one.image, (200 / 255 - 0.5) / 0.25, rtol=1e-5)
+    assert kept_feeds({"vocabulary": kept["vocabulary"]}, 4, 5, lambda c: c) is None
 
 
 def thing(colour, form, size="small", texture="plain", y=0.5, x=0.5):

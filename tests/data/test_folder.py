@@ -1029,11 +1029,13 @@ def accidents(root, count):
     return found
 
 
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_accidents_to_lists_and_annotations_never_crash(tmp_path):
     assert accidents(tmp_path, 12).total() == 7 * 12
 
 
 @pytest.mark.campaign
+@pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_300_accidents_to_each_kind_of_list_never_crash(tmp_path):
     found = accidents(tmp_path, 300)
     print(dict(found))
