@@ -22,9 +22,20 @@ from jaxnets.data.reading import (
     printable,
     walk,
 )
+from jaxnets.data.voc import FirstPixel
 
 Where = Annotated[Path, tyro.conf.Positional]
-Kind = Literal["auto", "images", "captions", "coco", "voc", "pairs", "labels", "text"]
+Kind = Literal[
+    "auto",
+    "images",
+    "captions",
+    "coco",
+    "voc",
+    "yolo",
+    "pairs",
+    "labels",
+    "text",
+]
 _TEXTS = ("pairs", "labels", "text")
 _MANY = 20  # classes and shapes that are listed one by one
 
@@ -38,6 +49,8 @@ def check(
     fit: Fit = "crop",
     unlabelled: bool = False,
     masks: bool = True,
+    first_pixel: FirstPixel = 1,
+    captions: str | None = None,
 ) -> int:
     """Reads a data set as training would and lists everything that is wrong with it.
 
@@ -50,7 +63,11 @@ def check(
             it labelled images must have one shape.
         fit: The experiment's --fit: how images are brought to that size.
         unlabelled: Accept a single class, as vae.py, gan.py and draw.py do.
-        masks: Check the outlines of COCO's objects, too.
+        masks: Check the outlines of the objects of COCO and YOLO, too.
+        first_pixel: How the boxes of VOC count. 1: from 1, the last pixel included; 0:
+            from 0, the last pixel included; edges: edges of pixels, from 0 to the
+            width.
+        captions: The list of captions, where a folder holds several.
     """
     survey = Survey()
     chosen: str = kind
@@ -64,8 +81,12 @@ def check(
             options |= {"fit": fit, "fewest": 1 if unlabelled else 2}
         elif size or fit != "crop":
             raise DataError(f"--size and --fit are for labelled images, not {chosen}")
-        if chosen == "coco":
+        if chosen in ("coco", "yolo"):
             options["masks"] = masks
+        if chosen == "voc":
+            options["first_pixel"] = first_pixel
+        if chosen == "captions":
+            options["file"] = captions
         dataset = KINDS[chosen](path, **options)
         if chosen == "images" and not size:
             several_shapes(survey, path.resolve().name)

@@ -8,7 +8,7 @@ many. `python -m jaxnets.data check` lists them all. Nothing outside the folder 
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
 
@@ -49,6 +49,7 @@ from jaxnets.data.reading import (
 )
 from jaxnets.data.sentences import as_texts, sentence_pairs, text_files
 from jaxnets.data.voc import is_voc, voc_folder
+from jaxnets.data.yolo import is_yolo, yolo_folder
 
 _PHONES_AND_TOOLS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .tga"
 _CAMERAS_AND_SCIENCE = ".ico .pdf .dng .cr2 .nef .arw .exr .npy .dcm"
@@ -442,6 +443,8 @@ def kind_of(path: Path) -> str:
         return "voc"
     if is_coco(path):
         return "coco"
+    if is_yolo(path):
+        return "yolo"
     if has_captions(path):
         return "captions"
     tables = [p for p in path.glob("[!.]*") if p.suffix.lower() in (".tsv", ".csv")]
@@ -462,7 +465,8 @@ def kind_of(path: Path) -> str:
         return "text"
     raise DataError(
         f"{path} looks like no data set: expected class/name.png, a .csv or .json of "
-        "captions, COCO's or VOC's annotations, .txt files or a .tsv of sentence pairs"
+        "captions, annotations of COCO, VOC or YOLO, .txt files or a .tsv of sentence "
+        "pairs"
     )
 
 
@@ -493,6 +497,7 @@ KINDS: dict[str, Callable[..., Dataset]] = {
     "captions": captioned_folder,
     "coco": coco_folder,
     "voc": voc_folder,
+    "yolo": yolo_folder,
     "pairs": sentence_pairs,
     "labels": labelled_lines,
     "text": text_files,

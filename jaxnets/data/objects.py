@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import math
 import warnings
@@ -26,7 +25,7 @@ from jaxnets.data.loading import (
     pictures,
 )
 from jaxnets.data.outlines import Outline, rasterized
-from jaxnets.data.reading import FileError, inside, read
+from jaxnets.data.reading import FileError, inside
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag; its quarter turns
@@ -126,16 +125,17 @@ def picture_size(root: Path, file: str, *, oriented: bool) -> tuple[int, int]:
         FileError: If there is no readable image.
     """
     path = inside(root, file)
-    if not path.exists():
+    if not path.is_file():
         raise FileError(f"there is no image {file}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the decoder will see them again
-            with Image.open(io.BytesIO(read(path)), formats=FORMATS) as image:
+            with (
+                path.open("rb") as opened,
+                Image.open(opened, formats=FORMATS) as image,
+            ):
                 height, width = image.height, image.width
                 turned = oriented and image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
-    except FileError as error:
-        raise FileError(f"the image {file} {error}") from None
     except Exception as error:  # damaged files raise anything
         raise FileError(f"the image {file} cannot be read: {error}") from None
     return (width, height) if turned else (height, width)

@@ -428,16 +428,6 @@ def noted(source: str, line: str) -> None:
     print(f"{source}: {line}", flush=True)  # noqa: T201 - part of what a run says
 
 
-def noted(source: str, line: str) -> None:
-    """Says how a source is read where its files leave a choice; nothing is left out.
-
-    Args:
-        source: Names the data set.
-        line: What was found, and how it is read.
-    """
-    print(f"{source}: {line}", flush=True)  # noqa: T201 - part of what a run says
-
-
 def unique(names: Iterable[str], what: str, problems: list[Problem]) -> None:
     """Adds a problem for every name that is there more than once."""
     seen: set[str] = set()

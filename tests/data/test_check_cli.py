@@ -6,7 +6,9 @@ from pathlib import Path
 
 import damage
 import pytest
+from test_annotations import voc as counted
 from test_folder import captioned, coco, png, put, tree, voc
+from test_yolo import NAMES, labelled
 
 from jaxnets.data.__main__ import COMMANDS, main
 
@@ -22,6 +24,11 @@ def captions(root):
     captioned(root, [f"{i}.png,x" for i in range(12)])
 
 
+def yolo(root):
+    labelled(root)
+    put(root, "data.yaml", NAMES)
+
+
 def pairs(root):
     put(root, "a.tsv", "\n".join(f"{i}\tx" for i in range(99)))
 
@@ -33,6 +40,7 @@ def pairs(root):
         ("captions", captions, 12),
         ("coco", coco, 10),
         ("voc", voc, 10),
+        ("yolo", yolo, 10),
         ("text", lambda root: put(root, "a.txt", "\n\n".join("abcdefgh")), 8),
         ("pairs", pairs, 99),
     ],
@@ -86,6 +94,22 @@ def test_all_bad_annotations_are_listed(capsys, tmp_path):
     assert out.count("is empty or turned over") == 3
     assert "category 8; allowed are [3, 7]" in out
     assert out.splitlines()[-1] == "4 problems: box 4"
+
+
+def test_boxes_that_count_otherwise_and_lists_to_choose_from_have_flags(
+    capsys, tmp_path
+):
+    counted(tmp_path / "zero", [(0, 0, 29, 19)])
+    code, out = run(capsys, "check", tmp_path / "zero")
+    assert code == 1
+    assert out.count("so try --first-pixel 0") == 10
+    code, out = run(capsys, "check", tmp_path / "zero", "--first-pixel", 0)
+    assert (code, out.splitlines()[-1]) == (0, "0 problems")
+    captions(tmp_path / "two")
+    put(tmp_path, "two/more.csv", "image,caption\n")
+    assert "--captions captions.csv" in run(capsys, "check", tmp_path / "two")[1]
+    chosen = run(capsys, "check", tmp_path / "two", "--captions", "captions.csv")
+    assert chosen[0] == 0
 
 
 def test_a_name_cannot_command_the_terminal(capsys, tmp_path):

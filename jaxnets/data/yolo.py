@@ -1,0 +1,374 @@
+"""Data sets in the format of YOLO: a text file of boxes or outlines for each image.
+
+Redmon, Divvala, Girshick & Farhadi, "You only look once: unified, real-time object
+detection", 2016, https://arxiv.org/abs/1506.02640; the format and the layouts at
+https://docs.ultralytics.com/datasets/detect/ and .../segment/.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+from jaxnets.data.dataset import DataError, Dataset
+from jaxnets.data.images import SUFFIXES, Picture
+from jaxnets.data.loading import SPLITS, Survey, split_of
+from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
+from jaxnets.data.outlines import outline
+from jaxnets.data.reading import FileError, inside, is_text, noted, read_text, walk
+from jaxnets.data.yaml_keys import names_of, scalar_of, top_keys
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LISTS = ("classes.txt", "obj.names", "_darknet.labels")  # of classes, one a line
+_KEYS = {"train": "train", "val": "validation", "test": "test"}  # of data.yaml
+_FIRST = 2**12  # bytes, enough for a line
+_CACHES = (".cache", ".npy")  # Ultralytics writes them beside the data
+
+
+class _Place(NamedTuple):
+    """Where images and their text files lie, relative to the root."""
+
+    split: str
+    images: str
+    labels: str
+
+
+class _Header(NamedTuple):
+    """What is said of the whole set."""
+
+    names: list[str]  # of the classes; empty if nothing is said
+    keypoints: bool  # behind every box there are points, which are not read
+    places: list[_Place]
+
+
+def yolo_folder(
+    root: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: Literal[1, 3] = 3,
+    fit: Literal["stretch", "pad"] = "stretch",
+    masks: bool = False,
+    held_out: float = 0.1,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """Images with `class x y width height` lines, as shares of the image.
+
+    Images lie in `images/SPLIT` and text files in `labels/SPLIT`, or in `SPLIT/images`
+    and `SPLIT/labels` (Roboflow), or without splits, or text files beside images; else
+    where `data.yaml` says. Lines of 7 or more numbers are outlines. An image without a
+    text file shows no object. Names come from `data.yaml`, `classes.txt` or
+    `obj.names`. EXIF tags turn the images, as in Ultralytics' programs. An image with a
+    bad line is left out whole.
+
+    Args:
+        root: The folder.
+        size: Height and width to bring all images to; None if they have one already.
+        channels: 3 for colour, 1 for grey.
+        fit: How: change the aspect ratio, or add black bars.
+        masks: Also make a column `masks`, drawn when asked; boxes have empty ones.
+        held_out: Share of the training images for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        Columns as in `coco_folder`; nothing is ignored. Ids are the images' names.
+
+    Raises:
+        DataError: At any problem that may not be skipped.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder")
+    found, quiet = survey or Survey(), survey is not None
+    header = _header(root)
+    if not header.places:
+        raise DataError(f"{root} has no folder `images` beside `labels`, nor data.yaml")
+    scenes: dict[str, list[Scene]] = {place.split: [] for place in header.places}
+    for place in header.places:
+        scenes[place.split] += _scenes(root, place, header, found)
+    numbers = {
+        thing.label for rows in scenes.values() for s in rows for thing in s.things
+    }
+    if not header.names:
+        noted(
+            root.name, "no data.yaml or classes.txt: classes are called by their number"
+        )
+    return annotated(
+        root.resolve().name,
+        root,
+        {split: scenes[split] for split in SPLITS if split in scenes},
+        header.names or sorted(numbers, key=int),
+        Picture(size, channels, fit),
+        masks=masks,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def is_yolo(root: Path) -> bool:
+    """Whether a folder holds text files of boxes where those of YOLO lie."""
+    try:
+        places = _header(root).places
+    except FileError:
+        return True  # the reader says what is wrong with data.yaml
+    return any(
+        _looks_like_boxes(root, text)
+        for place in places
+        for text in _texts(root, place).values()
+    )
+
+
+def _looks_like_boxes(root: Path, name: str) -> bool:
+    """Whether the first line has five numbers or more."""
+    try:
+        with inside(root, name).open("rb") as file:
+            words = file.read(_FIRST).split(b"\n")[0].decode("ascii", "replace").split()
+    except (OSError, FileError):
+        return False
+    return len(words) > 4 and all(_NUMBER.fullmatch(word) for word in words)
+
+
+# --- what is said of the whole set ----------------------------------------------------
+
+
+def _header(root: Path) -> _Header:
+    """Names and places, from `data.yaml` if there is one.
+
+    Raises:
+        FileError: If it cannot be read.
+    """
+    file, keys = _yaml(root)
+    try:
+        names = names_of(keys["names"]) if "names" in keys else _listed_names(root)
+        count = scalar_of(keys["nc"]) if "nc" in keys else str(len(names))
+        if count != str(len(names)):
+            raise FileError(f"says nc: {count}, and names {len(names)} classes")
+        places = _said_places(root, file, keys)
+    except FileError as error:
+        raise FileError(f"{file} {error}") from None
+    return _Header(names, "kpt_shape" in keys, places or _usual_places(root))
+
+
+def _yaml(root: Path) -> tuple[str, dict[str, list[str]]]:
+    """The .yaml file that names classes, and the lines of its keys."""
+    paths = [*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))]
+    found = {}
+    for path in (p for p in paths if not p.name.startswith(".")):
+        keys = top_keys(read_text(inside(root, path.name)))
+        if "names" in keys:
+            found[path.name] = keys
+    if len(found) > 1 and "data.yaml" not in found:
+        raise FileError(f"{root}: {', '.join(found)} name classes: keep data.yaml only")
+    name = "data.yaml" if "data.yaml" in found else next(iter(found), "data.yaml")
+    return name, found.get(name, {})
+
+
+def _listed_names(root: Path) -> list[str]:
+    for place in ("", "labels/", "train/", "train/labels/", "labels/train/"):
+        for name in _LISTS:
+            if (root / place / name).is_file():
+                lines = read_text(inside(root, place + name)).split("\n")
+                return [line.strip() for line in lines if line.strip()]
+    return []
+
+
+def _said_places(
+    root: Path, file: str, keys: Mapping[str, Sequence[str]]
+) -> list[_Place]:
+    """The folders of data.yaml, if that of `train` is inside the root."""
+    places: list[_Place] = []
+    for key in (key for key in _KEYS if key in keys and "".join(keys[key]).strip()):
+        said = scalar_of(keys[key])
+        folder = _inner(root, said)
+        if folder is None:
+            _say(root, file, f"{key}: {said} is no folder here")
+        elif folder in [place.images for place in places]:
+            _say(root, file, f"{key}: {said} is the folder of another split, not used")
+        else:
+            places.append(_Place(_KEYS[key], folder, _labels_of(folder)))
+    return places if any(place.split == "train" for place in places) else []
+
+
+def _say(root: Path, file: str, line: str) -> None:
+    noted(root.name, f"{file}, {line}")
+
+
+def _inner(root: Path, said: str) -> str | None:
+    """The folder that data.yaml means, relative to the root.
+
+    The file names folders of the machine that wrote it: `../train/images`,
+    `/home/me/set/images/val`. The longest end of the path that exists here counts.
+    """
+    parts = [p for p in PurePosixPath(said).parts if p not in ("..", "/")]
+    for start in range(len(parts)):
+        inner = PurePosixPath(*parts[start:]).as_posix()
+        if (root / inner).is_dir():
+            return inner
+    return None
+
+
+def _labels_of(images: str) -> str:
+    """`labels` in the place of the last `images`; else the same folder."""
+    parts = images.split("/")
+    for i in reversed(range(len(parts))):
+        if parts[i] == "images":
+            return "/".join([*parts[:i], "labels", *parts[i + 1 :]])
+    return images
+
+
+def _usual_places(root: Path) -> list[_Place]:
+    """Of `images/SPLIT`, `SPLIT/images`, `SPLIT`, `images` and the root the first."""
+    for pattern in ("images/{}", "{}/images", "{}"):
+        parent = root / "images" if pattern == "images/{}" else root
+        names = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
+        folders = {n: pattern.format(n) for n in names if split_of(n)}
+        places = [
+            _Place(split_of(name) or "", folder, _labels_of(folder))
+            for name, folder in folders.items()
+            if (root / folder).is_dir()
+        ]
+        if any(_has_texts(root / place.labels) for place in places):
+            return places
+    for folder in ("images", ""):
+        if _has_texts(root / _labels_of(folder)) and (root / folder).is_dir():
+            return [_Place("train", folder, _labels_of(folder))]
+    return []
+
+
+def _has_texts(folder: Path) -> bool:
+    return folder.is_dir() and next(folder.glob("*.txt"), None) is not None
+
+
+# --- images and lines -----------------------------------------------------------------
+
+
+def _scenes(
+    root: Path, place: _Place, header: _Header, survey: Survey
+) -> Iterator[Scene]:
+    """The images whose lines are all sound; text files without one are problems."""
+    texts = _texts(root, place)
+    images = _stems(root, place.images, survey)
+    beside = place.images == place.labels
+    for stem in sorted(texts.keys() - images.keys()):
+        if not beside or _looks_like_boxes(root, texts[stem]):
+            survey.add(texts[stem], f"has no image {place.images}/{stem}", "layout")
+    if without := images.keys() - texts.keys():
+        noted(
+            root.name,
+            f"{len(without)} of {len(images)} images in {place.images or '.'} have no "
+            f"file in {place.labels or '.'}: they show no object",
+        )
+    for stem, image in images.items():
+        text = texts.get(stem)
+        try:
+            size = picture_size(root, image, oriented=True)
+            things = _things(root, text, header, size) if text else []
+        except FileError as error:
+            survey.add(text or image, str(error), "box")
+            continue
+        yield Scene(image, image, size, things)
+
+
+def _texts(root: Path, place: _Place) -> dict[str, str]:
+    """Text files of a place by stem, relative to the folder."""
+    folder = root / place.labels
+    names = walk(root, folder, []) if folder.is_dir() else []
+    if place.images == place.labels:
+        names = [n for n in names if "/" not in n.removeprefix(f"{place.labels}/")]
+    return {
+        name[:-4].removeprefix(f"{place.labels}/"): name
+        for name in names
+        if name.lower().endswith(".txt") and name.rsplit("/", 1)[-1] not in _LISTS
+    }
+
+
+def _stems(root: Path, folder: str, survey: Survey) -> dict[str, str]:
+    """Images below a folder by stem; other files are problems if it is for images."""
+    images = {}
+    beside = folder == _labels_of(folder)  # text files and more lie there, too
+    for name in walk(root, root / folder, survey.problems):
+        inner = name.removeprefix(f"{folder}/")
+        stem, _, suffix = inner.rpartition(".")
+        if beside and "/" in inner:
+            continue
+        if f".{suffix.lower()}" in SUFFIXES:
+            images[stem] = name
+        elif not beside and f".{suffix}" not in _CACHES:
+            survey.add(name, f"is not called {', '.join(SUFFIXES)}")
+    return images
+
+
+def _things(
+    root: Path, name: str, header: _Header, size: tuple[int, int]
+) -> list[Thing]:
+    """The objects of a text file; an empty file has none."""
+    path = inside(root, name)
+    if path.is_file() and not path.stat().st_size:
+        return []
+    things = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not (words := line.split()):
+            continue
+        try:
+            things.append(_thing(words, header, size))
+        except FileError as error:
+            raise FileError(f"line {number}: {error}") from None
+    return things
+
+
+def _thing(words: Sequence[str], header: _Header, size: tuple[int, int]) -> Thing:
+    for word in words:
+        if not _NUMBER.fullmatch(word):
+            raise FileError(f"holds {word[:40]!r}, which is no number")
+    label, *values = (float(word) for word in words)
+    name = _class(label, header.names)
+    if header.keypoints:
+        values = values[:4]
+    if len(values) < 4 or (len(values) > 4 and len(values) % 2):
+        raise FileError(
+            f"has {len(words)} columns; a box has 5 (class, x and y of the centre, "
+            "width, height), an outline 7, 9 or more; predictions with a confidence "
+            "are no annotations"
+        )
+    height, width = size
+    try:
+        if len(values) > 4:
+            return _outlined(values, name, size)
+        x, y, w, h = (
+            v * side for v, side in zip(values, (width, height) * 2, strict=True)
+        )
+        return Thing(
+            checked_box((y - h / 2, x - w / 2, y + h / 2, x + w / 2), size), name
+        )
+    except FileError as error:
+        shares = "" if max(values) <= 1 else "; values are shares of the image, 0 to 1"
+        raise FileError(f"{error}{shares}") from None
+
+
+def _outlined(values: Sequence[float], name: str, size: tuple[int, int]) -> Thing:
+    """An object by its outline x0 y0 x1 y1 ..., with the box around it."""
+    height, width = size
+    corners = [v * (width, height)[i % 2] for i, v in enumerate(values)]
+    shape = outline([corners], size)
+    x, y = corners[::2], corners[1::2]
+    return Thing(
+        checked_box((min(y), min(x), max(y), max(x)), size), name, outline=shape
+    )
+
+
+def _class(label: float, names: Sequence[str]) -> str:
+    """The class of the first column.
+
+    Raises:
+        FileError: If it is no whole number from 0, or there is no name for it.
+    """
+    if not math.isfinite(label) or label < 0 or label % 1:
+        raise FileError(f"has the class {label:g}, not a whole number from 0")
+    if names and label >= len(names):
+        raise FileError(f"has the class {label:.0f}; allowed are 0 to {len(names) - 1}")
+    if names and not is_text(names[int(label)]):
+        raise FileError(f"has the class {label:.0f}, whose name is empty")
+    return names[int(label)] if names else str(int(label))
