@@ -1,14 +1,19 @@
 """Files that are either whole or not there: durable writes, digests, safe names."""
 
+import contextlib
 import hashlib
 import json
 import math
 import os
-from collections.abc import Callable
+import re
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import platformdirs
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 def cache_root() -> Path:
@@ -64,9 +69,45 @@ def sha256(path: Path) -> str:
 def dump_json(value: Any, *, indent: int | None = None) -> str:
     """Strict JSON: floats to the last bit; `inf` and `nan` as the strings of that name.
 
-    Bare `NaN` and `Infinity`, which Python writes by default, are not JSON.
+    Bare `NaN` and `Infinity`, which Python writes by default, are not JSON. Bytes of a
+    file name that are not UTF-8 are written as escapes (`\\udce9`); `json.loads` gives
+    the same name back.
     """
-    return json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Returns what `dump_json` was given; the file is UTF-8, whatever the locale is.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not JSON in UTF-8.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """Yields an absolute path to an existing folder, of ASCII letters and digits only.
+
+    For libraries that treat a path as a pattern: Orbax searches with `glob`, where
+    `[v2]`, `*` and `?` have a meaning, and TensorStore accepts UTF-8 only. Where the
+    folder's own path has other characters, the path leads through a temporary link.
+
+    Raises:
+        OSError: If a link is needed and no temporary folder can be written.
+    """
+    absolute = folder.absolute()
+    if _PLAIN_PATH.fullmatch(str(absolute)):
+        yield absolute
+        return
+    roots = [tempfile.gettempdir(), "/tmp", "/var/tmp"]  # noqa: S108 - mkdtemp is private
+    plain = [root for root in roots if _PLAIN_PATH.fullmatch(root)]
+    with tempfile.TemporaryDirectory(prefix="jaxnets-", dir=plain[0]) as temporary:
+        link = Path(temporary) / "folder"
+        link.symlink_to(absolute, target_is_directory=True)
+        yield link
 
 
 def safe_name(name: str) -> str:

@@ -1,16 +1,21 @@
 """Checkpoints that are whole or not there, and are verified before they are believed.
 
-Orbax writes the arrays. Around it: everything goes into `N.tmp`, then a manifest with
-the SHA-256 of every file, `fsync` of files and folders, a rename to `N`, `fsync` of
-the parent. Only then is the checkpoint acknowledged. Deletion renames to `N.trash`
-first. Reading takes the newest step whose manifest verifies; one flipped bit, which
-Orbax alone would restore silently, is noticed and named.
+Orbax writes the arrays. Around it: everything goes into `N.tmp` and is read back and
+compared, then a manifest with the SHA-256 of every file, `fsync` of files and folders,
+a rename to `N`, `fsync` of the parent. Only then is the checkpoint acknowledged.
+Deletion renames to `N.trash` first. Reading takes the newest step whose manifest
+verifies; one flipped bit, which Orbax alone would restore silently, is noticed and
+named.
 """
 
+import contextlib
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Callable, Mapping
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,7 +99,8 @@ class Checkpoints:
         except Exception as error:
             shutil.rmtree(temporary, ignore_errors=True)
             raise CheckpointError(
-                f"checkpoint {step} could not be written to {self.folder}: {error}. "
+                f"checkpoint {step} could not be written to {self.folder}: "
+                f"{_reason(error)}. "
                 f"Older checkpoints are intact: {self.steps() or 'none yet'}"
             ) from error
         for old in self.steps()[: -self.keep]:
@@ -121,11 +127,14 @@ class Checkpoints:
         for step in reversed(steps):
             folder = self.folder / str(step)
             wrong = verify(folder)
-            record = {} if wrong else json.loads((folder / "record.json").read_text())
+            record = {} if wrong else files.read_json(folder / "record.json")
             if not wrong and accept is not None:
                 wrong = accept(record["record"])
             if not wrong:
-                state = _read(folder, record["leaves"], target)
+                _refuse_other_kind(folder, record["leaves"], target)
+                arrays, wrong = _tried(folder)
+            if not wrong:
+                state = _rebuilt(arrays, record["leaves"], target)
                 return Restored(step, state, record["record"])
             self.damaged[str(step)] = wrong
             self._say(f"checkpoint {step} is damaged and is skipped: {wrong}")
@@ -151,17 +160,22 @@ class Checkpoints:
         """
         for step in reversed(self.steps()):
             folder = self.folder / str(step)
-            if not verify(folder):
-                described = json.loads((folder / "record.json").read_text())["leaves"]
-                arrays = _arrays(folder)
+            arrays, wrong = {}, verify(folder)
+            if not wrong:
+                arrays, wrong = _tried(folder)
+            if not wrong:
+                described = files.read_json(folder / "record.json")["leaves"]
                 found = {described[name]["path"]: arrays[name] for name in arrays}
                 return files.sha256(folder / "manifest.json"), found
+            self._say(f"checkpoint {step} is damaged and is skipped: {wrong}")
         raise CheckpointError(f"there is no intact checkpoint in {self.folder}")
 
     def _write(self, folder: Path, state: Any, record: Mapping[str, Any]) -> None:
         arrays, leaves = _flatten(state)
         if arrays:
-            _checkpointer().save(folder.absolute() / "state", arrays)
+            with _orbax(folder) as (orbax, plain):
+                orbax.save(plain / "state", arrays)
+            _refuse_other_bytes(arrays, _arrays(folder))
         described = {"format": _FORMAT, "leaves": leaves, "record": dict(record)}
         files.write(folder / "record.json", files.dump_json(described))
         listed = {
@@ -190,7 +204,7 @@ class Checkpoints:
 def verify(folder: Path) -> str | None:
     """What is wrong with a checkpoint's files, or None: every byte is as written."""
     try:
-        text = (folder / "manifest.json").read_text()
+        text = (folder / "manifest.json").read_text(encoding="utf-8")
         listed = json.loads(text)
         if not isinstance(listed, dict) or files.dump_json(listed, indent=1) != text:
             return "manifest.json is not as it was written"
@@ -244,23 +258,27 @@ def _flatten(state: Any) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any
     return arrays, leaves
 
 
-def _read(folder: Path, described: dict[str, Any], target: Any) -> Any:
-    wanted = jax.tree_util.tree_leaves_with_path(target)
+def _refuse_other_kind(folder: Path, described: dict[str, Any], target: Any) -> None:
     saved = [
         (leaf["path"], leaf["dtype"], tuple(leaf["shape"]))
         for leaf in described.values()
     ]
     expected = [
         (jax.tree_util.keystr(path), str(leaf.dtype), tuple(leaf.shape))
-        for path, leaf in wanted
+        for path, leaf in jax.tree_util.tree_leaves_with_path(target)
     ]
     if saved != expected:
         raise CheckpointError(
             f"{folder} holds another kind of state: {_difference(saved, expected)}"
         )
-    arrays = _arrays(folder)
+
+
+def _rebuilt(
+    arrays: Mapping[str, np.ndarray], described: dict[str, Any], target: Any
+) -> Any:
+    """The state from its arrays; the inverse of `_flatten`."""
     leaves = []
-    for name, (_, leaf) in zip(described, wanted, strict=True):
+    for name, leaf in zip(described, jax.tree.leaves(target), strict=True):
         if not leaf.size:
             leaves.append(np.zeros(leaf.shape, leaf.dtype))
         elif _is_key(leaf):
@@ -274,10 +292,48 @@ def _read(folder: Path, described: dict[str, Any], target: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(target), leaves)
 
 
+def _tried(folder: Path) -> tuple[dict[str, np.ndarray], str | None]:
+    """The arrays, or why they cannot be read although every byte is as written."""
+    try:
+        return _arrays(folder), None
+    except Exception as error:  # Orbax and TensorStore raise many kinds
+        return {}, f"its arrays cannot be read: {_reason(error)}"
+
+
 def _arrays(folder: Path) -> dict[str, np.ndarray]:
     if not (folder / "state").is_dir():
         return {}
-    return _checkpointer().restore(folder.absolute() / "state")
+    with _orbax(folder) as (orbax, plain):
+        return orbax.restore(plain / "state")
+
+
+def _refuse_other_bytes(
+    written: Mapping[str, np.ndarray], back: Mapping[str, np.ndarray]
+) -> None:
+    """Raises unless what was read back is, byte for byte, what was written."""
+    for name, array in written.items():
+        again = back.get(name)
+        same = again is not None and (array.dtype, array.shape) == (
+            again.dtype,
+            again.shape,
+        )
+        if again is None or not same or not np.array_equal(_raw(array), _raw(again)):
+            raise CheckpointError(f"array {name} reads back differently")
+
+
+def _raw(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array: NaNs differ from themselves, their bytes do not."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong in one short line: TensorStore appends pages of its settings."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = (
+        str(error).split(" [tensorstore_spec", 1)[0].split(" [source locations", 1)[0]
+    )
+    return " ".join(text.split())[:300] or type(error).__name__
 
 
 def _difference(saved: list[Any], expected: list[Any]) -> str:
@@ -302,7 +358,39 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _checkpointer() -> Any:
+@contextlib.contextmanager
+def _orbax(folder: Path) -> Iterator[tuple[Any, Path]]:
+    """Yields Orbax's checkpointer, silenced, and a path to the folder for it.
+
+    Whatever fails is raised, and told by the caller in one line. Orbax logs it, and
+    warnings about checkpoints of many processes, besides.
+    """
     import orbax.checkpoint as ocp  # a second to import
 
-    return ocp.PyTreeCheckpointer()
+    log = logging.getLogger("absl")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
+    _silence_closed_loops()
+    try:
+        with files.plain_path(folder) as plain:
+            yield ocp.PyTreeCheckpointer(), plain
+    finally:
+        log.setLevel(level)
+
+
+def _silence_closed_loops() -> None:
+    """Drops what TensorStore's threads report to an event loop that has ended.
+
+    When one array cannot be read, the others arrive after Orbax has closed its loop,
+    and each would print a traceback before our own error.
+    """
+    before = sys.excepthook
+    if getattr(before, "__name__", "") == "_without_closed_loops":
+        return
+
+    def _without_closed_loops(kind: Any, error: Any, trace: Any) -> None:
+        ours = threading.current_thread() is threading.main_thread()
+        if ours or str(error) != "Event loop is closed":
+            before(kind, error, trace)
+
+    sys.excepthook = _without_closed_loops

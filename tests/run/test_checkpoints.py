@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnets import files
+from jaxnets.run import checkpoints as checkpoints_module
 from jaxnets.run.checkpoints import CheckpointError, Checkpoints, digest, verify
 
 
@@ -264,3 +266,69 @@ def test_nothing_in_a_checkpoint_is_run(tmp_path):
     with pytest.raises(Exception, match=r".+"):
         checkpoints.newest(target())
     assert not (tmp_path / "hacked").exists()
+
+
+ODD_NAMES = (
+    "proj [v2]",
+    "a*b",
+    "a?b",
+    "a\\b",
+    "a{b}",
+    "a%20b",
+    "~x #1 $HOME",
+    'it\'s "q"',
+    "one\ntwo",
+    "é 名",
+    os.fsdecode(b"caf\xe9"),
+)
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_folders_of_any_name(tmp_path, name):
+    folder = tmp_path / name / "checkpoints"
+    checkpoints = Checkpoints(folder)
+    checkpoints.save(3, state(3), {"at": 3})
+    assert (folder / "3" / "state" / "manifest.ocdbt").is_file()
+    found = checkpoints.newest(target())
+    assert digest(found.state) == digest(state(3))
+    assert "['flag']" in checkpoints.leaves()[1]
+
+
+def test_a_folder_whose_name_matches_another_one_is_not_mixed_up(tmp_path):
+    for name, value in (("axb", 1), ("a*b", 2)):
+        Checkpoints(tmp_path / name).save(1, state(value), {})
+    found = Checkpoints(tmp_path / "a*b").newest(target())
+    assert digest(found.state) == digest(state(2))
+
+
+def test_what_cannot_be_read_back_does_not_count_as_saved(tmp_path, monkeypatch):
+    checkpoints, _ = saved(tmp_path, steps=[10])
+    read = checkpoints_module._arrays
+
+    def other(folder):
+        return {**read(folder), "00001": np.zeros(600, np.float32)}
+
+    def lost(folder):
+        raise ValueError("NOT_FOUND [tensorstore_spec='a page of settings']")
+
+    for broken, why in ((other, "reads back differently"), (lost, ": NOT_FOUND. ")):
+        monkeypatch.setattr(checkpoints_module, "_arrays", broken)
+        with pytest.raises(CheckpointError, match=why) as error:
+            checkpoints.save(20, state(20), {})
+        assert "checkpoints are intact: [10]" in str(error.value)
+        assert "a page" not in str(error.value)
+    assert os.listdir(tmp_path) == ["10"]
+
+
+def test_arrays_that_cannot_be_read_are_damage_even_if_the_digests_agree(tmp_path):
+    checkpoints, said = saved(tmp_path)
+    newest = tmp_path / "30"
+    (newest / "state" / "manifest.ocdbt").unlink()
+    listed = json.loads((newest / "manifest.json").read_text())
+    del listed["state/manifest.ocdbt"]
+    (newest / "manifest.json").write_text(files.dump_json(listed, indent=1))
+    assert verify(newest) is None
+    assert checkpoints.newest(target()).step == 20
+    assert "checkpoint 30 is damaged and is skipped: its arrays cannot" in said[0]
+    assert "tensorstore_spec" not in said[0]
+    assert digest(state(20)) == digest(Checkpoints(tmp_path).newest(target()).state)
