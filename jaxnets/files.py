@@ -70,8 +70,7 @@ def dump_json(value: Any, *, indent: int | None = None) -> str:
     """Strict JSON: floats to the last bit; `inf` and `nan` as the strings of that name.
 
     Bare `NaN` and `Infinity`, which Python writes by default, are not JSON. Bytes of a
-    file name that are not UTF-8 are written as escapes (`\\udce9`); `json.loads` gives
-    the same name back.
+    file name that are not UTF-8 are written as escapes; `json.loads` gives them back.
     """
     text = json.dumps(_plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -14,7 +14,6 @@ import json
 import logging
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -330,9 +329,7 @@ def _reason(error: Exception) -> str:
     """What went wrong in one short line: TensorStore appends pages of its settings."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = (
-        str(error).split(" [tensorstore_spec", 1)[0].split(" [source locations", 1)[0]
-    )
+    text = str(error).split(" [tensorstore_spec")[0].split(" [source locations")[0]
     return " ".join(text.split())[:300] or type(error).__name__
 
 
@@ -384,13 +381,12 @@ def _silence_closed_loops() -> None:
     When one array cannot be read, the others arrive after Orbax has closed its loop,
     and each would print a traceback before our own error.
     """
-    before = sys.excepthook
+    before = sys.unraisablehook
     if getattr(before, "__name__", "") == "_without_closed_loops":
         return
 
-    def _without_closed_loops(kind: Any, error: Any, trace: Any) -> None:
-        ours = threading.current_thread() is threading.main_thread()
-        if ours or str(error) != "Event loop is closed":
-            before(kind, error, trace)
+    def _without_closed_loops(raised: Any) -> None:
+        if str(raised.exc_value) != "Event loop is closed":
+            before(raised)
 
-    sys.excepthook = _without_closed_loops
+    sys.unraisablehook = _without_closed_loops
