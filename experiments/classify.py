@@ -121,8 +121,9 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
             run.observe(score["loss"].compute())
         rows, classes = data.dataset.test.columns, data.dataset.classes
         labels, logits = rows["label"][:], run.predict(data.test)
-        run.figure("confusion", plots.confusion(labels, logits.argmax(1), classes))
-        run.figure("mistakes", plots.mistakes(rows["image"], labels, logits, classes))
+        run.figure("confusion", plots.confusion, labels, logits.argmax(1), classes)
+        shown = rows["image"], labels, logits, classes
+        run.figure("mistakes", plots.mistakes, *shown)
         run.finish(test=run.evaluate(data.test))
 
 

@@ -120,8 +120,8 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         frames.animate(run, "training", 64)
         found = judged(look, fake := made(data.test), test[:], train[: len(test)])
         shares, names = found["classes"]["share"], data.dataset.classes
-        run.figure("samples", plots_samples.samples(fake[:64]))
-        run.figure("classes", plots_samples.shares(shares, names))
+        run.figure("samples", plots_samples.samples, fake[:64])
+        run.figure("classes", plots_samples.shares, shares, names)
         run.finish(**found, judge={"accuracy": look.accuracy})
 
 

@@ -109,8 +109,9 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         learner = build(config, data)
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=scored(run.evaluate(data.validation)))
-        written = map(data.vocabulary.decode, run.predict(begun))
-        run.text("samples", "\n\n---\n\n".join(config.prompt + w for w in written))
+        with run.optional("the samples"):
+            written = map(data.vocabulary.decode, run.predict(begun))
+            run.text("samples", "\n\n---\n\n".join(config.prompt + w for w in written))
         run.finish(test=scored(run.evaluate(data.test)))
 
 

@@ -104,14 +104,15 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         learner = build(config, data)
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=run.evaluate(data.validation))
-        token, left = without_each_word(data.test, config.shown)
-        logits = run.predict(left).reshape(len(token), -1, len(classes))
-        added, verdicts = effects(logits)
-        texts = [[data.vocabulary.tokens[i] for i in row if i] for row in token]
-        values = [row[: len(text)] for row, text in zip(added, texts, strict=True)]
-        title = "How much each word adds to the probability of the verdict (blue)"
-        named = [classes[i] for i in verdicts]
-        run.figure("words", plots.coloured_words(texts, values, named, title=title))
+        with run.optional("the picture of words"):
+            token, left = without_each_word(data.test, config.shown)
+            logits = run.predict(left).reshape(len(token), -1, len(classes))
+            added, verdicts = effects(logits)
+            texts = [[data.vocabulary.tokens[i] for i in row if i] for row in token]
+            values = [row[: len(text)] for row, text in zip(added, texts, strict=True)]
+            title = "How much each word adds to the probability of the verdict (blue)"
+            named = [classes[i] for i in verdicts]
+            run.figure("words", plots.coloured_words, texts, values, named, title=title)
         run.finish(test=run.evaluate(data.test))
 
 

@@ -105,11 +105,12 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         wanted = [[sentence] for sentence in data.pairs.wanted["test"]]
         bleu = sacrebleu([target.decode(row) for row in made.token], wanted)
         if config.model != "plain":
-            some = np.unique(np.linspace(0, len(wanted) - 1, 6).astype(int))
-            read = [shown(row, source) for row in test["source"][some]]
-            written = [shown(row, target) for row in made.token[some]]
-            weights = list(made.weights[some])
-            run.figure("alignment", plots.alignments(weights, read, written))
+            with run.optional("the picture of the alignment"):
+                some = np.unique(np.linspace(0, len(wanted) - 1, 6).astype(int))
+                read = [shown(row, source) for row in test["source"][some]]
+                written = [shown(row, target) for row in made.token[some]]
+                weights = list(made.weights[some])
+                run.figure("alignment", plots.alignments, weights, read, written)
         scores = {"bleu": bleu, "accuracy_exact": float(made.exact.mean())}
         run.finish(test=run.evaluate(data.test), **{config.decoding.decode: scores})
 

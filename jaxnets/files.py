@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import platformdirs
 
+_SLUG_BYTES = 80  # of a name; file systems take 255, and other parts are added
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
@@ -122,6 +123,24 @@ def safe_name(name: str) -> str:
             f"{name!r} is no name for a file: use letters, digits, '-', '_', '.'"
         )
     return name
+
+
+def slug(name: str) -> str:
+    """Returns a name that `safe_name` accepts, made from any other one.
+
+    A name that is safe already, and not too long, stays as it is. From others every
+    odd character becomes a dash, and a digest is appended: names that differ in these
+    characters only stay different.
+    """
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    short = plain.encode()[:_SLUG_BYTES].decode(errors="ignore")
+    try:
+        if len(name.encode()) <= _SLUG_BYTES:
+            return safe_name(name)
+    except (ValueError, UnicodeEncodeError):
+        pass
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return f"{short}-{digest}".strip("-")
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,6 @@ is there already is not trained again.
 """
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import numpy as np
 import tyro
 
 from experiments import translate
-from jaxnets import plots
+from jaxnets import files, plots
 from jaxnets.run import records
 from jaxnets.run.session import Verbs
 
@@ -39,7 +38,7 @@ def main(config: translate.Config, seeds: int = 1) -> dict[str, list[float]]:
             if not (path / "result.json").exists():
                 one = dataclasses.replace(config, model=model, seed=seed)
                 translate.main(one, Verbs(run_dir=path))
-            result = json.loads((path / "result.json").read_text())
+            result = files.read_json(path / "result.json")
             found[name].append(100 * result["test"]["accuracy_exact"])
             curves.append(
                 [

@@ -7,14 +7,13 @@ once. Writes `runs/folds/folds.png`; a fold that is there already is not trained
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 import tyro
 
 from experiments import classify
-from jaxnets import plots
+from jaxnets import files, plots
 from jaxnets.data.digits import FOLDS
 from jaxnets.run.session import Verbs
 
@@ -29,7 +28,7 @@ def main(config: classify.Config) -> list[float]:
         if not (path / "result.json").exists():
             one = dataclasses.replace(config, data=f"digits/{fold}")
             classify.main(one, Verbs(run_dir=path))
-        result = json.loads((path / "result.json").read_text())
+        result = files.read_json(path / "result.json")
         accuracies.append(result["test"]["accuracy"])
     shown = ", ".join(f"{a:.2%}" for a in accuracies)
     mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)

@@ -86,7 +86,7 @@ def main(config: Config) -> dict[str, list[float]]:
             one = dataclasses.replace(plain, seed=seed)
             if not (path / "result.json").exists():
                 experiment.main(one, Verbs(run_dir=path))
-            each = json.loads((path / "judged.json").read_text())
+            each = files.read_json(path / "judged.json")
             elbo, many = (np.array(each[part]) for part in ("elbo", "bound"))
             more, count = many - first.setdefault(seed, many), len(many)
             cells = [model, str(seed), *(spread(x) for x in (elbo, many, more))]
@@ -130,7 +130,7 @@ def spread(values: np.ndarray) -> str:
 
 def minutes(path: Path) -> float:
     """How long a run took to train, compilation and validation included."""
-    last = (path / "timing.jsonl").read_text().splitlines()[-1]
+    last = (path / "timing.jsonl").read_text(encoding="utf-8").splitlines()[-1]
     return json.loads(last)["seconds"] / 60
 
 

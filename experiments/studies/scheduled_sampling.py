@@ -13,7 +13,6 @@ again.
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import numpy as np
 import tyro
 
 from experiments import translate
-from jaxnets import plots
+from jaxnets import files, plots
 from jaxnets.run.session import Verbs
 
 FOLDER = Path("runs/scheduled_sampling")
@@ -44,7 +43,7 @@ def main(
                 hyper = config.hyper._replace(sampling=share)
                 one = dataclasses.replace(config, hyper=hyper, seed=seed)
                 translate.main(one, Verbs(run_dir=path))
-            test = json.loads((path / "result.json").read_text())["test"]
+            test = files.read_json(path / "result.json")["test"]
             exact[name].append(100 * test["accuracy_exact"])
             characters.append(100 * test["accuracy"])
         print(

@@ -10,7 +10,6 @@ their order can reach on that test split, by `reviews.ceiling`.
 """
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +41,7 @@ def main(config: sentiment.Config, seeds: int = 3) -> dict[str, list[float]]:
             if not (path / "result.json").exists():
                 one = dataclasses.replace(config, model=model, seed=config.seed + seed)
                 sentiment.main(one, Verbs(run_dir=path))
-            result = json.loads((path / "result.json").read_text())
+            result = files.read_json(path / "result.json")
             found.setdefault(model, []).append(100 * result["test"]["accuracy"])
     test = labelled_texts(config.data, data_dir=config.data_dir).test
     most = ceiling(texts_of(test, "text"), np.asarray(test.columns["label"]))

@@ -14,7 +14,6 @@ compare within one data set and one judge only. Writes
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,7 @@ def main(
             if not (path / "result.json").exists():
                 vae.main(one, Verbs(run_dir=path))
             drawn = imagined(vae, one, path, count, (config.latent,))
-            test = json.loads((path / "result.json").read_text())["test"]
+            test = files.read_json(path / "result.json")["test"]
             scores = {n: test[n] for n in ("reconstruction", "kl", "loss")}
             distance = frechet_distance(judge(drawn).features, features)
             found.setdefault(kind, []).append({**scores, "frechet": distance})

@@ -6,7 +6,6 @@ and whether one can be prepared is decided before anything is downloaded.
 
 import hashlib
 import importlib.util
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -123,7 +122,7 @@ def find(reference: Reference, root: Path) -> Path | None:
         if path.is_dir() and (version := _newest(path, reference.version)) is not None
     }
     try:
-        stored = json.loads((base / ".config" / "metadata.json").read_text())
+        stored = files.read_json(base / ".config" / "metadata.json")
         default = stored["defaultConfigName"]
     except (OSError, ValueError, KeyError, TypeError):
         default = None
@@ -225,7 +224,7 @@ def _downloaded(root: Path) -> set[str]:
     found: set[str] = set()
     for path in (root / "downloads").glob("**/*.INFO"):
         try:
-            found |= set(json.loads(path.read_text())["urls"])
+            found |= set(files.read_json(path)["urls"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found

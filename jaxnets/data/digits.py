@@ -74,7 +74,7 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
     path = Path(next(iter(folders or [""]))) / "datasets" / "data" / "digits.csv.gz"
     if not path.is_file():
         raise DataError("digits come with scikit-learn, which is not installed")
-    with gzip.open(path, "rt") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         table = np.loadtxt(file, delimiter=",")
     images = np.round(table[:, :-1] * (255 / 16)).astype(np.uint8)
     return images.reshape(-1, 8, 8, 1), table[:, -1].astype(np.int32)

@@ -119,7 +119,8 @@ def report(run: Run, data: CaptionFeeds) -> dict[str, dict[str, float]]:
         data: That the network was trained on.
     """
     made = run.predict(data.test)
-    figures(run, data, made)
+    with run.optional("the pictures of captions"):
+        figures(run, data, made)
     return scores(data, made)
 
 
@@ -158,20 +159,21 @@ def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
     told = [f"{best[i]}\n\n({data.captions.texts['test'][i][0]})" for i in some]
     images = split.columns["image"][some]
     title = "what it says of test images (and what somebody said)"
-    run.figure("captions", plots.captioned(images, told, title=title))
+    run.figure("captions", plots.captioned, images, told, title=title)
     seen = grids(np.asarray(made.notes.weights)[:, 0])
     if seen is not None:
         chosen = list(some[:6])
         title = "where it looked before each word, and the most on one cell"
         if pixels := encoders.sees(getattr(run.config, "encoder", "")):
             title += f" (a cell sees {pixels} x {pixels} pixels)"
-        figure = plots.looks(
+        run.figure(
+            "attention",
+            plots.looks,
             [split.columns["image"][np.array([i])][0] for i in chosen],
             [words(best[i]) for i in chosen],
             [seen[i] for i in chosen],
             title=title,
         )
-        run.figure("attention", figure)
     if data.captions.pictures.name == "shapes":
         truth = scenes_of(split)
         wrong = np.array(
@@ -181,7 +183,7 @@ def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
         if len(wrong):
             title = "mistakes: what it says is not so"
             images, said = split.columns["image"][wrong], [best[i] for i in wrong]
-            run.figure("mistakes", plots.captioned(images, said, title=title))
+            run.figure("mistakes", plots.captioned, images, said, title=title)
 
 
 def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:

@@ -1,24 +1,54 @@
 """The command line of every experiment: its flags, and the verbs they all share."""
 
 import contextlib
+import errno
 import functools
+import os
+import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import tyro
 
 from jaxnets.data.dataset import DataError
+from jaxnets.data.reading import DataWarning
 from jaxnets.models.weights import WeightsError
 from jaxnets.ops.pool import ImageSizeError
-from jaxnets.run import folder, settings
+from jaxnets.run import batches, folder, settings
+from jaxnets.run import mesh as on
 from jaxnets.run.checkpoints import CheckpointError
+from jaxnets.run.console import one_line, show
 from jaxnets.run.folder import RunError
-from jaxnets.run.interrupts import InterruptedRun
+from jaxnets.run.interrupts import NOTHING_YET, InterruptedRun
 from jaxnets.run.loop import NonFiniteError
+from jaxnets.run.memory import keep_freed
 from jaxnets.run.session import Verbs
+
+# What a user can cause and mend; everything else shows a traceback.
+_ERRORS = (
+    RunError,
+    DataError,
+    DataWarning,  # where the user has made warnings errors
+    CheckpointError,
+    WeightsError,
+    ImageSizeError,
+)
+_ELSEWHERE = "Choose another folder: change to it, or use --run-dir or JAXNETS_CACHE"
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, and give the same command again",
+    errno.EDQUOT: "Free some space, and give the same command again",
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+    errno.ENAMETOOLONG: _ELSEWHERE,
+    errno.ENOTDIR: "A file is where a folder should be: rename it, or use --run-dir",
+    errno.EEXIST: "A file is where a folder should be: rename it, or use --run-dir",
+}
 
 
 def command(
@@ -30,8 +60,8 @@ def command(
 ) -> None:
     """Runs an experiment from the command line, and exits as a program should.
 
-    Exit status: 0 done, 1 the run failed, 2 the flags are wrong, 130 Ctrl-C, 143
-    SIGTERM.
+    Exit status: 0 done, 1 the run failed or a score is not finite, 2 the flags are
+    wrong, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
         main: Called with the configuration and the verbs.
@@ -42,7 +72,9 @@ def command(
         arguments: Instead of the command line's.
         verbs: What the experiment can do: `Describing` adds `--describe`.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        _use_utf8()
+        arguments = sys.argv[1:]
     with exits():
         flags = functools.partial(_flags, kind, verbs)
         config, chosen = preset(kind, arguments, flags)
@@ -53,6 +85,10 @@ def command(
         if wrong := settings.too_small(config) + settings.too_small(chosen):
             print("error: " + "; ".join(wrong), file=sys.stderr)  # noqa: T201
             sys.exit(2)
+        keep_freed()  # before JAX has a device
+        on.refuse_many_processes()
+        if chosen.evaluate is None:
+            config = batches.for_devices(config, arguments)
         try:
             main(config, chosen)
         except NonFiniteError:
@@ -61,23 +97,90 @@ def command(
 
 @contextlib.contextmanager
 def exits() -> Iterator[None]:
-    """Ends the program as `command` says, where what is done inside is stopped."""
+    """Ends the program as `command` says, where what is done inside is stopped.
+
+    Whatever a user can cause ends with one line and status 1: no tracebacks. Warnings
+    of jaxnets are lines of their own, without the place in our source.
+    """
+    _write_any_character()
     try:
-        yield
-    except InterruptedRun as stopped:
-        print("stopped; the state is saved. The same command goes on from there.")  # noqa: T201
-        sys.exit(128 + stopped.signum)  # as a shell expects: 130 for Ctrl-C
-    except (
-        RunError,
-        DataError,
-        CheckpointError,
-        WeightsError,
-        ImageSizeError,
-    ) as error:
+        with _plain_warnings():
+            yield
+    except KeyboardInterrupt as stopped:
+        left = stopped.left if isinstance(stopped, InterruptedRun) else NOTHING_YET
+        number = getattr(stopped, "signum", signal.SIGINT)
+        show(f"stopped; {left}", sys.stdout)
+        sys.exit(128 + number)  # as a shell expects: 130 for Ctrl-C
+    except _ERRORS as error:
         sys.exit(f"error: {error}")
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
         sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        sys.exit(f"error: {_system_error(error)}")
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and not _exhausted(error):
+            raise
+        sys.exit(f"error: {_memory_error(error)}")
+
+
+def _use_utf8() -> None:
+    """Starts this program again in Python's UTF-8 mode, where the locale is not UTF-8.
+
+    There, text of the command line and names of files would be read with another
+    encoding than they were written with. Since Python 3.15 this mode is the default.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        again = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
+        os.execv(sys.executable, again)  # noqa: S606 - this very program
+
+
+def _write_any_character() -> None:
+    """Has standard output and error write escapes for what their encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows warnings of jaxnets as `warning: ...`; others keep their form."""
+    before = warnings.showwarning
+
+    def shown(message: Any, category: type, filename: str, *rest: Any) -> None:
+        if category.__module__.startswith("jaxnets"):
+            show(f"warning: {message}", sys.stderr)
+        else:
+            before(message, category, filename, *rest)
+
+    warnings.showwarning = shown
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+def _system_error(error: OSError) -> str:
+    """`runs: Read-only file system. Choose another folder: ...`."""
+    name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{name}{error.strerror or error}" + (f". {remedy}" if remedy else "")
+
+
+def _exhausted(error: Exception) -> bool:
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _memory_error(error: BaseException) -> str:
+    """What was asked for, and what to lower."""
+    asked = re.search(r"(\d+) bytes", str(error))
+    size = f": {int(asked[1]) / 2**30:.2f} GiB were asked for at once" if asked else ""
+    if not asked and str(error):
+        size = f" ({one_line(error)})"
+    return (
+        f"out of memory{size}. Use a smaller --batch-size, smaller images or a smaller "
+        "network; checkpoints from before are intact"
+    )
 
 
 def preset(

@@ -90,10 +90,19 @@ def _mark(folder: Path) -> None:
     _marks[path] = file
 
     def clear() -> None:
-        path.unlink(missing_ok=True)
+        if path in _marks:
+            path.unlink(missing_ok=True)
         file.close()
 
     atexit.register(clear)
+
+
+def distrust() -> None:
+    """Has the next process remove what this one has compiled.
+
+    For a process that Ctrl-C stopped anywhere: it may have torn an entry.
+    """
+    _marks.clear()
 
 
 def compile_seconds() -> float:

@@ -17,7 +17,8 @@ class Console:
 
     def start(self, step: int, steps: int) -> None:
         """Shows a bar, where standard error is a terminal that can draw one."""
-        if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        terminal = sys.stderr is not None and sys.stderr.isatty()  # None: it is closed
+        if not terminal or os.environ.get("TERM") == "dumb":
             return
         self._bar = tqdm(
             total=steps,
@@ -34,17 +35,52 @@ class Console:
             self._bar.update(step - self._bar.n)
 
     def say(self, text: str) -> None:
-        """Prints a line, above the bar if there is one."""
+        """Prints a line on standard output, above the bar if there is one."""
+        self._show(text, sys.stdout)
+
+    def warn(self, text: str) -> None:
+        """Prints `warning: ...` on standard error, above the bar if there is one."""
+        self._show(f"warning: {text}", sys.stderr)
+
+    def _show(self, text: str, stream: Any) -> None:
         if self._bar is not None:
-            self._bar.write(text)
+            self._bar.write(writable(text, stream), file=stream)
         else:
-            print(text, flush=True)  # noqa: T201 - this is the place that prints
+            show(text, stream)
 
     def stop(self) -> None:
         """Takes the bar away."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def show(text: str, stream: Any) -> None:
+    """Prints a line; a character that the stream cannot write becomes an escape.
+
+    Args:
+        text: The line.
+        stream: Standard output or error; None, where it is closed, shows nothing.
+    """
+    if stream is not None:
+        print(writable(text, stream), file=stream, flush=True)
+
+
+def writable(text: str, stream: Any) -> str:
+    """The text with escapes for the characters that a stream cannot write.
+
+    No console is worth a training: one that is not UTF-8 shows an escape.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as `ValueError: what it says`, in one line of at most 300 characters."""
+    text = " ".join(str(error).split())
+    if len(text) > 300:
+        text = text[:300] + "..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def line(step: int, steps: int, groups: Mapping[str, Mapping[str, Any]]) -> str:

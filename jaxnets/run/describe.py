@@ -1,5 +1,6 @@
 """What a run says before its first step: the start line, or all of a dry run."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax
 from jaxnets import files
 from jaxnets.data.feed import Feed
 from jaxnets.learners.base import Learner
-from jaxnets.run import environment, records, settings
+from jaxnets.run import environment, settings
 from jaxnets.types import Variables
 
 
@@ -19,15 +20,22 @@ def greet(run: Any, feed: Feed) -> None:
         feed: What it trains on.
     """
     path = run.held.path
-    found, patch = environment.commit_of(run.source)
+    source = run.source or Path.cwd() / "notebook"  # the folder counts
+    found, patch = environment.commit_of(source)
     now = environment.environment(found, patch)
+    now["source"] = str(run.source) if run.source else None
     if patch:
-        files.write(path / "changes.patch", patch)
-    sessions = _sessions(path)
+        files.write(path / "changes.patch", patch.encode("utf-8", "surrogateescape"))
+    sessions = environment.sessions(path)
     if sessions and (moved := environment.differences(sessions[-1], now)):
         run.console.say(f"bits may differ from before: {'; '.join(moved)}")
     text = files.dump_json({"sessions": [*sessions, now]}, indent=2)
     files.write(path / "environment.json", text + "\n")
+    if len(jax.devices()) > 1 and feed.batch_size % len(jax.devices()):
+        run.console.say(
+            f"the batch of all {feed.batch_size:,} examples does not split over "
+            f"{len(jax.devices())} devices: each computes the whole of it"
+        )
     count, platform = len(jax.devices()), jax.devices()[0].platform
     commit = (found or "none")[:8] + (" with changes" if patch else "")
     begin = f"resumed at step {run.step}" if run.step else "new"
@@ -87,13 +95,6 @@ def _params(state: Any) -> list[Any]:
         visit, state, is_leaf=lambda node: isinstance(node, Variables)
     )
     return found
-
-
-def _sessions(path: Any) -> list[dict[str, Any]]:
-    try:
-        return records.load(path / "environment.json").get("sessions", [])
-    except (OSError, ValueError):
-        return []
 
 
 def _shape(leaf: Any) -> str:

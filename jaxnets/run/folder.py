@@ -7,7 +7,6 @@ finished one stays as it is, and a new one is begun.
 
 import contextlib
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator, Set
@@ -53,7 +52,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         RunError: If there is none, or it is damaged.
     """
     try:
-        found = json.loads((path / "config.json").read_text())
+        found = files.read_json(path / "config.json")
     except FileNotFoundError:
         raise RunError(f"{path} is no run folder: it has no config.json") from None
     except (OSError, ValueError) as error:

@@ -23,17 +23,22 @@ def keep(run: Run, name: str, images: Shaped[np.ndarray, "n h w c"]) -> None:
     Raises:
         ValueError: If the name could leave the folder.
     """
+    folder_name = files.safe_name(name)
     if run.held is None:
         return
+    with run.optional(f"the frame of step {run.step} of {name!r}"):
+        _write(run.held.path / "frames" / folder_name, run.step, images)
+
+
+def _write(folder: Path, step: int, images: Shaped[np.ndarray, "n h w c"]) -> None:
     if images.dtype != np.uint8:
         images = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
     column = images.reshape(-1, *images.shape[2:])  # one below the other
     buffer = io.BytesIO()
     grey = column[..., 0] if column.shape[-1] == 1 else column
     Image.fromarray(grey).save(buffer, format="PNG")
-    folder = _folder(run.held.path, name)
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(folder / f"{run.step:09d}.png", buffer.getvalue())
+    files.write(folder / f"{step:09d}.png", buffer.getvalue())
 
 
 def kept(run: Run, name: str, count: int) -> dict[int, UInt8[np.ndarray, "n h w c"]]:
@@ -53,14 +58,16 @@ def animate(run: Run, name: str, count: int) -> None:
     """Shows what was kept as figures: a strip, and every step a frame of NAME.gif."""
     from jaxnets import plots_samples  # matplotlib takes half a second to import
 
-    frames = kept(run, name, count)
-    if run.held is None or not frames:
-        return
-    run.figure(name, plots_samples.strip(frames))
-    columns = max(round(count**0.5), 1)
-    sheets = [plots_samples.sheet(f, columns, scale=2) for f in frames.values()]
-    path = run.held.path / "figures" / (files.safe_name(name) + ".gif")
-    files.write_with(path, lambda file: plots_samples.gif(sheets, file))
+    with run.optional(f"the animation {name!r}"):
+        frames = kept(run, name, count)
+        if run.held is None or not frames:
+            return
+        run.figure(name, plots_samples.strip, frames)
+        columns = max(round(count**0.5), 1)
+        sheets = [plots_samples.sheet(f, columns, scale=2) for f in frames.values()]
+        path = run.held.path / "figures" / (files.safe_name(name) + ".gif")
+        path.parent.mkdir(exist_ok=True)
+        files.write_with(path, lambda file: plots_samples.gif(sheets, file))
 
 
 def _folder(run: Path, name: str) -> Path:

@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM end a run between two steps; a second Ctrl-C ends it now."""
+"""Ctrl-C and SIGTERM end a run between two steps; a second Ctrl-C ends it now.
+
+Outside of the training loop, where nothing is under way that must be saved, the first
+one already ends what is being done.
+"""
 
 import os
 import signal
@@ -6,29 +10,41 @@ import threading
 from types import FrameType
 from typing import Any
 
+from jaxnets.run import compilation
+
+SAVED = "the state is saved. The same command goes on from there."
+NOTHING_YET = "nothing to save yet. The same command begins again."
+
 
 class InterruptedRun(KeyboardInterrupt):
-    """The run was asked to stop; its state is saved.
+    """The run was asked to stop.
 
     Attributes:
         signum: The signal; a process should exit with 128 plus it.
+        left: What is left of the run, and what to do next, as a sentence.
     """
 
-    def __init__(self, signum: int) -> None:
-        """Keeps the signal."""
+    def __init__(self, signum: int, left: str = SAVED) -> None:
+        """Takes both."""
         super().__init__(signal.Signals(signum).name)
-        self.signum = signum
+        self.signum, self.left = signum, left
 
 
 class Interrupts:
     """While entered, remembers SIGINT and SIGTERM instead of dying of them.
 
     Outside the main thread nothing can be, and nothing is, changed.
+
+    Attributes:
+        received: The first signal that has come, if any.
+        at_once: Whether the first signal raises `InterruptedRun` where it comes, since
+            nothing needs to be finished or saved.
     """
 
     def __init__(self) -> None:
         """Nothing is installed yet."""
         self.received: int | None = None
+        self.at_once = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -48,3 +64,7 @@ class Interrupts:
         if self.received is not None and number == signal.SIGINT:
             os._exit(128 + number)  # now: no clean-up, the last checkpoint stands
         self.received = number
+        if self.at_once:
+            self.at_once = False
+            compilation.distrust()  # what was being written to the cache may be torn
+            raise InterruptedRun(number)

@@ -104,11 +104,14 @@ def train(
     Raises:
         NonFiniteError: In the first step whose metrics hold a NaN or an infinity. The
             states before it were fine; none from after it is ever yielded.
-        ValueError: If the batch does not split over the devices.
+        RunError: If the batch does not split over the devices. A batch of all examples
+            may: every device then computes the whole of it.
     """
     program = compiled(learner, feed, mesh)
     if mesh is not None:
-        on.check_batch(mesh, feed.batch_size)
+        whole = feed.batch_size == feed.examples  # cannot be rounded: see `_split`
+        if not whole:
+            on.check_batch(mesh, feed.batch_size)
         state = on.place_state(mesh, state)
     columns = placed(feed, mesh)
     flying: collections.deque[tuple[int, int, Metrics]] = collections.deque()
@@ -137,7 +140,7 @@ def train(
         fetched = [feed.fetch(step + index) for index in range(count)]
         rows = fetched[0] if count == 1 else jax.tree.map(_stacked, *fetched)
         if mesh is not None:
-            rows = on.split_rows(mesh, rows, axis=int(count > 1))
+            rows = _split(mesh, rows, feed.batch_size, axis=int(count > 1))
         run = program.one if count == 1 else program.many
         state, values = run(state, columns, rows)
         flying.append((step, count, values))
@@ -226,10 +229,15 @@ def _pass(judge: Any, state: Any, feed: Feed, mesh: Mesh | None) -> Iterator[Any
     for index in range(feed.length):
         rows: Any = feed.fetch(index)
         if mesh is not None:
-            # A batch that does not split evenly is judged whole on every device.
-            even = feed.batch_size % mesh.size == 0
-            rows = on.split_rows(mesh, rows) if even else on.everywhere(mesh, rows)
+            rows = _split(mesh, rows, feed.batch_size)
         yield judge(state, columns, rows, jax.random.fold_in(key, index))
+
+
+def _split(mesh: Mesh, rows: Any, batch_size: int, *, axis: int = 0) -> Any:
+    """Splits a batch over the devices; one that does not split goes whole to each."""
+    if batch_size % mesh.size:
+        return on.everywhere(mesh, rows)
+    return on.split_rows(mesh, rows, axis=axis)
 
 
 def _unstacked(values: Metrics, count: int) -> Iterator[Metrics]:

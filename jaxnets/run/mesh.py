@@ -3,9 +3,10 @@
 Or, for a population, the other way round: its members are split, the batch is on every
 device.
 
-One machine with one device, one with many, and many machines (after
-`jax.distributed.initialize`) run the same code: XLA inserts the sums across devices, so
-a mean over the batch, batch norm's too, is over the whole of it.
+One device and many run the same code, in one process: XLA inserts the sums across
+devices, so a mean over the batch, batch norm's too, is over the whole of it. Several
+processes, which `jax.distributed.initialize` connects, are refused: checkpoints and
+records are written by one process only.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,23 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxnets.run.folder import RunError
+
+
+def refuse_many_processes() -> None:
+    """Raises where JAX runs as several processes that are connected to each other.
+
+    Raises:
+        RunError: If there is more than one: every one of them would write the same
+            folder, and checkpoints would be lost.
+    """
+    if (count := jax.process_count()) > 1:
+        raise RunError(
+            f"JAX runs as {count} processes, and a run takes one: it splits each batch "
+            "over all devices of its machine. Start one process, without "
+            "jax.distributed.initialize()"
+        )
 
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
@@ -56,14 +74,19 @@ def check_batch(mesh: Mesh | AbstractMesh, batch_size: int) -> None:
     """Raises unless the batch splits evenly, where it is to be split.
 
     Raises:
-        ValueError: Naming the sizes that would do.
+        RunError: Naming the sizes that would do.
     """
     if mesh.axis_names == ("data",) and batch_size % mesh.size:
-        lower = batch_size // mesh.size * mesh.size
-        raise ValueError(
-            f"a batch of {batch_size} does not split over {mesh.size} devices: use "
-            f"{f'{lower} or ' if lower else ''}{lower + mesh.size}"
-        )
+        raise RunError(uneven(batch_size, mesh.size))
+
+
+def uneven(batch_size: int, devices: int, name: str = "a batch of") -> str:
+    """Says that a batch does not split over the devices, and which sizes do."""
+    lower = batch_size // devices * devices
+    return (
+        f"{name} {batch_size} does not split over {devices} devices: use "
+        f"{f'{lower} or ' if lower else ''}{lower + devices}"
+    )
 
 
 def split_rows(mesh: Mesh, tree: Any, *, axis: int = 0) -> Any:
@@ -90,10 +113,4 @@ def everywhere(mesh: Mesh, tree: Any) -> Any:
 
 
 def _put(leaf: Any, sharding: NamedSharding) -> jax.Array:
-    if jax.process_count() == 1 or isinstance(leaf, jax.Array):
-        return jax.device_put(leaf, sharding)
-    # Every host has computed the same array, and hands over the parts it owns.
-    array = np.asarray(leaf)
-    return jax.make_array_from_callback(
-        array.shape, sharding, lambda index: array[index]
-    )
+    return jax.device_put(leaf, sharding)

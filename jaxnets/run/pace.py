@@ -8,7 +8,6 @@ the program and the machine, and a run keeps to what it began with.
 
 import dataclasses
 import hashlib
-import json
 import os
 import time
 from pathlib import Path
@@ -144,7 +143,7 @@ def _machine(program: str) -> str:
 
 def _read(path: Path) -> dict[str, float]:
     try:
-        found = json.loads(path.read_text())
+        found = files.read_json(path)
         found = {name: float(value) for name, value in found.items()}
         return found if {"step", "compiling"} <= found.keys() else {}
     except (OSError, ValueError, AttributeError, TypeError):

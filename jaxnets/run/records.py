@@ -110,7 +110,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
         ValueError: If any other line is not JSON; the message names it.
     """
     path = folder / "metrics.jsonl"
-    lines = path.read_text().split("\n") if path.exists() else [""]
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     found = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
@@ -126,7 +126,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: If it holds something else.
     """
-    found = json.loads(path.read_text())
+    found = files.read_json(path)
     if not isinstance(found, dict):
         raise ValueError(f"{path} does not hold an object")
     return found

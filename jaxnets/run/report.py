@@ -6,7 +6,6 @@ It needs no other file and no network; everything in it is escaped.
 import base64
 import html
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,10 +75,13 @@ def write(folder: Path, headline: str, result: Mapping[str, Any]) -> Path:
         parts += ["<h2>Environment</h2>", table(settings.flat(sessions[-1]))]
     patch = folder / "changes.patch"
     if patch.exists():
-        text = html.escape(patch.read_text()[:200_000])
+        text = html.escape(
+            patch.read_text(encoding="utf-8", errors="replace")[:200_000]
+        )
         parts += ["<h2>Uncommitted changes</h2>", f"<pre>{text}</pre>"]
     path = folder / "report.html"
-    files.write(path, page(name, parts))
+    whole = page(name, parts)  # a file name that is not UTF-8 is shown with "?"
+    files.write(path, whole.encode("utf-8", "replace"))
     return path
 
 
@@ -141,4 +143,4 @@ def shown(value: Any) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
 
-    return json.loads(path.read_text()) if path.exists() else {}
+    return files.read_json(path) if path.exists() else {}

@@ -78,32 +78,27 @@ def figures(run: Run, data: DensityFeeds, judged: Judged, seed: int = 0) -> None
     """
     from jaxnets import plots_generated as plots  # matplotlib takes a second to import
 
-    rng = np.random.default_rng(seed)
-    shape = judged.code.shape[1:]
-    split, images = data.dataset.test, np.asarray(judged.image)
-    count = len(images)
-    originals = split.columns["image"][np.arange(count)] / 255
-    parts = [
-        some[start : start + _SHOWN]
-        for start in (0, _SHOWN)
-        for some in (originals, images)
-    ]
-    title = "test images, and below each what its code decodes to"
-    run.figure("reconstructions", plots.sheet(_rows(parts), _SHOWN, title=title))
-    drawn = run.predict(codes(rng.standard_normal((_SHOWN**2, *shape))))
-    title = "codes of the prior: expected images"
-    run.figure("samples", plots.sheet(drawn.image, _SHOWN, title=title))
-    labels = split.columns["label"][np.arange(count)]
+    shape, count = judged.code.shape[1:], len(judged.image)
     flat = np.asarray(judged.code).reshape(count, -1)
-    if count > _SHOWN:
-        plane = flat if flat.shape[1] == 2 else embedded(flat, seed)
-        title = "codes of test images" + ("" if flat.shape[1] == 2 else ", t-SNE")
-        classes = data.dataset.classes
-        run.figure("codes", plots.scatter(plane, labels, classes, title=title))
-    if len(shape) == 1:
-        _flat_figures(run, plots, flat)
-    if drawn.drawing is not None:
-        _step_figures(run, plots, judged, drawn)
+    with run.optional("the picture of reconstructions"):
+        _reconstructions(run, plots, data, judged)
+    with run.optional("the pictures of samples"):
+        normal = np.random.default_rng(seed).standard_normal((_SHOWN**2, *shape))
+        drawn = run.predict(codes(normal))
+        title = "codes of the prior: expected images"
+        run.figure("samples", plots.sheet, drawn.image, _SHOWN, title=title)
+        if drawn.drawing is not None:
+            _step_figures(run, plots, judged, drawn)
+    with run.optional("the picture of codes"):
+        if count > _SHOWN:
+            plane = flat if flat.shape[1] == 2 else embedded(flat, seed)
+            title = "codes of test images" + ("" if flat.shape[1] == 2 else ", t-SNE")
+            labels = data.dataset.test.columns["label"][np.arange(count)]
+            classes = data.dataset.classes
+            run.figure("codes", plots.scatter, plane, labels, classes, title=title)
+    with run.optional("the pictures of what the code means"):
+        if len(shape) == 1:
+            _flat_figures(run, plots, flat)
 
 
 def embedded(code: Float[np.ndarray, "n z"], seed: int = 0) -> Float[np.ndarray, "n 2"]:
@@ -150,39 +145,48 @@ def plane_codes(side: int) -> Float[np.ndarray, "n 2"]:
     return np.stack([across.ravel(), down.ravel()], axis=1)
 
 
+def _reconstructions(run: Run, plots: Any, data: DensityFeeds, judged: Judged) -> None:
+    images = np.asarray(judged.image)
+    originals = data.dataset.test.columns["image"][np.arange(len(images))] / 255
+    parts = [
+        some[start : start + _SHOWN]
+        for start in (0, _SHOWN)
+        for some in (originals, images)
+    ]
+    title = "test images, and below each what its code decodes to"
+    run.figure("reconstructions", plots.sheet, _rows(parts), _SHOWN, title=title)
+
+
 def _flat_figures(run: Run, plots: Any, flat: np.ndarray) -> None:
     steps = _SHOWN
     lines = interpolated(flat[: 2 * min(8, len(flat) // 2)], steps)
     made = run.predict(codes(lines.reshape(-1, flat.shape[1]))).image
     title = "from one test image's code to another's"
-    run.figure("interpolations", plots.sheet(made, steps, title=title))
+    run.figure("interpolations", plots.sheet, made, steps, title=title)
     variance = flat.var(axis=0)
     units = np.argsort(-variance)[:_SHOWN]
     walks = traversed(flat[0], units, steps)
     made = run.predict(codes(walks.reshape(-1, flat.shape[1]))).image
     title = f"numbers of one code, from -{_REACH:g} to {_REACH:g}"
     labels = [f"z{unit + 1}" for unit in units]
-    run.figure("traversals", plots.sheet(made, steps, title=title, labels=labels))
+    run.figure("traversals", plots.sheet, made, steps, title=title, labels=labels)
     if flat.shape[1] == 2:
         side = 20
         made = run.predict(codes(plane_codes(side))).image
         title = "the latent plane, at equal shares of the prior"
-        run.figure("plane", plots.sheet(made, side, title=title))
+        run.figure("plane", plots.sheet, made, side, title=title)
 
 
 def _step_figures(run: Run, plots: Any, judged: Judged, drawn: Any) -> None:
     few, drawing = 6, drawn.drawing
     title = "codes of the prior: the canvas after every step, and where it wrote"
     windows = None if drawing.written is None else drawing.written[:few]
-    figure = plots.strips(drawing.frames[:few], windows, title=title)
-    run.figure("drawing", figure)
+    run.figure("drawing", plots.strips, drawing.frames[:few], windows, title=title)
     seen = judged.drawing
     if seen is not None and seen.read is not None:
         title = "test images: the canvas after every step, and where it had read"
-        figure = plots.strips(
-            seen.frames[:few], seen.read[:few], title=title, colour="#0072B2"
-        )
-        run.figure("reading", figure)
+        shown = seen.frames[:few], seen.read[:few]
+        run.figure("reading", plots.strips, *shown, title=title, colour="#0072B2")
 
 
 def _rows(parts: list[np.ndarray]) -> np.ndarray:

@@ -7,7 +7,6 @@ frame = table("runs/sweeps/classify/TIME-ID")
 import csv
 import importlib
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,7 +128,7 @@ def rows(folder: str | Path) -> list[dict[str, Any]]:
             name: special.get(value, value) if isinstance(value, str) else value
             for name, value in row.items()
         }
-        for row in json.loads(path.read_text())
+        for row in files.read_json(path)
     ]
 
 

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxnets.run.folder import RunError
+
 # Two folders have a conftest.py, and only one of them can be imported.
 TOYS = Path(__file__).parent / "toys"
 
@@ -81,9 +83,9 @@ def test_a_batch_that_does_not_split_is_refused_with_sizes_that_do():
 
     # Only the size is asked for; four devices would need a process of their own.
     four = jax.sharding.AbstractMesh((4,), ("data",))
-    with pytest.raises(ValueError, match="use 28 or 32"):
+    with pytest.raises(RunError, match="use 28 or 32"):
         mesh.check_batch(four, 30)
-    with pytest.raises(ValueError, match="does not split over 4 devices"):
+    with pytest.raises(RunError, match="does not split over 4 devices"):
         mesh.check_batch(four, 3)
     mesh.check_batch(four, 32)
     assert mesh.data_mesh(jax.devices()[:1]).size == 1
