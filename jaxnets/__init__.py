@@ -5,7 +5,29 @@ The way of the data: `data` yields a batch; a `tasks` loss runs `models` on it;
 checkpoints; `analysis` looks at what was learned; `sweeps` repeats the whole thing.
 
 Nothing is imported here: `from jaxnets.models.lenet import lenet5` says where a name
-lives, and `import jaxnets` costs nothing.
+lives, and `import jaxnets` costs nothing. Ctrl-C while modules are being imported ends
+a program with one line.
 """
+
+import sys
+import traceback
+from typing import Any
+
+_excepthook = sys.excepthook
+
+
+def _without_imports(kind: type[BaseException], error: Any, trace: Any) -> None:
+    """Shows an exception; of Ctrl-C during an import, one line and no traceback."""
+    names = [(f.name, f.filename) for f in traceback.extract_tb(trace)]
+    modules = [i for i, (name, _) in enumerate(names) if name == "<module>"]
+    inside = names[modules[0] + 1 :][:1] if modules else []
+    importing = any(n == "<module>" or f.startswith("<frozen imp") for n, f in inside)
+    if issubclass(kind, KeyboardInterrupt) and importing:
+        sys.stderr.write("stopped; nothing to save yet.\n")
+    else:
+        _excepthook(kind, error, trace)
+
+
+sys.excepthook = _without_imports
 
 __version__ = "0.1.0"

@@ -70,6 +70,7 @@ class Ledger:
         self._gate_path = folder / "ledger.lock"
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._alive = _hold(folder / "workers", self.worker)
+        self._links = contextlib.ExitStack()
         try:
             self._open(name, definition, objectives, url)
         except BaseException:
@@ -80,7 +81,10 @@ class Ledger:
         self, name: str, definition: Mapping[str, Any], objectives: int, url: str | None
     ) -> None:
         with self._gate():
-            self._storage = _storage(url or f"sqlite:///{self.folder / 'study.db'}")
+            if url is None:  # in a URL "?" and "#" are not part of a path
+                plain = self._links.enter_context(files.plain_path(self.folder))
+                url = f"sqlite:///{plain / 'study.db'}"
+            self._storage = _storage(url)
             self._work = self._study(f"{name}.work", ["minimize"])
             self._results = self._study(name, ["minimize"] * objectives)
             known = self._work.user_attrs.get("definition")
@@ -212,6 +216,7 @@ class Ledger:
 
     def _release(self) -> None:
         """Says that this worker has ended."""
+        self._links.close()
         self._alive.close()
         (self.folder / "workers" / f"{self.worker}.lock").unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from typing import Any, Literal
 from jaxnets import files
 from jaxnets.run import compilation, settings
 from jaxnets.run import folder as folders
+from jaxnets.run import mesh as on
+from jaxnets.run.console import one_line, show
 from jaxnets.run.folder import Folder, RunError
 from jaxnets.run.interrupts import Interrupts
 from jaxnets.run.memory import keep_freed
@@ -55,6 +58,7 @@ def sweep(
     """
     began = time.monotonic()
     keep_freed()  # before JAX starts its threads
+    on.refuse_many_processes()
     compilation.compile_seconds()  # starts the clock
     compilation.use_cache()
     plain = json.loads(files.dump_json(dataclasses.asdict(definition)))
@@ -156,16 +160,20 @@ def _end(shop: Workshop, agenda: plans.Agenda, ledger: Ledger, seconds: float) -
     _say("the winner ends as an ordinary run, and is scored on the test split:")
     tested = extraction.taken_out(shop, best, replica, path / "best")
     outcomes = ledger.outcomes()
-    written = report.write(
-        path,
-        definition,
-        agenda.finished,
-        outcomes,
-        ledger.results,
-        best,
-        tested,
-        seconds,
-    )
+    written = path
+    try:
+        written = report.write(
+            path,
+            definition,
+            agenda.finished,
+            outcomes,
+            ledger.results,
+            best,
+            tested,
+            seconds,
+        )
+    except Exception as error:  # a picture does not cost a sweep its result
+        _say(f"warning: report.html is left out: {one_line(error)}")
     result |= {
         "compute": report.compute(definition, agenda.finished, outcomes),
         "winner": best._asdict(),
@@ -178,8 +186,10 @@ def _end(shop: Workshop, agenda: plans.Agenda, ledger: Ledger, seconds: float) -
         _say(line)
     spent = result["compute"]
     stopped = f", {spent['saved']} saved" if definition.schedule != "full" else ""
-    _say(f"{spent['member-steps']} steps of all members{stopped}  ->  {written}")
+    _say(
+        f"{spent['member-steps']} steps of all members{stopped}  ->  {written}"
+    )
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
+    show(text, sys.stdout)
