@@ -1,11 +1,15 @@
 """Files that are either whole or not there: durable writes, digests, safe names."""
 
+import atexit
 import contextlib
+import functools
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +22,29 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 def cache_root() -> Path:
-    """The one folder outside of runs: `JAXNETS_CACHE`, or the user's cache."""
+    """The one folder outside of runs: `JAXNETS_CACHE`, or the user's cache.
+
+    Where no home folder is known it is a temporary one, which ends with the process.
+    """
     chosen = os.environ.get("JAXNETS_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("jaxnets"))
+    if chosen:
+        return Path(chosen)
+    try:
+        return Path(platformdirs.user_cache_dir("jaxnets"))
+    except RuntimeError:  # a user id without a name and without HOME, in a container
+        return _temporary_cache()
+
+
+@functools.cache
+def _temporary_cache() -> Path:
+    folder = tempfile.mkdtemp(prefix="jaxnets-")  # for this user only
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    print(
+        "warning: no home folder is known, so downloads and compiled programs are not "
+        "kept. Set JAXNETS_CACHE to a folder that can be written",
+        file=sys.stderr,
+    )
+    return Path(folder)
 
 
 def write(path: Path, content: bytes | str) -> None:

@@ -6,6 +6,7 @@ No global state, no display: every function returns a `Figure` to save or to sho
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -187,8 +188,16 @@ def png(figure: Figure, path: Any) -> None:
         figure: What to draw.
         path: A file name, or a binary file open for writing.
     """
-    with mpl.rc_context({"axes.unicode_minus": False}):
+    with plain_text():
         figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+
+
+def plain_text() -> AbstractContextManager[None]:
+    """Draws text without LaTeX inside `with`, whatever the user's matplotlibrc says.
+
+    LaTeX may be missing, and takes names and captions for commands.
+    """
+    return mpl.rc_context({"axes.unicode_minus": False, "text.usetex": False})
 
 
 def _by_interest(name: str) -> tuple[int, str]:

@@ -51,3 +51,17 @@ def test_names_cannot_leave_a_folder(name):
 
 def test_ordinary_names_are_fine():
     assert files.safe_name("confusion matrix-2_b.v1") == "confusion matrix-2_b.v1"
+
+
+def test_without_a_home_folder_the_cache_is_a_temporary_one(monkeypatch, capsys):
+    def unknown(name):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.delenv("JAXNETS_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", unknown)
+    files._temporary_cache.cache_clear()
+    folder = files.cache_root()
+    assert folder.is_dir()
+    assert folder == files.cache_root()
+    assert "Set JAXNETS_CACHE" in capsys.readouterr().err
+    files._temporary_cache.cache_clear()

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -329,6 +330,8 @@ def _reason(error: Exception) -> str:
     """What went wrong in one short line: TensorStore appends pages of its settings."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if system := re.search(r"\[OS error \d+: \w+ ([^\]]+)\]", str(error)):
+        return system[1]
     text = str(error).split(" [tensorstore_spec")[0].split(" [source locations")[0]
     return " ".join(text.split())[:300] or type(error).__name__
 

@@ -118,9 +118,13 @@ def exits() -> Iterator[None]:
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         sys.exit(f"error: {_system_error(error)}")
-    except (MemoryError, jax.errors.JaxRuntimeError) as error:
-        if isinstance(error, jax.errors.JaxRuntimeError) and not _exhausted(error):
-            raise
+    except RuntimeError as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and _exhausted(error):
+            sys.exit(f"error: {_memory_error(error)}")
+        if "home directory" in str(error):  # of `~` in a path
+            sys.exit(f"error: {error} Set HOME, or write paths without ~")
+        raise
+    except MemoryError as error:
         sys.exit(f"error: {_memory_error(error)}")
 
 

@@ -55,7 +55,8 @@ def write(folder: Path, headline: str, result: Mapping[str, Any]) -> Path:
         from jaxnets import plots  # matplotlib takes a second to import
 
         buffer = io.BytesIO()
-        plots.png(plots.curves(lines), buffer)
+        with plots.plain_text():
+            plots.png(plots.curves(lines), buffer)
         parts += ["<h2>Learning curves</h2>", image(buffer.getvalue(), "curves")]
     for path in sorted((folder / "figures").glob("*.png")):
         title = path.stem.replace("_", " ")

@@ -456,7 +456,8 @@ class Run:
         with self.optional(f"the picture {name!r}"):
             from jaxnets import plots  # matplotlib takes half a second to import
 
-            figure = draw(*given, **options) if callable(draw) else draw
+            with plots.plain_text():
+                figure = draw(*given, **options) if callable(draw) else draw
             path.parent.mkdir(exist_ok=True)
             files.write_with(path, lambda file: plots.png(figure, file))
 

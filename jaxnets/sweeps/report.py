@@ -47,7 +47,10 @@ def write(
     """
     rows = results.write(folder, definition, finished)
     label = "validation " + definition.objectives[0].replace("_", " ")
-    pictures = _figures(definition, finished, rows, study, winner, label)
+    from jaxnets import plots  # matplotlib takes a second to import
+
+    with plots.plain_text():
+        pictures = _figures(definition, finished, rows, study, winner, label)
     shown = [f"<h1>Sweep of {html.escape(definition.experiment)}</h1>"]
     shown.append(f'<p class="where">{html.escape(folder.name)}</p>')
     best = ", ".join(f"{name} {value:.4g}" for name, value in winner.values.items())

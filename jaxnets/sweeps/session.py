@@ -186,9 +186,7 @@ def _end(shop: Workshop, agenda: plans.Agenda, ledger: Ledger, seconds: float) -
         _say(line)
     spent = result["compute"]
     stopped = f", {spent['saved']} saved" if definition.schedule != "full" else ""
-    _say(
-        f"{spent['member-steps']} steps of all members{stopped}  ->  {written}"
-    )
+    _say(f"{spent['member-steps']} steps of all members{stopped}  ->  {written}")
 
 
 def _say(text: str) -> None:
