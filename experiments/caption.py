@@ -16,6 +16,16 @@ from jaxnets.models import functional
 from jaxnets.models.captioner import DECODERS, ImageCaptioner
 from jaxnets.models.encoders import ENCODERS, encoder, pretrained
 from jaxnets.ops.decoding import Decoding
+from jaxnets.ranges import (
+    Count,
+    NonNegative,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+    SizeOrZero,
+    within,
+)
 from jaxnets.run.captions import describe, features_of, kept_data, report, with_photo
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
@@ -27,16 +37,16 @@ from jaxnets.tasks.captioning import captioning, with_encoder
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 0.02  # peak of the schedule
-    weight_decay: float = 0.01  # decoupled
-    clip_norm: float = 5.0  # of the whole gradient
-    dropout: float = 0.0  # of units before the logits; 0 leaves it out
-    sampling: float = 0.0  # share of words that the decoder draws itself in training
-    doubly_stochastic: float = 0.0  # soft attention: each place its share; 1 for photos
-    focus: float = 0.01  # soft attention: price of each nat of entropy, at each word
-    reinforce: float = 1.0  # hard attention: factor of the score function
-    entropy: float = 0.01  # hard attention: reward of looking at more than one place
-    average_decay: float = 0.99  # of the averaged parameters, which are the ones scored
+    learning_rate: Positive = 0.02  # peak of the schedule
+    weight_decay: NonNegative = 0.01  # decoupled
+    clip_norm: Positive = 5.0  # of the whole gradient
+    dropout: Rate = 0.0  # of units before the logits; 0 leaves it out
+    sampling: Share = 0.0  # share of words that the decoder draws itself in training
+    doubly_stochastic: NonNegative = 0.0  # soft attention: equal shares; photos: 1
+    focus: NonNegative = 0.01  # soft attention: cost of a nat of entropy, each word
+    reinforce: NonNegative = 1.0  # hard attention: factor of the score function
+    entropy: NonNegative = 0.01  # hard attention: reward of a nat of entropy
+    average_decay: Rate = 0.99  # of the averaged parameters, which are the ones scored
 
 
 SPACE = Hyper(LogUniform(3e-3, 0.3), weight_decay=LogUniform(1e-3, 0.3))
@@ -49,31 +59,31 @@ class Config:
     data: str = "shapes"  # generated here; or a folder of images with a captions file
     captions: str | None = None  # that file, if the folder has several lists
     skip_bad: bool = False  # leave out images and captions that cannot be used, counted
-    generated: int = 40_000  # images of shapes to train on
-    side: int = 64  # pixels along each edge of the images
+    generated: Annotated[int, within(1, 10_000_000)] = 40_000  # training images
+    side: Annotated[int, within(8, 4096)] = 64  # pixels along each edge of the images
     # Tokens of a caption that are learned; it may write 8 more. None: 22 for shapes,
     # for a folder the 95th percentile of its training captions.
-    longest: int | None = None
-    minimum: int = 1  # a word that is there less often is <unk>; 5 for photos
+    longest: Annotated[int | None, within(1, 65_536)] = None
+    minimum: Count = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper
-    places: int = 2  # maps of where it looked that it keeps; 0: none, as in the paper
+    places: SizeOrZero = 2  # maps of where it has looked; 0: none, as in the paper
     deep: bool = True  # tanh in front of the logits; False: none, as in the paper
     encoder: Annotated[str, one_of(ENCODERS)] = "whitened"  # the network that looks
     layer: str = ""  # of a network of the zoo: whose output is looked at
     weights: Path | None = None  # of that network, .safetensors or .npz
     frozen: bool = False  # keep them, and the features on the disk
-    features: int = 256  # hidden units; words have half as many, attention a quarter
+    features: Annotated[int, within(4, 65_536)] = 256  # hidden units; words: half
     decoding: Annotated[Decoding, Judging] = Decoding(
         "beam", 5, alpha=4.0, min_p=0.1, sharpness=3.0
     )
-    batch_size: int = 32  # images in a step
-    each: int = 3  # captions of an image in a step
+    batch_size: Count = 32  # images in a step
+    each: Count = 3  # captions of an image in a step
     wordy: bool = True  # the longest ones, which say most; False: any
-    epochs: Annotated[int, Extendable] = 3  # passes over the images
-    reports: int = 5  # how often the validation split is scored
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of the order, and of which caption
+    epochs: Annotated[int, within(1), Extendable] = 3  # passes over the images
+    reports: Count = 5  # how often the validation split is scored
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of the order, and of which caption
     hyper: Hyper = Hyper()
 
 

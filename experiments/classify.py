@@ -21,9 +21,20 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional, recipes, weights
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.augment import CHOICES
+from jaxnets.ranges import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Rate,
+    Seed,
+    Share,
+    within,
+)
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
-from jaxnets.run.settings import AtLeast, Extendable, one_of
+from jaxnets.run.settings import Extendable, one_of
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.classification import classification, scores
 from jaxnets.tasks.pretrained import pretrained
@@ -32,19 +43,19 @@ from jaxnets.tasks.pretrained import pretrained
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 4e-3  # peak of the schedule
-    momentum: float = 0.9  # of momentum and nesterov
-    weight_decay: float = 0.02  # decoupled in adamw; L2 in the other rules
-    label_smoothing: float = 0.05  # share of the target spread over all classes
-    dropout: float = 0.1  # of units; 0 leaves it out, and so for every rate below
-    auxiliary_dropout: float = 0.0  # of units of GoogLeNet's auxiliary classifiers
-    drop_path: float = 0.0  # of whole paths: stochastic depth, FractalNet's joins
-    global_path: float = 0.0  # of FractalNet's images that follow a single column
-    average_decay: float = 0.98  # of the averaged parameters, which are those scored
-    clip_norm: float = 10.0  # of the whole gradient
-    plateau_factor: float = 0.1  # of the learning rate, when validation stops improving
-    newton_damping: float = 1.0  # added to the diagonal of the Hessian
-    backbone_rate: float = 1.0  # learning rate of all but a new head, relative to it
+    learning_rate: Positive = 4e-3  # peak of the schedule
+    momentum: Rate = 0.9  # of momentum and nesterov
+    weight_decay: NonNegative = 0.02  # decoupled in adamw; L2 in the other rules
+    label_smoothing: Rate = 0.05  # share of the target spread over all classes
+    dropout: Rate = 0.1  # of units; 0 leaves it out, and so for every rate below
+    auxiliary_dropout: Rate = 0.0  # of units of GoogLeNet's auxiliary classifiers
+    drop_path: Rate = 0.0  # of whole paths: stochastic depth, FractalNet's joins
+    global_path: Share = 0.0  # of FractalNet's images that follow a single column
+    average_decay: Rate = 0.98  # of the averaged parameters, which are those scored
+    clip_norm: NonNegative = 10.0  # of the whole gradient
+    plateau_factor: PositiveShare = 0.1  # of the learning rate, on a plateau
+    newton_damping: NonNegative = 1.0  # added to the diagonal of the Hessian
+    backbone_rate: NonNegative = 1.0  # learning rate of all but a new head, relative
 
 
 SPACE = Hyper(LogUniform(1e-4, 1e-1), weight_decay=LogUniform(1e-3, 0.3))
@@ -63,18 +74,18 @@ class Config:
     skip_bad: bool = False  # leave out image files that cannot be used; counted
     pretrained: Path | None = None  # begin from these weights, .safetensors or .npz
     new_head: bool = False  # draw the last layer anew: other classes than the file's
-    members: Annotated[int, AtLeast(1)] = 1  # networks whose mean prediction is scored
+    members: Count = 1  # networks whose mean prediction is scored
     augment: Annotated[str, one_of(CHOICES)] = "affine"  # what moves in training
     optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(schedules.SHAPES)] = "cosine"  # of learning_rate
-    warmup: Annotated[int, AtLeast(0)] = 20  # steps over which the learning rate rises
+    warmup: CountOrZero = 20  # steps over which the learning rate rises
     skip_biases: bool = True  # keep weight decay off biases and norms
-    accumulate: Annotated[int, AtLeast(1)] = 1  # batches averaged before an update
-    batch_size: Annotated[int, AtLeast(0)] = 64  # examples in a step; 0 for all of them
-    epochs: Annotated[int, AtLeast(1), Extendable] = 60  # passes over the data
-    reports: Annotated[int, AtLeast(1)] = 10  # how often the validation split is scored
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of order and augmentation
+    accumulate: Count = 1  # batches averaged before an update
+    batch_size: CountOrZero = 64  # examples in a step; 0 for all of them
+    epochs: Annotated[int, within(1), Extendable] = 60  # passes over the data
+    reports: Count = 10  # how often the validation split is scored
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of order and augmentation
     hyper: Hyper = Hyper()
     preset = recipes.prepared  # the defaults are the recipe's
 

@@ -20,9 +20,10 @@ from jaxnets.learners.scheduled import warming
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.draw import draw
 from jaxnets.ops.distributions import LIKELIHOODS
+from jaxnets.ranges import Count, NonNegative, Positive, Seed, Size, SizeOrZero, within
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
-from jaxnets.run.settings import AtLeast, Extendable, one_of
+from jaxnets.run.settings import Extendable, one_of
 from jaxnets.run.variational import each_image, figures, likelihoods
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.variational import variational
@@ -31,11 +32,11 @@ from jaxnets.tasks.variational import variational
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 2e-3  # peak of the schedule
-    beta: float = 1.0  # factor of the divergence; 1 for the bound itself, 0 without
-    beta_warmup: float = 0.0  # steps over which beta grows to that
-    free_nats: float = 0.0  # of each step's divergence that cost nothing
-    clip_norm: float = 10.0  # of the whole gradient
+    learning_rate: Positive = 2e-3  # peak of the schedule
+    beta: NonNegative = 1.0  # factor of the divergence; 1: the bound itself, 0: none
+    beta_warmup: NonNegative = 0.0  # steps over which beta grows to that
+    free_nats: NonNegative = 0.0  # of each step's divergence that cost nothing
+    clip_norm: Positive = 10.0  # of the whole gradient
 
 
 SPACE = Hyper(LogUniform(1e-4, 1e-2))
@@ -45,26 +46,28 @@ SPACE = Hyper(LogUniform(1e-4, 1e-2))
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    steps: Annotated[int, AtLeast(1)] = 16  # strokes of a picture
-    features: Annotated[int, AtLeast(1)] = 256  # hidden units of each LSTM
-    latent: Annotated[int, AtLeast(1)] = 32  # numbers in the code of a step
-    read: Annotated[int, AtLeast(0)] = 8  # side of the window it reads; 0: no attention
-    write: Annotated[int, AtLeast(0)] = 8  # side of what it writes; 0: no attention
+    steps: Annotated[int, within(1, 1000)] = 16  # strokes of a picture
+    features: Size = 256  # hidden units of each LSTM
+    latent: Size = 32  # numbers in the code of a step
+    read: SizeOrZero = 8  # side of the window it reads; 0: no attention
+    write: SizeOrZero = 8  # side of what it writes; 0: no attention
     likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"  # of a pixel
     binarise: Binarise = "static"  # drawn once, each step, cut at 128, or kept bytes
-    binarise_seed: int = 0  # of what is drawn once
-    bound_samples: Annotated[int, AtLeast(1)] = 100  # of the bound that is reported
-    judged: Annotated[int, AtLeast(2)] = 500  # test images that it is computed of
+    binarise_seed: Seed = 0  # of what is drawn once
+    bound_samples: Count = 100  # of the bound that is reported
+    judged: Annotated[int, within(2)] = 500  # test images that it is computed of
     data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
-    size: tuple[int, ...] = ()  # pixels of every image, one side or height and width
+    size: Annotated[
+        tuple[int, ...], within(1, 65_536)
+    ] = ()  # pixels: side, or height width
     fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
     skip_bad: bool = False  # leave out image files that cannot be used; counted
-    batch_size: Annotated[int, AtLeast(1)] = 100  # images in a step
-    epochs: Annotated[int, AtLeast(1), Extendable] = 5  # passes over the data
-    reports: Annotated[int, AtLeast(1)] = 10  # how often the validation split is scored
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of the order, and of what is drawn each step
+    batch_size: Count = 100  # images in a step
+    epochs: Annotated[int, within(1), Extendable] = 5  # passes over the data
+    reports: Count = 10  # how often the validation split is scored
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of the order, and of what is drawn each step
     hyper: Hyper = Hyper()
 
 

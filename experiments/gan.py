@@ -23,11 +23,12 @@ from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
 from jaxnets.models.gan import NETWORKS, players
+from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Size
 from jaxnets.run import frames
 from jaxnets.run.command import command
 from jaxnets.run.judge import Recipe, judge
 from jaxnets.run.session import Run, Verbs
-from jaxnets.run.settings import AtLeast, one_of
+from jaxnets.run.settings import one_of
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.adversarial import LOSSES, PENALTIES
 
@@ -35,13 +36,13 @@ from jaxnets.tasks.adversarial import LOSSES, PENALTIES
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 2e-4  # of the generator, before it falls to zero in a line
-    ratio: float = 1.0  # of the discriminator's learning rate to the generator's
-    beta1: float = 0.5  # how long Adam remembers gradients
-    beta2: float = 0.999  # and their squares
-    r1: float = 1.0  # weight of that penalty
-    gradient_penalty: float = 10.0  # likewise
-    average_decay: float = 0.995  # of the averaged generator, which makes the samples
+    learning_rate: Positive = 2e-4  # of the generator, before its linear fall to 0
+    ratio: Positive = 1.0  # of the discriminator's learning rate to the generator's
+    beta1: Rate = 0.5  # how long Adam remembers gradients
+    beta2: Rate = 0.999  # and their squares
+    r1: NonNegative = 1.0  # weight of that penalty
+    gradient_penalty: NonNegative = 10.0  # likewise
+    average_decay: Rate = 0.995  # of the averaged generator, which makes the samples
 
 
 SPACE = Hyper(LogUniform(3e-5, 3e-3))
@@ -57,21 +58,21 @@ class Config:
     fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
     skip_bad: bool = False  # leave out image files that cannot be used; counted
     judge: Path | None = None  # weights of a small_convnet, instead of our own
-    judge_steps: Annotated[int, AtLeast(1)] = 1200  # of the training of our own
+    judge_steps: Count = 1200  # of the training of our own
     architecture: Annotated[str, one_of(NETWORKS)] = "dcgan"  # of both networks
-    features: Annotated[int, AtLeast(1)] = 32  # channels next to the image
-    noise: Annotated[int, AtLeast(1)] = 64  # normal numbers behind a sample
+    features: Size = 32  # channels next to the image
+    noise: Size = 64  # normal numbers behind a sample
     loss: Annotated[str, one_of(LOSSES)] = "non_saturating"  # what the two play for
     penalty: Annotated[str, one_of(PENALTIES)] = "none"  # on the discriminator's slope
     spectral: bool = False  # spectral norm instead of batch norm in the discriminator
     conditional: bool = False  # tell both networks the class
-    discriminator_steps: Annotated[int, AtLeast(1)] = 1  # of it before the other's
-    generator_steps: Annotated[int, AtLeast(1)] = 1  # of the generator in a step
-    batch_size: Annotated[int, AtLeast(1)] = 64  # images in each of these
-    steps: Annotated[int, AtLeast(1)] = 3000  # how many
-    reports: Annotated[int, AtLeast(1)] = 10  # how often the samples are looked at
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of the order
+    discriminator_steps: Count = 1  # of it before the other's
+    generator_steps: Count = 1  # of the generator in a step
+    batch_size: Count = 64  # images in each of these
+    steps: Count = 3000  # how many
+    reports: Count = 10  # how often the samples are looked at
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of the order
     hyper: Hyper = Hyper()
 
 

@@ -25,6 +25,18 @@ from jaxnets.learners.schedules import SHAPES
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.language import LanguageModel
 from jaxnets.models.recurrent import CELLS
+from jaxnets.ranges import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    Positive,
+    PositiveShare,
+    Rate,
+    Seed,
+    Size,
+    SizeOrZero,
+    within,
+)
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
@@ -35,12 +47,12 @@ from jaxnets.tasks.language import Sampling, language, perplexity
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 4e-3  # peak of the schedule
-    momentum: float = 0.9  # of momentum and nesterov
-    weight_decay: float = 0.0  # decoupled in adamw; L2 in the other rules
-    dropout: float = 0.0  # variational, one mask a chunk; 0 leaves it out
-    clip_norm: float = 1.0  # of the whole gradient: it explodes now and then
-    newton_damping: float = 1.0  # added to the diagonal of the Hessian
+    learning_rate: Positive = 4e-3  # peak of the schedule
+    momentum: Rate = 0.9  # of momentum and nesterov
+    weight_decay: NonNegative = 0.0  # decoupled in adamw; L2 in the other rules
+    dropout: Rate = 0.0  # variational, one mask a chunk; 0 leaves it out
+    clip_norm: Positive = 1.0  # of the whole gradient: it explodes now and then
+    newton_damping: NonNegative = 1.0  # added to the diagonal of the Hessian
 
 
 SPACE = Hyper(LogUniform(3e-4, 3e-2), clip_norm=LogUniform(0.1, 10))
@@ -51,25 +63,25 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     cell: Annotated[str, one_of(CELLS)] = "lstm"  # of the recurrent layers
-    features: int = 256  # hidden units of a layer
-    layers: int = 1  # on top of each other
-    embedding: int = 64  # width of learned characters; 0 for one-hot codes
+    features: Size = 256  # hidden units of a layer
+    layers: Annotated[int, within(1, 1000)] = 1  # on top of each other
+    embedding: SizeOrZero = 64  # width of learned characters; 0 for one-hot codes
     data: str = "corpus"  # corpus, a text file or ./folder of them, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
     optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
-    warmup: int = 50  # steps over which the learning rate rises
-    steps: int = 64  # characters of a chunk: as far back as gradients go
-    batch_size: int = 32  # streams of text that are read side by side
-    epochs: Annotated[int, Extendable] = 3  # passes over the training text
-    reports: int = 10  # how often the validation text is scored
+    warmup: CountOrZero = 50  # steps over which the learning rate rises
+    steps: Size = 64  # characters of a chunk: as far back as gradients go
+    batch_size: Count = 32  # streams of text that are read side by side
+    epochs: Annotated[int, within(1), Extendable] = 3  # passes over the training text
+    reports: Count = 10  # how often the validation text is scored
     prompt: str = "The "  # what samples go on from
-    samples: int = 4  # how many of them
-    length: int = 300  # characters of each
-    temperature: float = 0.7  # of the samples: small is nearly greedy
-    top_p: float = 0.95  # share of the probability that samples are drawn from
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of where the streams begin
+    samples: Count = 4  # how many of them
+    length: Count = 300  # characters of each
+    temperature: Positive = 0.7  # of the samples: small is nearly greedy
+    top_p: PositiveShare = 0.95  # share of the probability that samples are drawn from
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of where the streams begin
     hyper: Hyper = Hyper()
 
 

@@ -29,6 +29,15 @@ from jaxnets.learners.optimizers import DECOUPLED, RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.reader import READERS
+from jaxnets.ranges import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    Positive,
+    Rate,
+    Seed,
+    within,
+)
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
@@ -39,13 +48,13 @@ from jaxnets.tasks.classification import classification
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 1e-3  # peak of the schedule
-    momentum: float = 0.9  # of momentum and nesterov
-    weight_decay: float = 1e-3  # decoupled in adamw; L2 in the other rules
-    label_smoothing: float = 0.0  # share of the target spread over all classes
-    dropout: float = 0.1  # of features, of one mask a text in recurrent networks
-    clip_norm: float = 1.0  # of the whole gradient
-    newton_damping: float = 1.0  # added to the diagonal of the Hessian
+    learning_rate: Positive = 1e-3  # peak of the schedule
+    momentum: Rate = 0.9  # of momentum and nesterov
+    weight_decay: NonNegative = 1e-3  # decoupled in adamw; L2 in the other rules
+    label_smoothing: Rate = 0.0  # share of the target spread over all classes
+    dropout: Rate = 0.1  # of features, of one mask a text in recurrent networks
+    clip_norm: Positive = 1.0  # of the whole gradient
+    newton_damping: NonNegative = 1.0  # added to the diagonal of the Hessian
 
 
 SPACE = Hyper(LogUniform(3e-4, 3e-2), weight_decay=LogUniform(1e-4, 0.1))
@@ -58,17 +67,18 @@ class Config:
     model: Annotated[str, one_of(READERS)] = "lstm"  # the network
     data: str = "reviews"  # reviews, a .tsv or .csv file, a folder, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
-    minimum: int = 1  # a word that is trained on less often is unknown
-    words: int | None = None  # longer texts are cut; default: the 95th percentile
+    minimum: Count = 1  # a word that is trained on less often is unknown
+    # Longer texts are cut. None: the 95th percentile of those of training.
+    words: Annotated[int | None, within(1, 65_536)] = None
     optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
-    warmup: int = 50  # steps over which the learning rate rises
-    batch_size: int = 64  # texts in a step
-    epochs: Annotated[int, Extendable] = 20  # passes over the training split
-    reports: int = 10  # how often the validation split is scored
-    shown: int = 12  # texts in the picture
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of the order
+    warmup: CountOrZero = 50  # steps over which the learning rate rises
+    batch_size: Count = 64  # texts in a step
+    epochs: Annotated[int, within(1), Extendable] = 20  # passes over the training split
+    reports: Count = 10  # how often the validation split is scored
+    shown: Annotated[int, within(1, 100)] = 12  # texts in the picture
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of the order
     hyper: Hyper = Hyper()
 
 

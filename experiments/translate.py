@@ -24,6 +24,7 @@ from jaxnets.models import functional
 from jaxnets.models.recurrent import CELLS
 from jaxnets.models.seq2seq import Attention, Seq2Seq
 from jaxnets.ops.decoding import Decoding
+from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Share, Size, within
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, Judging, one_of
@@ -35,12 +36,12 @@ from jaxnets.tasks.translation import translation
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 4e-3  # peak of the schedule
-    weight_decay: float = 0.0  # decoupled
-    clip_norm: float = 1.0  # of the whole gradient
-    label_smoothing: float = 0.0  # share of the target spread over the vocabulary
-    dropout: float = 0.0  # of source vectors and of units before the logits
-    sampling: float = 0.0  # share of tokens that the decoder draws itself in training
+    learning_rate: Positive = 4e-3  # peak of the schedule
+    weight_decay: NonNegative = 0.0  # decoupled
+    clip_norm: Positive = 1.0  # of the whole gradient
+    label_smoothing: Rate = 0.0  # share of the target spread over the vocabulary
+    dropout: Rate = 0.0  # of source vectors and of units before the logits
+    sampling: Share = 0.0  # share of tokens that the decoder draws itself in training
 
 
 SPACE = Hyper(LogUniform(3e-4, 3e-2), label_smoothing=Uniform(0.0, 0.2))
@@ -51,20 +52,21 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     data: str = "dates"  # or a .tsv file, or a folder of them: source TAB target
-    longest: int | None = None  # most words of a side; default: the 95th percentile
-    minimum: int = 2  # a word that is there less often is <unk>
-    largest: int = 10_000  # tokens of a vocabulary of words
+    # Most words of either side; longer pairs are left out. None: the 95th percentile.
+    longest: Annotated[int | None, within(1, 65_536)] = None
+    minimum: Count = 2  # a word that is there less often is <unk>
+    largest: Count = 10_000  # tokens of a vocabulary of words
     model: Attention = "additive"  # attention, or plain: none
     cell: Annotated[str, one_of(CELLS)] = "gru"  # of encoder and decoder
-    features: int = 64  # hidden units, and the width that attention compares in
-    embedding: int = 32  # width of the vectors of tokens
+    features: Size = 64  # hidden units, and the width that attention compares in
+    embedding: Size = 32  # width of the vectors of tokens
     withdrawal: Annotated[str, one_of(RISES)] = "sigmoid"  # of the teacher: sampling
     decoding: Annotated[Decoding, Judging] = Decoding()
-    batch_size: int = 128  # pairs in a step
-    epochs: Annotated[int, Extendable] = 4  # passes over the training split
-    reports: int = 8  # how often the validation split is scored
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of the order
+    batch_size: Count = 128  # pairs in a step
+    epochs: Annotated[int, within(1), Extendable] = 4  # passes over the training split
+    reports: Count = 8  # how often the validation split is scored
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of the order
     hyper: Hyper = Hyper()
 
 

@@ -21,9 +21,10 @@ from jaxnets.learners.scheduled import warming
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.vae import VAES
 from jaxnets.ops.distributions import LIKELIHOODS
+from jaxnets.ranges import Count, NonNegative, Positive, Seed, Size, within
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
-from jaxnets.run.settings import AtLeast, Extendable, one_of
+from jaxnets.run.settings import Extendable, one_of
 from jaxnets.run.variational import each_image, figures, likelihoods
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.variational import Divergence, variational
@@ -32,11 +33,11 @@ from jaxnets.tasks.variational import Divergence, variational
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: float = 1e-3  # peak of the schedule
-    beta: float = 1.0  # factor of the divergence; 1 for the bound itself, 0 without
-    beta_warmup: float = 0.0  # steps over which beta grows to that
-    free_nats: float = 0.0  # of each number's divergence that cost nothing
-    clip_norm: float = 100.0  # of the whole gradient
+    learning_rate: Positive = 1e-3  # peak of the schedule
+    beta: NonNegative = 1.0  # factor of the divergence; 1: the bound itself, 0: none
+    beta_warmup: NonNegative = 0.0  # steps over which beta grows to that
+    free_nats: NonNegative = 0.0  # of each number's divergence that cost nothing
+    clip_norm: Positive = 100.0  # of the whole gradient
 
 
 SPACE = Hyper(LogUniform(1e-4, 1e-2))
@@ -47,25 +48,27 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     model: Annotated[str, one_of(VAES)] = "dense"  # encoder and decoder
-    widths: tuple[int, ...] = (400,)  # of dense hidden layers, image to code
-    latent: Annotated[int, AtLeast(1)] = 20  # numbers in a code
+    widths: Annotated[tuple[int, ...], within(1, 65_536)] = (400,)  # of hidden layers
+    latent: Size = 20  # numbers in a code
     likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"  # of a pixel
     binarise: Binarise = "static"  # drawn once, each step, cut at 128, or kept bytes
-    binarise_seed: int = 0  # of what is drawn once
-    samples: Annotated[int, AtLeast(1)] = 1  # more: importance-weighted training
+    binarise_seed: Seed = 0  # of what is drawn once
+    samples: Count = 1  # more: importance-weighted training
     divergence: Divergence = "closed"  # or sampled; several samples always are
-    bound_samples: Annotated[int, AtLeast(1)] = 1000  # of the bound that is reported
-    judged: Annotated[int, AtLeast(2)] = 500  # test images that it is computed of
+    bound_samples: Count = 1000  # of the bound that is reported
+    judged: Annotated[int, within(2)] = 500  # test images that it is computed of
     data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
-    size: tuple[int, ...] = ()  # pixels of every image, one side or height and width
+    size: Annotated[
+        tuple[int, ...], within(1, 65_536)
+    ] = ()  # pixels: side, or height width
     fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
     skip_bad: bool = False  # leave out image files that cannot be used; counted
-    batch_size: Annotated[int, AtLeast(1)] = 100  # images in a step
-    epochs: Annotated[int, AtLeast(1), Extendable] = 30  # passes over the data
-    reports: Annotated[int, AtLeast(1)] = 10  # how often the validation split is scored
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of the order, and of what is drawn each step
+    batch_size: Count = 100  # images in a step
+    epochs: Annotated[int, within(1), Extendable] = 30  # passes over the data
+    reports: Count = 10  # how often the validation split is scored
+    seed: Seed = 0  # of initialisation and noise
+    data_seed: Seed = 0  # of the order, and of what is drawn each step
     hyper: Hyper = Hyper()
 
 

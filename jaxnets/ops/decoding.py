@@ -26,12 +26,13 @@ logits gets the score NaN and never an `<end>`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxnets.ranges import Positive, PositiveShare, Share, within
 from jaxnets.types import Key, Scalar
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
@@ -56,12 +57,14 @@ class Decoding(NamedTuple):
     """
 
     decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are written
-    beams: int = 5  # sequences that beam search follows
-    alpha: float = 0.6  # of its length penalty; 0: none
-    min_p: float = 0.0  # of its words: the least share of the likeliest one's chance
-    temperature: float = 1.0  # of samples
-    top_p: float = 1.0  # of samples: the share of the probability that is drawn from
-    sharpness: float = 1.0  # of attention, if the network has it: larger looks at less
+    beams: Annotated[int, within(1, 10_000)] = 5  # sequences that beam search follows
+    alpha: Annotated[float, within(0, 100)] = 0.6  # of its length penalty; 0: none
+    min_p: Share = 0.0  # of its words: the least share of the likeliest one's chance
+    temperature: Positive = 1.0  # of samples
+    top_p: PositiveShare = (
+        1.0  # of samples: the share of the probability that is drawn from
+    )
+    sharpness: Positive = 1.0  # of attention, if the network has it: larger is narrower
 
     @property
     def rows(self) -> int:

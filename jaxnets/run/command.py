@@ -15,10 +15,12 @@ from typing import Annotated, Any
 import jax
 import tyro
 
+from jaxnets import ranges
 from jaxnets.data.dataset import DataError
 from jaxnets.data.reading import DataWarning
 from jaxnets.models.weights import WeightsError
 from jaxnets.ops.pool import ImageSizeError
+from jaxnets.ranges import RangeError
 from jaxnets.run import batches, folder, settings
 from jaxnets.run import mesh as on
 from jaxnets.run.checkpoints import CheckpointError
@@ -82,9 +84,7 @@ def command(
             recorded = _recorded(kind, chosen.evaluate)
             config, chosen = flags(recorded, arguments)
             _judged(recorded, config)
-        if wrong := settings.too_small(config) + settings.too_small(chosen):
-            print("error: " + "; ".join(wrong), file=sys.stderr)  # noqa: T201
-            sys.exit(2)
+        ranges.check(config, chosen)
         keep_freed()  # before JAX has a device
         on.refuse_many_processes()
         if chosen.evaluate is None:
@@ -113,6 +113,10 @@ def exits() -> Iterator[None]:
         sys.exit(128 + number)  # as a shell expects: 130 for Ctrl-C
     except _ERRORS as error:
         sys.exit(f"error: {error}")
+    except RangeError as error:
+        for fault in str(error).splitlines():
+            print(f"error: {fault}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
         sys.exit(128 + signal.SIGPIPE)
@@ -225,14 +229,24 @@ def _flags(
 
 
 def _recorded(kind: type, path: Path) -> Any:
-    """The configuration of a run."""
+    """The configuration of a run.
+
+    Raises:
+        RunError: If its fields or their ranges are other ones now.
+    """
     stored = folder.read_settings(path)["config"]
     try:
-        return settings.from_json(kind, stored)
+        config = settings.from_json(kind, stored)
     except ValueError as error:
         raise RunError(
             f"{path} was made by another version of this experiment: {error}"
         ) from error
+    if wrong := ranges.faults(config):
+        raise RunError(
+            f"{path} was trained with settings that are no longer allowed: "
+            f"{'; '.join(wrong)}. Train it anew"
+        )
+    return config
 
 
 def _judged(recorded: Any, config: Any) -> None:

@@ -23,12 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from jaxnets import files
+from jaxnets import files, ranges
 from jaxnets.data.feed import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.plateau import observe
 from jaxnets.metrics import Metrics
 from jaxnets.once import once
+from jaxnets.ranges import Count, NonNegative
 from jaxnets.run import (
     compilation,
     describe,
@@ -77,13 +78,13 @@ class Verbs:
     """Print the resolved configuration, shapes, parameters and steps; write nothing."""
     evaluate: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
     """Score the run in this folder again, with the configuration it has."""
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: NonNegative = 30.0
     """Save when so many seconds have passed since the last time."""
-    checkpoint_every: int | None = None
+    checkpoint_every: Annotated[int | None, ranges.within(1)] = None
     """Save after every so many steps as well, at the end of a call."""
-    steps_per_call: Annotated[int | None, settings.AtLeast(1)] = None
+    steps_per_call: Annotated[int | None, ranges.within(1)] = None
     """Steps in one call of the device; by default measured once on each machine."""
-    keep: int = 2
+    keep: Count = 2
     """How many of the newest checkpoints to keep."""
 
 
@@ -175,7 +176,12 @@ class Run:
             config: A frozen dataclass with `seed` and `hyper`; the folder and the id of
                 the run follow from it, and from the name of the file that defines it.
             verbs: What to do with it.
+
+        Raises:
+            RangeError: If a number is outside of its range; the command line says so
+                before it reads the data.
         """
+        ranges.check(config, verbs)
         keep_freed()  # before JAX starts its threads
         self.config, self.verbs = config, verbs
         on.refuse_many_processes()

@@ -28,26 +28,6 @@ class Judging:
     """
 
 
-@dataclasses.dataclass(frozen=True)
-class AtLeast:
-    """Marks a field that takes no smaller number: `Annotated[int, AtLeast(1)]`."""
-
-    low: int | float
-
-
-def too_small(config: Any) -> list[str]:
-    """What is wrong with the fields marked `AtLeast`, a line each."""
-    hints = typing.get_type_hints(type(config), include_extras=True)
-    return [
-        f"--{name.replace('_', '-')} takes {mark.low} or more, not {value}"
-        for name, hint in hints.items()
-        for mark in typing.get_args(hint)
-        if isinstance(mark, AtLeast)
-        and (value := getattr(config, name)) is not None
-        and not value >= mark.low
-    ]
-
-
 def one_of(names: Iterable[str]) -> Any:
     """A mark for a field that takes one of these names.
 

@@ -5,16 +5,25 @@ import dataclasses
 import difflib
 import itertools
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 from optuna.exceptions import StorageInternalError
 
+from jaxnets import ranges
+from jaxnets.ranges import (
+    Count,
+    CountOrZero,
+    NonNegative,
+    Positive,
+    RangeError,
+    Seed,
+    within,
+)
 from jaxnets.run import settings
 from jaxnets.run.command import exits, preset
-from jaxnets.run.settings import AtLeast
 from jaxnets.sweeps import search
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.plans import Definition
@@ -28,25 +37,25 @@ from jaxnets.sweeps.settle import ObjectiveError
 class Options:
     """How to search; the flags of the experiment say what is trained."""
 
-    members: Annotated[int, AtLeast(1)] = 16
+    members: Count = 16
     """Settings that are trained together, as one program."""
-    trials: Annotated[int | None, AtLeast(1)] = None
+    trials: Annotated[int | None, within(1)] = None
     """Settings in all, in each group; by default as many as members."""
     method: Annotated[str, settings.one_of(METHODS)] = "random"
     """How settings are proposed."""
     plan: Annotated[str, settings.one_of(SCHEDULES)] = "full"
     """full: every setting to the end. halving, hyperband: the worse stop early, and the
     others go on in a smaller program. pbt: the worse copy the better on the way."""
-    eta: Annotated[int, AtLeast(2)] = 3
+    eta: Annotated[int, within(2)] = 3
     """One of so many goes on to the next rung, which is so many times as long."""
-    first: Annotated[int | None, AtLeast(1)] = None
+    first: Annotated[int | None, within(1)] = None
     """Steps of the shortest rung."""
-    batch: Annotated[int | None, AtLeast(1)] = None
+    batch: Annotated[int | None, within(1)] = None
     """Settings that are proposed at once, and compared by halving; by default as many
     as members. Several workers share a batch: give it as many as all of them run."""
-    seeds: Annotated[int, AtLeast(1)] = 1
+    seeds: Count = 1
     """Runs of each setting that differ in initialisation and noise."""
-    data_seeds: Annotated[int, AtLeast(1)] = 1
+    data_seeds: Count = 1
     """Runs of each that differ in order and augmentation."""
     objective: tuple[str, ...] = ("loss",)
     """Metrics of the validation split; nsga2 and tpe take several."""
@@ -57,9 +66,9 @@ class Options:
     repeated; all combinations are searched."""
     mode: Literal["auto", "vmap", "unrolled", "loop", "separate"] = "auto"
     """How members are run; auto measures which is fastest."""
-    memory: float | None = None
+    memory: Annotated[float | None, within(0, 1e9, above=True)] = None
     """GiB that a population may take, instead of 80 % of what there is."""
-    sweep_seed: int = 0
+    sweep_seed: Seed = 0
     """Of the search: the same seed, the same settings."""
 
 
@@ -78,11 +87,11 @@ class Verbs:
     """Of the sweep, instead of runs/sweeps/EXPERIMENT/TIME-ID."""
     resume: Literal["auto", "never"] = "auto"
     """auto: go on with an unfinished sweep of the same settings. never: a new one."""
-    lease: float = 60.0
+    lease: Positive = 60.0
     """Seconds without a sign of life after which a worker's share is given away."""
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: NonNegative = 30.0
     """Time between two checkpoints of a population."""
-    slurm: Annotated[int, AtLeast(0)] = 0
+    slurm: CountOrZero = 0
     """Submit so many workers to Slurm, which needs the extra `slurm`."""
     slurm_options: tuple[str, ...] = ()
     """Of sbatch, as in `partition=gpu gres=gpu:1 time=60`."""
@@ -175,17 +184,47 @@ def parsed(
             config = _read(module, [*arguments, *flags])[0]
         hyper = config.hyper._replace(**fixed)
         configs[label] = dataclasses.replace(config, hyper=hyper)
-    wrong = [
-        line
-        for whole in (options, verbs, *configs.values())
-        for line in settings.too_small(whole)
-    ]
-    if wrong:
-        raise spaces.SpaceError("; ".join(wrong))
+    ranges.check(options, verbs, *configs.values())
+    check_space(config.hyper, free)
+    _check_seeds(configs.values(), options)
     # What cannot be searched at all is said now, and not when the data is there.
     count = len(options.objective)
     search.proposals(free, options.method, 0, [1], objectives=count)
     return _definition(name, configs, free, options), configs, verbs
+
+
+def check_space(hyper: Any, free: spaces.Space) -> None:
+    """Refuses a search outside of what the experiment allows.
+
+    Raises:
+        RangeError: With a line for every end of a range, or entry of a choice, that the
+            hyperparameter cannot have.
+    """
+    wrong = [
+        f"--space.{flag[2:]} must stay in {allowed}, not {bound:g}"
+        for flag, searched, allowed in ranges.numbers(hyper._replace(**free))
+        if isinstance(searched, spaces.Range) and allowed is not None
+        for bound in searched.bounds
+        if bound not in allowed
+    ]
+    if wrong:
+        raise RangeError("\n".join(wrong))
+
+
+def _check_seeds(configs: Iterable[Any], options: Options) -> None:
+    """Refuses repetitions whose last seed would be larger than any seed may be.
+
+    Raises:
+        RangeError: With a line for every such seed.
+    """
+    counts = {"seed": options.seeds, "data_seed": options.data_seeds}
+    for config in configs:
+        last = {
+            name: getattr(config, name) + count - 1
+            for name, count in counts.items()
+            if hasattr(config, name)
+        }
+        ranges.check(dataclasses.replace(config, **last))
 
 
 def _definition(

@@ -77,9 +77,9 @@ FAULTS: list[Fault] = [
     Fault(
         name="A setting that is too small is not refused",
         function="command",
-        was="settings.too_small(config) + settings.too_small(chosen)",
-        now="settings.too_small(chosen)",
-        tests=("test_command",),
+        was="ranges.check(config, chosen)",
+        now="ranges.check(chosen)",
+        tests=("test_ranges",),
         history="f6e1864",
     ),
     Fault(

@@ -171,7 +171,22 @@ def test_a_number_that_is_too_small_is_refused(flag, capsys):
     with pytest.raises(SystemExit) as stop:
         command(classify.main, classify.Config, [flag, "0"])
     assert stop.value.code == 2
-    assert capsys.readouterr().err == f"error: {flag} takes 1 or more, not 0\n"
+    allowed = "[1, 2147483647]"
+    assert capsys.readouterr().err == f"error: {flag} must be in {allowed}, not 0\n"
+
+
+def test_a_run_from_before_a_range_is_refused_in_one_line(here):
+    small.main(small.Config(steps=4, every=4), small.Verbs(run_dir=here / "mine"))
+    path = here / "mine" / "config.json"
+    stored = json.loads(path.read_text())
+    stored["config"]["hyper"]["dropout"] = 1.0
+    path.write_text(json.dumps(stored))
+    with pytest.raises(SystemExit) as stop:
+        called("--evaluate", str(here / "mine"))
+    assert str(stop.value) == (
+        f"error: {here / 'mine'} was trained with settings that are no longer allowed: "
+        "--dropout must be in [0, 1), not 1.0. Train it anew"
+    )
 
 
 def test_images_that_are_too_small_for_a_network_are_an_error_line(here):

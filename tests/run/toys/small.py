@@ -11,6 +11,7 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.mlp import MLP
 from jaxnets.ops import augment
+from jaxnets.ranges import Rate
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable
@@ -22,7 +23,7 @@ class Hyper(NamedTuple):
     momentum: float = 0.9
     weight_decay: float = 1e-3
     label_smoothing: float = 0.1
-    dropout: float = 0.1
+    dropout: Rate = 0.1
     average_decay: float = 0.9
     plateau_factor: float = 0.5
 
