@@ -109,7 +109,7 @@ def build(config: Config, data: CaptionFeeds) -> Learner:
     if path and not config.frozen:
         task = with_encoder(task, pretrained(looks, config.side, path))
     steps = config.epochs * data.train.length
-    shape = schedules.warmed_up(schedules.cosine(steps - 100), 100)
+    shape = schedules.over(steps, schedules.cosine, warmup=100)
     rule = optimizers.composed(optimizers.muon, shape, optimizers.Extras(clip=True))
     return averaged(supervised(task, rule))
 

@@ -97,8 +97,8 @@ def load(config: Config) -> TextFeeds:
 
 def build(config: Config, data: TextFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    shape = SHAPES[config.schedule](config.epochs * data.train.length - config.warmup)
-    shape = schedules.warmed_up(shape, config.warmup)
+    steps = config.epochs * data.train.length
+    shape = schedules.over(steps, SHAPES[config.schedule], warmup=config.warmup)
     extras = optimizers.Extras(l2=config.optimizer not in DECOUPLED, clip=True)
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
     sizes = config.features, config.layers, config.embedding

@@ -86,7 +86,7 @@ def build(config: Config, data: PairFeeds) -> Learner:
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = translation(model, decoding=config.decoding, rates=rates)
     steps = config.epochs * data.train.length
-    shape = schedules.warmed_up(schedules.cosine(steps - 50), 50)
+    shape = schedules.over(steps, schedules.cosine, warmup=50)
     extras = optimizers.Extras(clip=True)
     learner = supervised(task, optimizers.composed(optimizers.adamw, shape, extras))
     rise = {"sampling": RISES[config.withdrawal](steps)} if "sampling" in rates else {}

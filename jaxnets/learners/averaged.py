@@ -5,13 +5,14 @@ Control Optim. 30(4), 1992, https://doi.org/10.1137/0330046, with exponential we
 in Tarvainen & Valpola, "Mean teachers", 2017, https://arxiv.org/abs/1703.01780,
 section 2. Departure: the weights are normalised, as Adam normalises its moments
 (Kingma & Ba, 2014, https://arxiv.org/abs/1412.6980, section 3), so that the initial
-variables never count: after t steps iterate s weighs d^(t-s) (1 - d) / (1 - d^t).
+variables never count: after t updates iterate s weighs d^(t-s) (1 - d) / (1 - d^t).
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnets.learners.base import Learner
@@ -24,7 +25,7 @@ class AveragedState(NamedTuple):
 
     inner: Any
     average: PyTree
-    steps: Int[Array, ""]
+    steps: Int[Array, ""]  # updates that are in the average
     decay: Float[Array, ""]
 
 
@@ -35,7 +36,8 @@ def averaged(
 
     Buffers (batch-norm statistics) are averaged with the same weights: they belong to
     the parameters they were measured with. Integers are not averaged, the last one
-    counts.
+    counts. If gradients are accumulated (`Extras.accumulate`), the average counts
+    updates, and the steps in between leave it as it is.
 
     Args:
         learner: Its state is a `NamedTuple` with the field below.
@@ -53,8 +55,11 @@ def averaged(
 
     def step(state: AveragedState, batch: Any) -> tuple[AveragedState, Metrics]:
         inner, metrics = learner.step(state.inner, batch)
-        steps = state.steps + 1
+        accumulated = _accumulated(inner)
+        steps = state.steps + 1 if accumulated is None else accumulated.gradient_step
         weight = (1 - state.decay) / (1 - state.decay**steps)
+        if accumulated is not None:
+            weight = jnp.where(accumulated.mini_step == 0, weight, 0.0)
 
         def moved(old: Array, new: Array) -> Array:
             if not jnp.issubdtype(old.dtype, jnp.inexact):
@@ -75,3 +80,10 @@ def averaged(
         return learner.predict(judged(state), batch, key)
 
     return Learner(init, step, evaluate, predict)
+
+
+def _accumulated(state: Any) -> optax.MultiStepsState | None:
+    """The part of a state that counts updates of accumulated gradients, if any."""
+    counts = lambda node: isinstance(node, optax.MultiStepsState)
+    found = [node for node in jax.tree.leaves(state, is_leaf=counts) if counts(node)]
+    return found[0] if found else None

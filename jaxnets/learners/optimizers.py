@@ -6,6 +6,7 @@ clipping, the plateau rule and accumulation around one of them. Everything that 
 has comes from Optax.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from jaxnets.learners.plateau import scale_on_plateau
-from jaxnets.learners.schedules import SHAPES, Shape, warmed_up
+from jaxnets.learners.schedules import SHAPES, ScheduleWarning, Shape, over
+from jaxnets.ranges import RangeError
 from jaxnets.types import Scalar
 
 Rule = Callable[[Any, Shape], optax.GradientTransformation]
@@ -136,11 +138,23 @@ RULES: dict[str, Rule] = {
 DECOUPLED = ("adamw", "muon")
 
 
+NEWTON_PARAMETERS = 2**14  # whose Hessian takes 1 GiB in float32, solving it 3 GiB
+
+
 def newton_direction(damping: Scalar | float) -> Any:
-    """Replaces the gradient g by (H + damping I)^-1 g; needs `value_fn`."""
+    """Replaces the gradient g by (H + damping I)^-1 g; needs `value_fn`.
+
+    Its `init` raises `RangeError` for more than `NEWTON_PARAMETERS` parameters.
+    """
 
     def init(params: PyTree) -> optax.EmptyState:
-        del params
+        count = sum(leaf.size for leaf in jax.tree.leaves(params))
+        if count > NEWTON_PARAMETERS:
+            raise RangeError(
+                f"--optimizer newton takes at most {NEWTON_PARAMETERS:,} parameters, "
+                f"not {count:,}: the Hessian would need {4 * count**2:,} bytes; take a "
+                "smaller network or another --optimizer"
+            )
         return optax.EmptyState()
 
     def update(
@@ -226,9 +240,18 @@ def settled(
         config: A `Config` with these fields.
         epoch: Batches in one.
         head: See `Extras`.
+
+    Raises:
+        RangeError: If the run ends before its first update, or Newton's method is to
+            accumulate: its Hessian is of one batch.
     """
-    updates = config.epochs * epoch // config.accumulate
-    shape = SHAPES[config.schedule](updates - config.warmup)
+    updates = _updates(config.epochs * epoch, config.accumulate)
+    if config.optimizer == "newton" and config.accumulate > 1:
+        raise RangeError(
+            f"--optimizer newton takes --accumulate 1, not {config.accumulate}: "
+            "its Hessian is of one batch; use a larger --batch-size"
+        )
+    shape = over(updates, SHAPES[config.schedule], warmup=config.warmup)
     extras = Extras(
         l2=config.optimizer not in DECOUPLED,
         skip_biases=config.skip_biases,
@@ -237,7 +260,24 @@ def settled(
         plateau=5 if config.schedule == "plateau" else None,
         head=None if config.hyper.backbone_rate == 1 else head,
     )
-    return composed(RULES[config.optimizer], warmed_up(shape, config.warmup), extras)
+    return composed(RULES[config.optimizer], shape, extras)
+
+
+def _updates(steps: int, accumulate: int) -> int:
+    """How often parameters are updated in a run of so many batches."""
+    if accumulate > steps:
+        raise RangeError(
+            f"--accumulate must be in [1, {steps}], not {accumulate}: the run has "
+            f"{steps} batches, and no update would happen"
+        )
+    if last := steps % accumulate:
+        warnings.warn(
+            f"accumulation: the last {last} of {steps} batches are not enough for an "
+            f"update and change nothing; --accumulate is {accumulate}",
+            ScheduleWarning,
+            stacklevel=3,
+        )
+    return steps // accumulate
 
 
 def _slower(

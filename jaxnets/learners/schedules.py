@@ -4,6 +4,7 @@ A shape times `hyper.learning_rate` is a schedule. The peak stays outside becaus
 traced, and Optax's own schedules branch in Python on theirs.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import jax
@@ -47,6 +48,32 @@ def warmed_up(shape: Shape, steps: int) -> Shape:
         return shape
     rise = optax.linear_schedule(1 / steps, 1.0, max(steps - 1, 1))
     return optax.join_schedules([rise, shape], [steps])
+
+
+class ScheduleWarning(UserWarning):
+    """A schedule that does not fit into its run; the message says what is done."""
+
+
+def over(steps: int, shape: Callable[[int], Shape], *, warmup: int = 0) -> Shape:
+    """Returns the schedule of a whole run: a linear rise, then `shape` for the rest.
+
+    A rise as long as the run would never reach the peak. It is shortened to half of the
+    run, with a `ScheduleWarning`.
+
+    Args:
+        steps: Updates of the whole run, those of the rise included.
+        shape: From the number of the remaining updates to their shape.
+        warmup: Updates of the rise; 0: none.
+    """
+    if warmup and warmup >= steps:
+        warnings.warn(
+            f"warm-up: {warmup} updates do not fit into a run of {steps}, so it takes "
+            f"{steps // 2}; more --epochs make room for all of it",
+            ScheduleWarning,
+            stacklevel=2,
+        )
+        warmup = steps // 2
+    return warmed_up(shape(steps - warmup), warmup)
 
 
 def linear(steps: int, *, final: float = 0.0) -> Shape:

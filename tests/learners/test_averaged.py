@@ -1,10 +1,15 @@
+from typing import Any, NamedTuple
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from toys import small
 
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
+from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import ConvNet
@@ -123,3 +128,62 @@ def test_members_with_batches_of_their_own(plain, lone, data):
     np.testing.assert_allclose(loss, expected["loss"].compute(), rtol=1e-5)
     member = jax.tree.map(lambda x: np.asarray(x)[1], state.variables)
     near(member, after.variables, rtol=1e-4, atol=1e-5)
+
+
+class Centre(NamedTuple):
+    """The state of `centred`."""
+
+    variables: Any
+    optimizer: Any
+
+
+class Pull(NamedTuple):
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    average_decay: float = 0.9
+
+
+def centred(accumulate):
+    """A learner of the mean of its rows: momentum, a schedule, decay, clipping."""
+    extras = optimizers.Extras(l2=True, clip=True, accumulate=accumulate)
+    shape = schedules.over(4, schedules.cosine, warmup=2)
+    optimizer = optimizers.composed(optimizers.momentum, shape, extras)(Pull())
+
+    def init(key, hyper, batch):
+        variables = {"kernel": jnp.zeros(batch.shape[1]), "count": jnp.int32(0)}
+        return Centre(variables, optimizer.init({"kernel": variables["kernel"]}))
+
+    def step(state, batch):
+        params = {"kernel": state.variables["kernel"]}
+        loss = lambda p: jnp.mean(jnp.sum((batch - p["kernel"][None]) ** 2, axis=1))
+        updates, rest = optimizer.update(
+            jax.grad(loss)(params), state.optimizer, params
+        )
+        count = state.variables["count"] + 1
+        after = optax.apply_updates(params, updates)
+        return Centre({**after, "count": count}, rest), {}
+
+    return Learner(init, step, lambda *_: {}, lambda *_: None)
+
+
+def test_the_average_counts_updates_of_accumulated_batches():
+    """Four batches of 4 rows an update, or one of 16: parameters and average agree."""
+    rows = np.random.default_rng(0).normal(size=(4, 16, 3)).astype(np.float32)
+    found = {}
+    for parts in (1, 4):
+        learner = averaged(centred(parts))
+        step = jax.jit(learner.step)
+        state = learner.init(KEY, Pull(), rows[0])
+        for batch in rows.reshape(4 * parts, -1, 3):
+            state, _ = step(state, batch)
+        found[parts] = state
+    assert found[1].steps == found[4].steps == 4
+    for name in ("inner", "average"):
+        one, four = (getattr(found[parts], name) for parts in (1, 4))
+        kernels = [getattr(s, "variables", s)["kernel"] for s in (one, four)]
+        np.testing.assert_allclose(*kernels, rtol=1e-5)
+    assert found[4].average["count"] == 16  # integers are not averaged
+    last = found[4].inner.variables["kernel"]
+    assert np.abs(found[4].average["kernel"] - last).max() > 1e-3

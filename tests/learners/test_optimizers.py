@@ -1,4 +1,5 @@
 import json
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from scipy.optimize import linprog
 
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.optimizers import POLAR, RULES, Extras, composed, kernels
+from jaxnets.ranges import RangeError
 
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "golden" / "optimizers.json").read_text()
@@ -25,6 +27,7 @@ class Hyper(NamedTuple):
     clip_norm: float = 1.0
     plateau_factor: float = 0.5
     newton_damping: float = 0.0
+    backbone_rate: float = 1.0
 
 
 def value(params):
@@ -202,6 +205,46 @@ def test_every_rule_takes_traced_hyperparameters_and_extras(name):
     alone = walk(optimizer, Hyper(learning_rate=0.1, newton_damping=1.0), 6)
     np.testing.assert_allclose(paths["kernel"][1], alone["kernel"], rtol=1e-5)
     assert np.abs(paths["kernel"][0] - paths["kernel"][1]).max() > 1e-3
+
+
+class Whole(NamedTuple):
+    """The fields of a configuration that `settled` reads."""
+
+    optimizer: str = "adam"
+    schedule: str = "cosine"
+    warmup: int = 0
+    epochs: int = 3
+    accumulate: int = 1
+    skip_biases: bool = True
+    hyper: Hyper = Hyper()
+
+
+def test_accumulation_longer_than_the_run_is_refused():
+    with pytest.raises(
+        RangeError, match=r"--accumulate must be in \[1, 21\], not 100: the run has 21"
+    ):
+        optimizers.settled(Whole(accumulate=100), 7)
+    with pytest.raises(RangeError, match=r"newton takes --accumulate 1, not 3"):
+        optimizers.settled(Whole("newton", accumulate=3), 7)
+
+
+def test_batches_that_make_no_update_are_said():
+    with pytest.warns(schedules.ScheduleWarning, match=r"last 1 of 21 batches"):
+        optimizers.settled(Whole(accumulate=4), 7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizers.settled(Whole(accumulate=3), 7)
+
+
+@pytest.mark.parametrize("count", [optimizers.NEWTON_PARAMETERS + 1, 269_000])
+def test_newton_refuses_a_network_whose_hessian_is_too_large(count):
+    rule = optimizers.newton(Hyper(), schedules.constant())
+    few = {"kernel": jax.ShapeDtypeStruct((optimizers.NEWTON_PARAMETERS,), jnp.float32)}
+    jax.eval_shape(rule.init, few)
+    many = {"kernel": jax.ShapeDtypeStruct((count,), jnp.float32)}
+    words = f"at most 16,384 parameters, not {count:,}.*need {4 * count**2:,} bytes"
+    with pytest.raises(RangeError, match=words):
+        jax.eval_shape(rule.init, many)
 
 
 def test_optax_rules_with_a_line_search_get_what_they_ask_for():

@@ -39,6 +39,24 @@ def test_warm_up_moves_at_once_and_then_follows():
     assert at(schedules.warmed_up(schedules.constant(), 1), 0) == 1
 
 
+def test_a_warm_up_is_part_of_the_run():
+    expected = schedules.warmed_up(schedules.cosine(10), 4)
+    shape = schedules.over(14, schedules.cosine, warmup=4)
+    np.testing.assert_array_equal(at(shape, *range(15)), at(expected, *range(15)))
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 10), (10, 10**6), (3, 20), (1, 1)])
+def test_a_warm_up_that_does_not_fit_is_shortened_and_said(steps, warmup):
+    half = steps // 2
+    with pytest.warns(
+        schedules.ScheduleWarning,
+        match=f"{warmup} updates do not fit into a run of {steps}, so it takes {half};",
+    ):
+        shape = schedules.over(steps, schedules.linear, warmup=warmup)
+    assert at(shape, max(half - 1, 0)) == 1  # the peak
+    assert at(shape, steps) == 0
+
+
 def scales(values, **options):
     rule = scale_on_plateau(**options)
     state, found = rule.init(None), []
