@@ -30,6 +30,7 @@ from jaxnets.ranges import (
     Rate,
     Seed,
     Share,
+    Sides,
     within,
 )
 from jaxnets.run.command import command
@@ -69,7 +70,7 @@ class Config:
     recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.PAPER  # whose defaults
     data: str = "digits"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
-    size: tuple[int, ...] = ()  # pixels of every image, one side or height and width
+    size: Sides = ()  # pixels of every image: one side, or height and width
     fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
     skip_bad: bool = False  # leave out image files that cannot be used; counted
     pretrained: Path | None = None  # begin from these weights, .safetensors or .npz

@@ -20,7 +20,16 @@ from jaxnets.learners.scheduled import warming
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.draw import draw
 from jaxnets.ops.distributions import LIKELIHOODS
-from jaxnets.ranges import Count, NonNegative, Positive, Seed, Size, SizeOrZero, within
+from jaxnets.ranges import (
+    Count,
+    NonNegative,
+    Positive,
+    Seed,
+    Sides,
+    Size,
+    SizeOrZero,
+    within,
+)
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
@@ -58,9 +67,7 @@ class Config:
     judged: Annotated[int, within(2)] = 500  # test images that it is computed of
     data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
-    size: Annotated[
-        tuple[int, ...], within(1, 65_536)
-    ] = ()  # pixels: side, or height width
+    size: Sides = ()  # pixels of every image: one side, or height and width
     fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
     skip_bad: bool = False  # leave out image files that cannot be used; counted
     batch_size: Count = 100  # images in a step

@@ -23,7 +23,7 @@ from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
 from jaxnets.models.gan import NETWORKS, players
-from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Size
+from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Sides, Size
 from jaxnets.run import frames
 from jaxnets.run.command import command
 from jaxnets.run.judge import Recipe, judge
@@ -54,7 +54,7 @@ class Config:
 
     data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
-    size: tuple[int, ...] = ()  # pixels of every image, one side or height and width
+    size: Sides = ()  # pixels of every image: one side, or height and width
     fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
     skip_bad: bool = False  # leave out image files that cannot be used; counted
     judge: Path | None = None  # weights of a small_convnet, instead of our own

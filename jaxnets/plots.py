@@ -3,8 +3,12 @@
 No global state, no display: every function returns a `Figure` to save or to show.
 """
 
+import functools
 import itertools
 import os
+import re
+import unicodedata
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,12 +21,54 @@ from jaxnets import files
 os.environ.setdefault("MPLCONFIGDIR", str(files.cache_root() / "matplotlib"))
 
 import matplotlib as mpl
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 # Okabe & Ito's colours, which most colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _GROUP_COLOUR = {"train": COLOURS[0], "validation": COLOURS[1], "test": COLOURS[2]}
+
+
+class GlyphWarning(UserWarning):
+    """Characters that no font has; they are drawn as boxes."""
+
+
+def literal(text: str) -> str:
+    """Returns text that matplotlib draws as it is: `$` begins no formula.
+
+    All text that may come from a user goes through it once: names of classes and
+    groups, words, captions, titles. Lines stay lines; other control characters become
+    escapes, and invisible ones are left out.
+    """
+    shown = "\n".join("".join(map(_visible, line)) for line in text.split("\n"))
+    return shown.replace("$", r"\$")
+
+
+def named(text: str, most: int = 40) -> str:
+    """Returns a name for a picture: literal, on one line, of at most `most` characters.
+
+    The middle of a longer name becomes an ellipsis. A name that begins with an
+    underscore gets a space in front: a legend would leave it out.
+    """
+    return literal(shortened(text, most))
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """Returns what `named` does, where `$` is not escaped yet."""
+    whole = "".join(map(_visible, text))
+    if len(whole) > most:
+        end = most // 3
+        whole = f"{whole[: most - end - 1]}\N{HORIZONTAL ELLIPSIS}{whole[-end:]}"
+    return f" {whole}" if whole.startswith("_") else whole
+
+
+def _visible(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    invisible = unicodedata.category(sign) == "Cf"  # joiners, marks of direction
+    return "" if invisible else sign.encode("unicode_escape").decode()
 
 
 def curves(lines: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
@@ -52,17 +98,19 @@ def curves(lines: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
         for other, (group, (xs, ys)) in enumerate(series[name].items()):
             colour = _GROUP_COLOUR.get(group, COLOURS[(3 + other) % len(COLOURS)])
             dot = "o" if len(xs) < 3 else None
-            axes.plot(xs, ys, label=group, color=colour, linewidth=1.6, marker=dot)
+            axes.plot(
+                xs, ys, label=named(group), color=colour, linewidth=1.6, marker=dot
+            )
         values = [y for _, ys in series[name].values() for y in ys]
         if name.startswith(("loss", "gradient_norm")) and min(values) > 0:
             axes.set_yscale("log")
-        axes.set_title(name.replace("_", " "), fontsize=10)
+        axes.set_title(named(name.replace("_", " ")), fontsize=10)
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         quiet(axes)
         axes.legend(frameon=False, fontsize=8)
     if title:
-        figure.suptitle(title, fontsize=11)
+        figure.suptitle(literal(title), fontsize=11)
     return figure
 
 
@@ -79,6 +127,7 @@ def confusion(
     counts = np.zeros((len(classes), len(classes)), np.int64)
     np.add.at(counts, (labels, predicted), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [named(name) for name in classes]
     side = float(np.clip(0.42 * len(classes) + 1.6, 4.5, 14))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
@@ -96,9 +145,9 @@ def confusion(
                 color="white" if light else "#333333",
                 fontweight="normal" if row == column else "bold",
             )
-    long = max(map(len, classes)) > 2
-    axes.set_xticks(range(len(classes)), classes, rotation=90 if long else 0)
-    axes.set_yticks(range(len(classes)), classes)
+    long = max(map(len, names)) > 2
+    axes.set_xticks(range(len(names)), names, rotation=90 if long else 0)
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, labelsize=8 if len(classes) <= 30 else 5)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -135,9 +184,10 @@ def mistakes(
     wrong = guess != labels
     # Wrong before right; then the surest of the wrong, the least sure of the right.
     shown = np.lexsort((np.where(wrong, -sure, sure), ~wrong))[:count]
+    names = [shortened(name, 18) for name in classes]
     captions = [
-        f"{classes[int(guess[i])]}, {sure[i]:.0%}\n"
-        + (f"but is {classes[int(labels[i])]}" if wrong[i] else "right")
+        f"{names[int(guess[i])]}, {sure[i]:.0%}\n"
+        + (f"but is {names[int(labels[i])]}" if wrong[i] else "right")
         for i in shown
     ]
     title = f"{wrong.sum()} of {len(labels):,} wrong"
@@ -175,21 +225,74 @@ def grid(
         axes.imshow(shown, cmap="gray", vmin=0, vmax=top, interpolation="nearest")
         axes.set_axis_off()
         if captions:
-            axes.set_title(captions[index], fontsize=8)
+            axes.set_title(literal(captions[index]), fontsize=8)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(literal(title), fontsize=10)
     return figure
 
 
 def png(figure: Figure, path: Any) -> None:
     """Writes a figure as PNG, 150 dots an inch, without a date in it.
 
+    A matplotlibrc that asks for LaTeX is not followed: LaTeX would read text as its own
+    commands. Installed fonts of other scripts are asked for what the usual one lacks.
+    What no font has is drawn as a box, and named once in a process, in a
+    `GlyphWarning`.
+
     Args:
         figure: What to draw.
         path: A file name, or a binary file open for writing.
     """
-    with plain_text():
+    families = mpl.rcParams["font.family"]
+    for text in figure.findobj(Text):
+        text.set_usetex(False)
+        if text.get_fontfamily() == families:
+            text.set_fontfamily([*families, *_installed()])
+    with plain_text(), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+    _say_once(caught)
+
+
+# Fonts of scripts that matplotlib's own does not have, on Linux, macOS and Windows.
+_SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Hiragino Sans"),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Arial Unicode MS"),
+    *("Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Tamil", "Nirmala UI"),
+)
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    found = set(font_manager.get_font_names())
+    return tuple(name for name in _SCRIPTS if name in found)
+
+
+_MISSING = re.compile(r"Glyph (\d+) \(.*\) missing from font\(s\) (.*)\.", re.DOTALL)
+_boxes: set[str] = set()  # characters that a warning of this process has named
+
+
+def _say_once(caught: Sequence[warnings.WarningMessage]) -> None:
+    """Passes warnings on; those of missing glyphs as one, if any of them is new."""
+    found = [(warning, _MISSING.match(str(warning.message))) for warning in caught]
+    missing = {chr(int(glyph[1])): glyph[2] for _, glyph in found if glyph}
+    fresh = {sign: fonts for sign, fonts in missing.items() if sign not in _boxes}
+    _boxes.update(fresh)
+    if fresh:
+        signs = ", ".join(f"{sign} (U+{ord(sign):04X})" for sign in sorted(fresh)[:8])
+        more = f" and {len(fresh) - 8} more" if len(fresh) > 8 else ""
+        warnings.warn(
+            f"pictures: {', '.join(sorted(set(fresh.values())))} has no {signs}{more}; "
+            "they are drawn as boxes. Install a font that has them, one of: "
+            f"{', '.join(_SCRIPTS)}",
+            GlyphWarning,
+            stacklevel=3,
+        )
+    for warning, glyph in found:
+        if glyph is None:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def plain_text() -> AbstractContextManager[None]:
@@ -213,7 +316,7 @@ def quiet(axes: Any, title: str = "") -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if title:
-        axes.set_title(title, fontsize=10)
+        axes.set_title(literal(title), fontsize=10)
 
 
 def comparison(
@@ -239,8 +342,8 @@ def comparison(
         axes.hlines(middle, index - 0.25, index + 0.25, color=colour, linewidth=2)
         axes.annotate(f"{middle:.4g}", (index + 0.28, middle), va="center", fontsize=9)
     axes.set_xlim(-0.6, len(groups) - 0.2)
-    axes.set_xticks(range(len(groups)), list(groups))
-    axes.set_ylabel(label)
+    axes.set_xticks(range(len(groups)), [literal(name) for name in groups])
+    axes.set_ylabel(literal(label))
     quiet(axes, title)
     return figure
 
@@ -261,6 +364,10 @@ def alignments(
         outputs: The tokens that were written.
         title: Above all.
     """
+    sources, outputs = (
+        [[named(token, 24) for token in row] for row in side]
+        for side in (sources, outputs)
+    )
     columns = min(2, len(weights))
     rows = max(-(-len(weights) // columns), 1)
     words = max((len(t) for row in sources for t in row), default=1) > 1
@@ -283,7 +390,7 @@ def alignments(
         for spine in axes.spines.values():
             spine.set_color("#dddddd")
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(literal(title), fontsize=10)
     return figure
 
 
@@ -307,9 +414,10 @@ def progress(
     colours = itertools.cycle(COLOURS)
     for (name, pairs), colour in zip(lines.items(), colours, strict=False):
         xs, ys = zip(*pairs, strict=True)
-        axes.plot(xs, ys, "o-", label=name, color=colour, linewidth=1.6, markersize=3)
-    axes.set_xlabel(across)
-    axes.set_ylabel(label)
+        style: Any = {"color": colour, "linewidth": 1.6, "markersize": 3}
+        axes.plot(xs, ys, "o-", label=named(name), **style)
+    axes.set_xlabel(literal(across))
+    axes.set_ylabel(literal(label))
     axes.legend(frameon=False, fontsize=8)
     quiet(axes, title)
     return figure
@@ -341,13 +449,16 @@ def against(
     ):
         for row in values:
             axes.plot(x, row, color=colour, linewidth=0.7, alpha=0.5)
-        axes.plot(x, np.mean(values, axis=0), color=colour, linewidth=2, label=name)
+        axes.plot(
+            x, np.mean(values, axis=0), color=colour, linewidth=2, label=literal(name)
+        )
     for name, place in (marks or {}).items():
-        axes.axvline(place, color="#555555", linewidth=1, linestyle="--", label=name)
+        style: Any = {"color": "#555555", "linewidth": 1, "linestyle": "--"}
+        axes.axvline(place, label=literal(name), **style)
     if level is not None:
         axes.axhline(level[1], color="#555555", linewidth=1, linestyle=":")
         axes.annotate(
-            level[0],
+            literal(level[0]),
             (0, level[1]),
             xycoords=("axes fraction", "data"),
             xytext=(4, 3),
@@ -355,8 +466,8 @@ def against(
             fontsize=8,
             color="#555555",
         )
-    axes.set_xlabel(labels[0])
-    axes.set_ylabel(labels[1])
+    axes.set_xlabel(literal(labels[0]))
+    axes.set_ylabel(literal(labels[1]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
     quiet(axes, title)
@@ -381,6 +492,8 @@ def coloured_words(
         captions: In front of each text.
         title: Above.
     """
+    captions = [shortened(caption, 24) for caption in captions]
+    texts = [[shortened(word, 24) for word in words] for words in texts]
     front = max(map(len, captions), default=0) + 2
     width = max((sum(len(w) + 1 for w in words) for words in texts), default=1) + front
     figure = Figure(
@@ -393,17 +506,17 @@ def coloured_words(
         zip(texts, values, captions, strict=True)
     ):
         font: dict[str, Any] = {"family": "monospace", "fontsize": 9, "va": "center"}
-        axes.text(0, -line, caption, color="#555555", **font)
+        axes.text(0, -line, literal(caption), color="#555555", **font)
         place = front
         for word, value in zip(words, row, strict=True):
             shade = shades(0.5 + 0.4 * value / largest)
             box = {"facecolor": shade, "edgecolor": "none", "pad": 1.5}
             colour = "white" if abs(value) > 0.7 * largest else "black"
-            axes.text(place, -line, word, bbox=box, color=colour, **font)
+            axes.text(place, -line, literal(word), bbox=box, color=colour, **font)
             place += len(word) + 1
     axes.set_xlim(-0.5, width)
     axes.set_ylim(0.7 - len(texts), 0.7)
     axes.set_axis_off()
     if title:
-        axes.set_title(title, fontsize=10)
+        axes.set_title(literal(title), fontsize=10)
     return figure

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxnets.plots import literal, named
+
 _PALE = 0.35  # how much of a picture shows where nothing is attended to
 
 
@@ -39,14 +41,14 @@ def captioned(
         axes.text(
             0.5,
             -0.03,
-            text,
+            literal(text),
             ha="center",
             va="top",
             fontsize=8,
             transform=axes.transAxes,
         )
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(literal(title), fontsize=10)
     return figure
 
 
@@ -88,10 +90,11 @@ def looks(
             shade = _PALE + (1 - _PALE) * lit / max(lit.max(), 1e-9)
             shown = 1 - (1 - plain) * shade[..., None]
             place = (top + row) * wide + 2 + column
-            _panel(figure, rows, wide, place, shown, f"{word} {seen[index].max():.0%}")
+            text = f"{named(word, 16)} {seen[index].max():.0%}"
+            _panel(figure, rows, wide, place, shown, text)
         top += height
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(literal(title), fontsize=10)
     return figure
 
 

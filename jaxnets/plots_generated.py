@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jaxnets.plots import literal, named
+
 _GAP = 1  # pixels between two images
 _PAPER = 0.5  # the grey between them
 _TOLD_APART = 10  # classes that have a colour each
@@ -34,13 +36,13 @@ def sheet(
     if labels:
         places = pitch[0] * (np.arange(rows) + 0.5)
         axes.set_axis_on()
-        axes.set_yticks(places, labels, fontsize=7)
+        axes.set_yticks(places, [named(n) for n in labels], fontsize=7)
         axes.set_xticks([])
         axes.tick_params(length=0)
         for side in axes.spines.values():
             side.set_visible(False)
     if title:
-        axes.set_title(title, fontsize=9)
+        axes.set_title(literal(title), fontsize=9)
     return figure
 
 
@@ -91,7 +93,7 @@ def strips(
             frame.set_transform(axes.transData)
             rectangle.set_clip_path(frame)
     if title:
-        axes.set_title(title, fontsize=9)
+        axes.set_title(literal(title), fontsize=9)
     return figure
 
 
@@ -118,12 +120,13 @@ def scatter(
         mine = points[labels == index]
         place = index if few else index / (len(classes) - 1)
         if few:
-            axes.plot(*mine.T, "o", color=colours(place), markersize=3, label=name)
+            dot: Any = {"color": colours(place), "markersize": 3}
+            axes.plot(*mine.T, "o", label=named(name), **dot)
             continue
         axes.plot(*mine.T, ",", color=colours(place))
         for x, y in mine:
             axes.annotate(
-                name[:1],
+                named(name[:1]),
                 (x, y),
                 color=colours(place),
                 fontsize=7,
@@ -137,7 +140,7 @@ def scatter(
     axes.set_xticks([])
     axes.set_yticks([])
     if title:
-        axes.set_title(title, fontsize=10)
+        axes.set_title(literal(title), fontsize=10)
     return figure
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Float, Shaped, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxnets.plots import literal, named
+
 _GAP = 1  # pixel between the images of a sheet
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -113,10 +115,9 @@ def shares(
     axes = figure.add_subplot()
     axes.bar(range(len(classes)), 100 * values, color=_COLOURS[0])
     axes.axhline(100 / len(classes), color="#555555", linewidth=1, linestyle=":")
-    wide = max(map(len, classes), default=0) > 2
-    axes.set_xticks(
-        range(len(classes)), classes, fontsize=8, rotation=40 if wide else 0
-    )
+    names = [named(name) for name in classes]
+    wide = max(map(len, names), default=0) > 2
+    axes.set_xticks(range(len(names)), names, fontsize=8, rotation=40 if wide else 0)
     if wide:
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
@@ -124,7 +125,7 @@ def shares(
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if title:
-        axes.set_title(title, fontsize=10)
+        axes.set_title(literal(title), fontsize=10)
     return figure
 
 
@@ -158,9 +159,9 @@ def clouds(
         )
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
         axes.set_aspect("equal")
-        axes.set_title(name, fontsize=8)
+        axes.set_title(literal(name), fontsize=8)
     if title:
-        figure.suptitle(title, fontsize=10)
+        figure.suptitle(literal(title), fontsize=10)
     return figure
 
 
@@ -172,5 +173,5 @@ def _shown(image: UInt8[np.ndarray, "h w c"], width: float, title: str) -> Figur
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_axis_off()
     if title:
-        axes.set_title(title, fontsize=10)
+        axes.set_title(literal(title), fontsize=10)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from jaxnets.plots import COLOURS, quiet
+from jaxnets.plots import COLOURS, literal, named, quiet
 
 Curve = Sequence[tuple[float | int, float | int]]  # of steps and values
 
@@ -34,12 +34,13 @@ def ranking(
         )
         dots = [place] * len(values)
         axes.plot(values, dots, "o", color=COLOURS[0], alpha=0.5, markersize=4)
-    axes.set_yticks(range(len(results)), list(results), fontsize=7)
+    names = [named(name, 80) for name in results]
+    axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.invert_yaxis()
     if _spread([value for values in results.values() for value in values]):
         axes.set_xscale("log")
         _plain(axes.xaxis)
-    axes.set_xlabel(label)
+    axes.set_xlabel(literal(label))
     quiet(axes, title)
     return figure
 
@@ -78,7 +79,7 @@ def curves(
         axes.set_yscale("log")
         _plain(axes.yaxis)
     axes.set_xlabel("step")
-    axes.set_ylabel(label)
+    axes.set_ylabel(literal(label))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     if best:
         axes.legend(frameon=False, fontsize=8)
@@ -112,16 +113,15 @@ def responses(
         axes = figure.add_subplot(rows, columns, index + 1)
         for kind, colour in zip(kinds, itertools.cycle(COLOURS), strict=False):
             mine = np.array([group == kind for group in groups]) & np.isfinite(shown)
-            axes.plot(
-                np.array(places)[mine], shown[mine], "o", color=colour, label=kind
-            )
+            dots = np.array(places)[mine], shown[mine]
+            axes.plot(*dots, "o", color=colour, label=named(kind))
         if name in logarithmic:
             axes.set_xscale("log")
         if _spread(shown[np.isfinite(shown)]):
             axes.set_yscale("log")
             _plain(axes.yaxis)
         axes.set_xlabel(name.replace("_", " "))
-        axes.set_ylabel(label)
+        axes.set_ylabel(literal(label))
         quiet(axes)
         if len(kinds) > 1:
             axes.legend(frameon=False, fontsize=8)

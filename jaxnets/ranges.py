@@ -80,6 +80,7 @@ Count: TypeAlias = Annotated[int, within(1)]
 CountOrZero: TypeAlias = Annotated[int, within(0)]
 Size: TypeAlias = Annotated[int, within(1, 65_536)]  # of a layer, an image, a text
 SizeOrZero: TypeAlias = Annotated[int, within(0, 65_536)]
+Sides: TypeAlias = Annotated[tuple[int, ...], within(1, 65_536)]  # of an image
 Share: TypeAlias = Annotated[float, within(0, 1)]
 PositiveShare: TypeAlias = Annotated[float, within(0, 1, above=True)]
 Rate: TypeAlias = Annotated[float, within(0, 1, below=True)]

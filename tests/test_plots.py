@@ -1,9 +1,17 @@
 import io
 
+import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
-from jaxnets import plots
+from jaxnets import (
+    plots,
+    plots_attention,
+    plots_generated,
+    plots_samples,
+    plots_sweeps,
+)
 
 pytestmark = pytest.mark.host
 
@@ -101,3 +109,79 @@ def test_words_are_on_the_colours_of_their_values():
     assert shades["good"][2] > shades["good"][0]  # blue
     assert min(shades["so"][:3]) > 0.9
     plots.png(figure, io.BytesIO())
+
+
+NAMES = ["$5_$", "$10^$", "a\\$b$c$", "<b>&\"'", "two\nlines\t", "n" * 200, "_hidden"]
+
+
+def every_picture(names):
+    """All pictures that show names of classes, words or captions."""
+    labels = np.arange(len(names))
+    images = np.zeros((len(names), 4, 4, 3), np.uint8)
+    maps = np.full((len(names), 2, 2), 0.25)
+    values = np.linspace(-1, 1, len(names))
+    return {
+        "confusion": plots.confusion(labels, labels[::-1], names),
+        "mistakes": plots.mistakes(images, labels, np.eye(len(names)), names),
+        "comparison": plots.comparison({n: [1.0] for n in names}, label=names[0]),
+        "alignments": plots.alignments([np.eye(len(names))], [names], [names]),
+        "progress": plots.progress({n: [(0.0, 1.0)] for n in names}, label=names[0]),
+        "words": plots.coloured_words([names], [values], [names[0]], title=names[1]),
+        "curves": plots.curves([{"step": 1, n: {n: 1.0}} for n in names]),
+        "captioned": plots_attention.captioned(images, names, title=names[0]),
+        "looks": plots_attention.looks([images[0]], [names], [maps], title=names[0]),
+        "scatter": plots_generated.scatter(np.eye(len(names), 2), labels, names),
+        "sheet": plots_generated.sheet(images, 1, labels=names, title=names[0]),
+        "shares": plots_samples.shares(values, names, title=names[0]),
+        "clouds": plots_samples.clouds({n: np.eye(2) for n in names}, np.eye(2)),
+        "ranking": plots_sweeps.ranking({n: [1.0] for n in names}, label=names[0]),
+    }
+
+
+def drawn_texts(figure):
+    """The texts of a picture as they are drawn; fails where one is mathematics."""
+    found = []
+    for text in figure.findobj(Text):
+        plain, mathematics = text._preprocess_math(text.get_text())
+        assert not mathematics, text
+        found.append(plain)
+    return found
+
+
+def test_names_are_drawn_as_they_are_in_every_picture():
+    pictures = every_picture(NAMES)
+    for name in ("confusion", "mistakes"):
+        pictures[name].draw_without_rendering()  # parses and lays out all text
+    for name, figure in pictures.items():
+        found = "\n".join(drawn_texts(figure))
+        assert "$5_$" in found, name
+        assert "\t" not in found, name
+        if name in ("confusion", "mistakes", "scatter", "shares", "looks", "words"):
+            assert "n" * 41 not in found, name
+
+
+def test_a_shortened_name_is_one_visible_line():
+    assert plots.shortened("two\nlines\t\x00") == r"two\nlines\t\x00"
+    assert plots.shortened("a\N{RIGHT-TO-LEFT OVERRIDE}b\N{ZERO WIDTH JOINER}") == "ab"
+    assert plots.shortened("\udcff") == r"\udcff"
+    assert plots.shortened("n" * 200) == f"{'n' * 26}\N{HORIZONTAL ELLIPSIS}{'n' * 13}"
+    assert plots.shortened("_") == " _"  # a legend has it
+    assert plots.shortened("n" * 40) == "n" * 40
+
+
+def test_latex_of_a_matplotlibrc_is_not_asked(monkeypatch):
+    monkeypatch.setenv("PATH", "")  # where LaTeX would be
+    with mpl.rc_context({"text.usetex": True}):
+        figure = plots.confusion(np.array([0]), np.array([0]), ["a_b", "50% & more"])
+        plots.png(figure, io.BytesIO())
+
+
+def test_glyphs_that_no_font_has_are_named_once(monkeypatch):
+    monkeypatch.setattr(plots, "_boxes", set())
+    monkeypatch.setattr(plots, "_installed", tuple)
+    figure = plots.comparison({"\u732b\u72d7": [1.0]}, label="\u72d7")
+    words = r"DejaVu Sans has no .*\(U\+72D7\), .*\(U\+732B\); they are drawn as boxes"
+    with pytest.warns(plots.GlyphWarning, match=words) as said:
+        plots.png(figure, io.BytesIO())
+    assert len(said) == 1
+    plots.png(figure, io.BytesIO())  # and no more: warnings are errors here

@@ -7,6 +7,7 @@ be replaced by features that were computed once and lie on the disk.
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from jaxnets.data.images import Picture, decode
 from jaxnets.data.prefetch import prefetched
 from jaxnets.data.reading import FileError, left_out, noted
 from jaxnets.data.shapes import captions_of, shapes
-from jaxnets.data.text import PAD, UNKNOWN, Vocabulary, vocabulary
+from jaxnets.data.text import END, PAD, UNKNOWN, Vocabulary, vocabulary
 from jaxnets.ops.augment import Transform, chain, normalize
 from jaxnets.types import CaptionBatch, Key
 
@@ -71,6 +72,14 @@ class CaptionFeeds(NamedTuple):
     def written(self, tokens: Int[np.ndarray, "n t"]) -> list[str]:
         """The sentences that a network wrote."""
         return [self.vocabulary.decode(row) for row in tokens]
+
+    def words(self, tokens: Int[np.ndarray, " t"]) -> list[str]:
+        """The tokens of one written sentence, each of which has its own attention.
+
+        Never split the sentence instead: `<unk>` is one token, and three marks of text.
+        """
+        written = takewhile(lambda token: token not in (PAD, END), map(int, tokens))
+        return [self.vocabulary.tokens[token] for token in written]
 
     def pixels(self, content: bytes) -> UInt8[np.ndarray, "h w c"]:
         """A picture from somewhere else, brought to the size of the others.

@@ -22,7 +22,6 @@ from jaxnets.data.reading import FileError, read
 from jaxnets.data.shapes import scenes_of
 from jaxnets.data.shapes_grammar import caption_is_true
 from jaxnets.data.shapes_pointing import described
-from jaxnets.data.text import words
 from jaxnets.models import encoders
 from jaxnets.ops.decoding import Decoded
 from jaxnets.run.checkpoints import Checkpoints, verify
@@ -153,7 +152,8 @@ def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
     """
     from jaxnets import plots_attention as plots  # matplotlib takes a second to import
 
-    best = data.written(np.asarray(made.token)[:, 0])
+    written = np.asarray(made.token)[:, 0]
+    best = data.written(written)
     split = data.captions.pictures.test
     some = np.linspace(0, len(best) - 1, _SHOWN).astype(int)
     told = [f"{best[i]}\n\n({data.captions.texts['test'][i][0]})" for i in some]
@@ -170,7 +170,7 @@ def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
             "attention",
             plots.looks,
             [split.columns["image"][np.array([i])][0] for i in chosen],
-            [words(best[i]) for i in chosen],
+            [data.words(written[i]) for i in chosen],
             [seen[i] for i in chosen],
             title=title,
         )
@@ -206,7 +206,8 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
     except FileError as error:
         raise DataError(f"{photo} {error}") from None
     made = run.predict(data.one(content))
-    texts = data.written(np.asarray(made.token)[0])
+    written = np.asarray(made.token)[0]
+    texts = data.written(written)
     run.console.say(texts[0])
     for text, score in zip(texts, np.asarray(made.score)[0], strict=True):
         run.console.say(f"  {score:8.2f}  {text}")
@@ -215,7 +216,7 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
         return
     path = Path(f"{_plain_name(photo.stem)}-attention.png")
     figure: Any = plots_attention.looks(
-        [data.pixels(content)], [words(texts[0])], [seen], title=texts[0]
+        [data.pixels(content)], [data.words(written[0])], [seen], title=texts[0]
     )
     try:
         files.write_with(path, lambda file: plots.png(figure, file))

@@ -32,6 +32,7 @@ from jaxnets.data.shapes_scene import (
     Thing,
     scene,
 )
+from jaxnets.data.text import END, UNKNOWN
 from jaxnets.ops.decoding import PAD
 from jaxnets.types import CaptionBatch
 
@@ -92,6 +93,17 @@ def test_words_are_learned_from_the_training_split_alone(captions):
     )
     plain = caption_feeds(captions, longest=5, batch_size=3, seed=0)
     assert feeds.vocabulary == plain.vocabulary
+
+
+def test_a_word_that_is_unknown_is_one_word_of_the_picture(captions):
+    """Split as text, `<unk>` is three, and every later word gets another one's map."""
+    feeds = caption_feeds(captions, longest=5, batch_size=3, seed=0, minimum=2)
+    numbers = {token: i for i, token in enumerate(feeds.vocabulary.tokens)}
+    unknown, a, dog = UNKNOWN, numbers["a"], numbers["dog"]
+    row = np.array([a, unknown, dog, unknown, END, PAD])
+    assert feeds.words(row) == ["a", "<unk>", "dog", "<unk>"]
+    assert feeds.words(row[:4]) == ["a", "<unk>", "dog", "<unk>"]
+    assert feeds.words(row[4:]) == []
 
 
 def test_which_caption_follows_from_seed_and_step(captions):
