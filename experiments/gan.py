@@ -14,7 +14,8 @@ from typing import Annotated, NamedTuple
 
 from jaxnets import plots_samples
 from jaxnets.analysis.distances import frechet_distance
-from jaxnets.analysis.samples import judged
+from jaxnets.analysis.samples import LEAST, judged
+from jaxnets.data.dataset import enough
 from jaxnets.data.feeds import Feeds, image_feeds
 from jaxnets.data.images import Fit
 from jaxnets.data.named import labelled_images
@@ -85,6 +86,7 @@ def load(config: Config) -> Feeds:
         fit=config.fit,
         skip_bad=config.skip_bad,
     )
+    enough(data, train=LEAST, validation=2, test=LEAST)
     half = (0.5,) * len(data.mean)
     rows = config.batch_size * max(config.discriminator_steps, config.generator_steps)
     centred = dataclasses.replace(data, mean=half, std=half)
@@ -118,7 +120,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
             frames.keep(run, "training", fake[:64])
             pair = look(held[:]).features, look(fake).features
             run.log(validation={"frechet": frechet_distance(*pair)})
-        frames.animate(run, "training", 64)
+        frames.animate(run, "training")
         found = judged(look, fake := made(data.test), test[:], train[: len(test)])
         shares, names = found["classes"]["share"], data.dataset.classes
         run.figure("samples", plots_samples.samples, fake[:64])

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+NEIGHBOURS = 5  # of `quality`; every set must have more points
 _ROWS = 500  # of the matrix of pairs that are in memory at a time
 
 
@@ -132,11 +133,11 @@ def overlap(
 def quality(
     real: Float[np.ndarray, "n d"], fake: Float[np.ndarray, "m d"]
 ) -> dict[str, float]:
-    """All of the above by name, with 5 neighbours: one line of a table."""
+    """All of the above by name, with `NEIGHBOURS`: one line of a table."""
     return {
         "frechet": frechet_distance(real, fake),
         "kernel": kernel_distance(real, fake),
-        **overlap(real, fake, neighbours=5)._asdict(),
+        **overlap(real, fake, neighbours=NEIGHBOURS)._asdict(),
     }
 
 

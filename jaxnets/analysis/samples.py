@@ -6,9 +6,12 @@ from typing import Any, Protocol
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from jaxnets.analysis.distances import quality
+from jaxnets.analysis.distances import NEIGHBOURS, quality
 
 Images = Shaped[np.ndarray, "_ h w c"]
+
+
+LEAST = NEIGHBOURS + 1  # images in each set that `judged` compares
 
 
 class Seen(Protocol):

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import UInt8
 
-from jaxnets.data.dataset import DataError, Dataset, Split, checked
+from jaxnets.data.dataset import DataError, Dataset, Split, checked, enough
 from jaxnets.data.draws import uniforms
 from jaxnets.data.feed import Feed, ordered, shuffled
 from jaxnets.data.prefetch import prefetched
@@ -69,8 +69,8 @@ def density_feeds(
         judged: How many test images the bound of many samples is computed of.
 
     Raises:
-        DataError: If anything is wrong with the data, or a likelihood of black and
-            white is asked about grey.
+        DataError: If anything is wrong with the data, there is a single test image, or
+            a likelihood of black and white is asked about grey.
     """
     if likelihood.binary == (binarise == "none"):
         needs = "static, dynamic or threshold" if likelihood.binary else "none"
@@ -80,6 +80,13 @@ def density_feeds(
             f"--binarise {needs}, not {binarise}"
         )
     checked(dataset, batch_size=batch_size)
+    enough(dataset, test=2)
+    if judged > len(dataset.test):
+        print(  # noqa: T201 - part of what a run says at its start
+            f"{dataset.name}: the bound is computed of all {len(dataset.test)} test "
+            f"images; --judged asks for {judged}",
+            flush=True,
+        )
     once = binarised(dataset, binarise, binarise_seed)
     fixed = dequantised if likelihood.density else None
     fresh: Transform | None = drawn_pixels if binarise == "dynamic" else fixed

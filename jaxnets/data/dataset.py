@@ -168,6 +168,25 @@ class Dataset:
         return hashlib.sha256(" ".join((self.name, *parts)).encode()).hexdigest()
 
 
+def enough(dataset: Dataset, **least: int) -> None:
+    """Refuses splits that are too small for what is computed of them.
+
+    Args:
+        dataset: Images, or whatever its examples are.
+        **least: The smallest number of examples by split, as in `test=2`.
+
+    Raises:
+        DataError: With the size and the least of every split that is too small.
+    """
+    counts = {name: len(dataset.splits[name]) for name in least}
+    if small := [name for name in least if counts[name] < least[name]]:
+        sizes = ", ".join(f"{n} has {counts[n]} and needs {least[n]}" for n in small)
+        raise DataError(
+            f"{dataset.name}: too few examples: {sizes}; add examples, or move some "
+            "from a larger split"
+        )
+
+
 def checked(dataset: Dataset, *, batch_size: int | None = None) -> Dataset:
     """The same data set, once nothing wrong was found in it.
 

@@ -10,9 +10,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from jaxnets import files
 from jaxnets.run.session import Run
+
+_COUNT = "images"  # the PNG text that says how many there are
 
 
 def keep(run: Run, name: str, images: Shaped[np.ndarray, "n h w c"]) -> None:
@@ -34,36 +37,39 @@ def _write(folder: Path, step: int, images: Shaped[np.ndarray, "n h w c"]) -> No
     if images.dtype != np.uint8:
         images = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
     column = images.reshape(-1, *images.shape[2:])  # one below the other
-    buffer = io.BytesIO()
+    buffer, count = io.BytesIO(), PngInfo()
+    count.add_text(_COUNT, str(len(images)))
     grey = column[..., 0] if column.shape[-1] == 1 else column
-    Image.fromarray(grey).save(buffer, format="PNG")
+    Image.fromarray(grey).save(buffer, format="PNG", pnginfo=count)
     folder.mkdir(parents=True, exist_ok=True)
     files.write(folder / f"{step:09d}.png", buffer.getvalue())
 
 
-def kept(run: Run, name: str, count: int) -> dict[int, UInt8[np.ndarray, "n h w c"]]:
-    """Steps to the images of `keep`, `count` each; none where the run only reads."""
+def kept(run: Run, name: str) -> dict[int, UInt8[np.ndarray, "n h w c"]]:
+    """Steps to the images of `keep`, whole ones; none where the run only reads."""
     if run.held is None:
         return {}
     found = {}
     for path in sorted(_folder(run.held.path, name).glob("*.png")):
         with Image.open(path) as image:
+            # Files from before the count was written have square images.
+            count = int(image.info.get(_COUNT, image.height // image.width))
             column = np.asarray(image)
         wide = column if column.ndim == 3 else column[..., None]
         found[int(path.stem)] = wide.reshape(count, -1, *wide.shape[1:])
     return found
 
 
-def animate(run: Run, name: str, count: int) -> None:
+def animate(run: Run, name: str) -> None:
     """Shows what was kept as figures: a strip, and every step a frame of NAME.gif."""
     from jaxnets import plots_samples  # matplotlib takes half a second to import
 
     with run.optional(f"the animation {name!r}"):
-        frames = kept(run, name, count)
+        frames = kept(run, name)
         if run.held is None or not frames:
             return
         run.figure(name, plots_samples.strip, frames)
-        columns = max(round(count**0.5), 1)
+        columns = max(round(max(map(len, frames.values())) ** 0.5), 1)
         sheets = [plots_samples.sheet(f, columns, scale=2) for f in frames.values()]
         path = run.held.path / "figures" / (files.safe_name(name) + ".gif")
         path.parent.mkdir(exist_ok=True)

@@ -38,7 +38,10 @@ _ROWS = 250  # images at a time
 
 
 class Recipe(NamedTuple):
-    """How a judge is trained: Adam, the rate falling to zero along a cosine."""
+    """How a judge is trained: Adam, the rate falling to zero along a cosine.
+
+    A training split that is smaller than `batch_size` is one batch.
+    """
 
     steps: int = 1200
     batch_size: int = 64
@@ -179,7 +182,8 @@ def _seen(look: Callable[[Array], tuple[Array, Array]], images: np.ndarray) -> S
 
 
 def _trained(model: ConvNet, data: Dataset, recipe: Recipe) -> Variables:
-    feeds = image_feeds(data, batch_size=recipe.batch_size, seed=0)
+    rows = min(recipe.batch_size, len(data.train))
+    feeds = image_feeds(data, batch_size=rows, seed=0)
     rule = optimizers.composed(optimizers.adam, schedules.cosine(recipe.steps))
     learner = supervised(classification(model, rates=()), rule)
     state = once(learner.init)(jax.random.key(0), recipe, feeds.train(0))

@@ -1,11 +1,14 @@
 """Frames of a training survive a kill, and leave no trace in a run that only reads."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import gan
+from jaxnets.data.dataset import DataError
 from jaxnets.data.digits import digits
 from jaxnets.run import frames
 from jaxnets.run.judge import Seen
@@ -52,8 +55,8 @@ def test_images_come_back_by_step(here):
         for step in (10, 2):
             run.step = step
             frames.keep(run, "some", images + step / 100)
-        found = frames.kept(run, "some", 4)
-        frames.animate(run, "some", 4)
+        found = frames.kept(run, "some")
+        frames.animate(run, "some")
         with pytest.raises(ValueError, match="no name"):
             frames.keep(run, "../out", images)
     assert list(found) == [2, 10]
@@ -61,6 +64,48 @@ def test_images_come_back_by_step(here):
     assert np.array_equal(found[10], expected)
     figures = {path.name for path in (tmp_path / "run" / "figures").iterdir()}
     assert figures == {"some.png", "some.gif"}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 28, 64])
+def test_whole_images_come_back_however_many_there_are(here, count):
+    images = np.random.default_rng(0).integers(0, 256, (count, 6, 4, 3), np.uint8)
+    with Run(SMALL, Verbs(run_dir=here / "run")) as run:
+        frames.keep(run, "some", images)
+        np.testing.assert_array_equal(frames.kept(run, "some")[0], images)
+        frames.animate(run, "some")
+    with Image.open(here / "run" / "figures" / "some.gif") as sheet:
+        columns = max(round(count**0.5), 1)
+        rows = -(-count // columns)
+        assert sheet.size == (2 * (5 * columns - 1), 2 * (7 * rows - 1))
+
+
+def test_square_images_from_before_the_count_was_written_come_back(here):
+    images = np.zeros((5, 4, 4, 1), np.uint8)
+    with Run(SMALL, Verbs(run_dir=here / "run")) as run:
+        frames.keep(run, "some", images)
+        (path,) = (here / "run" / "frames" / "some").iterdir()
+        with Image.open(path) as image:
+            image.load()
+            Image.fromarray(np.asarray(image)).save(path)
+        assert frames.kept(run, "some")[0].shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("split", "count", "words"),
+    [
+        ("validation", 1, "validation has 1 and needs 2"),
+        ("test", 5, "test has 5 and needs 6"),
+        ("train", 5, "train has 5 and needs 6"),
+    ],
+)
+def test_too_few_images_are_refused_before_training(monkeypatch, split, count, words):
+    data = digits()
+    few = dataclasses.replace(
+        data, **{split: data.splits[split].take(np.arange(count))}
+    )
+    monkeypatch.setattr(gan, "labelled_images", lambda *given, **named: few)
+    with pytest.raises(DataError, match=words):
+        gan.load(SMALL)
 
 
 @pytest.mark.usefixtures("plain")

@@ -14,6 +14,7 @@ from jaxnets.models import functional, weights
 from jaxnets.models.convnet import ConvNet, small_convnet
 from jaxnets.models.weights import WeightsError
 from jaxnets.once import once
+from jaxnets.run import judge as judges
 from jaxnets.run.judge import Recipe, judge
 
 RECIPE = Recipe(steps=120, batch_size=32)
@@ -96,3 +97,18 @@ def test_a_file_of_weights_judges_instead(tmp_path):
     weights.save(other, drawn, path)
     with pytest.raises(WeightsError, match="not the weights"):
         judge(data, file=path)(np.asarray(image))
+
+
+def test_a_training_split_smaller_than_a_batch_is_one_batch(monkeypatch, cache):
+    class Asked(Exception):
+        pass
+
+    def asked(data, *, batch_size, seed):
+        raise Asked(batch_size, len(data.train))
+
+    monkeypatch.setattr(judges, "image_feeds", asked)
+    few = dataclasses.replace(digits(), train=digits().train.take(np.arange(20)))
+    with pytest.raises(Asked, match=r"\(20, 20\)"):
+        _ = judge(few, recipe=RECIPE).accuracy
+    with pytest.raises(Asked, match=r"\(32, "):
+        _ = judge(digits(), recipe=RECIPE._replace(steps=3)).accuracy
