@@ -3,7 +3,8 @@
 A torch `state_dict` that was saved as safetensors, or as NumPy's npz, loads into the
 matching network, and a network is written back as one. Networks that torchvision has go
 by torchvision's names; the others by their own, joined by dots, with torch's words for
-the leaves (`weight`, `running_mean`).
+the leaves (`weight`, `running_mean`). What wrappers put in front of every name, for
+example `_orig_mod.`, `module.` or `state_dict.model.`, is left out, and said.
 
 Nothing is ever unpickled: a `.pth` file, which may run any code when it is opened, is
 refused. Names and shapes are compared before any number is read, so that a lying header
@@ -13,7 +14,7 @@ cannot make this process allocate more than the network itself.
 import math
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,9 @@ _LEAVES = {
     "mean": "running_mean",
     "var": "running_var",
 }
+# Counts that torch keeps beside the weights: of the batches that a norm has seen, which
+# it does not use by default, and of the models in an average (`AveragedModel`).
+_COUNTERS = ("num_batches_tracked", "n_averaged")
 # The layer that has a row for each class: the first of these that a network has. The
 # auxiliary classifiers' have one as well.
 _HEADS = ("output", "fc8", "conv10", "mlpconv3_3")
@@ -176,7 +180,7 @@ def _fill(
     new_head: bool,  # noqa: FBT001
 ) -> Variables:
     slots = _slots(model, variables)
-    source = _canonical(model, shapes)
+    source = _canonical(model, shapes, {slot.name for slot in slots})
     heads = _heads(slot.path for slot in slots) if new_head else ()
     kept = {slot.name for slot in slots if _is_head(slot.path, heads)}
     wanted = {slot.name: _torch_shape(slot) for slot in slots if slot.name not in kept}
@@ -193,6 +197,7 @@ def _fill(
             for name in wanted
             if name in both and found[name] != wanted[name]
         ],
+        hint=_hint(model, shapes, wanted),
     )
     trees: dict[str, dict[Address, Any]] = {}
     for slot in slots:
@@ -207,7 +212,7 @@ def _fill(
     return Variables(whole.pop("params", {}), whole)
 
 
-def _refuse(model: nn.Module, **complaints: list[str]) -> None:
+def _refuse(model: nn.Module, *, hint: str, **complaints: list[str]) -> None:
     lines = [
         f"  {what}, {len(names)}: {', '.join(names[:8])}{', ...' * (len(names) > 8)}"
         for what, names in complaints.items()
@@ -215,7 +220,6 @@ def _refuse(model: nn.Module, **complaints: list[str]) -> None:
     ]
     if lines:
         name = type(model).__name__
-        hint = "another number of classes needs a new head: ask for it (new_head)"
         raise WeightsError(
             "\n".join([f"not the weights of this {name}:", *lines, hint])
         )
@@ -247,25 +251,77 @@ def _transposed(path: Address, array: np.ndarray, *, back: bool = False) -> np.n
     return array.transpose(np.argsort(to_torch) if back else to_torch)
 
 
-def _canonical(model: nn.Module, names: Mapping[str, Any]) -> dict[str, str]:
-    """This network's name for an array, to the file's.
+def _canonical(
+    model: nn.Module, names: Iterable[str], own: Collection[str]
+) -> dict[str, str]:
+    """This network's name for an array, to the file's; says what it leaves out.
+
+    Args:
+        model: The network.
+        names: Of the file.
+        own: The network's names.
 
     Raises:
         WeightsError: If two of the file's names mean the same array.
     """
-    rules = _ALIASES.get(type(model), [])
-    parallel = all(name.startswith("module.") for name in names)  # torch's DataParallel
+    counters = [name for name in names if name.rpartition(".")[2] in _COUNTERS]
+    arrays = [name for name in names if name not in set(counters)]
+    prefix = _wrapper(arrays, own)
+    _say(prefix, counters)
     canonical: dict[str, str] = {}
-    for old in names:
-        if old.endswith("num_batches_tracked"):
-            continue  # torch counts steps there, and uses them only if told to
-        name = old.removeprefix("module.") if parallel else old
-        for pattern, replacement in rules:
-            name = re.sub(pattern, replacement, name)
+    for old in arrays:
+        name = _alias(model, old.removeprefix(prefix))
         if name in canonical:
             raise WeightsError(f"{old} and {canonical[name]} both mean {name}")
         canonical[name] = old
     return canonical
+
+
+def _alias(model: nn.Module, name: str) -> str:
+    """The network's name for what a file calls by another common one."""
+    for pattern, replacement in _ALIASES.get(type(model), []):
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _wrapper(names: Sequence[str], own: Collection[str]) -> str:
+    """What every name of a file begins with and the network's own names do not.
+
+    Wrappers add it: torch.compile `_orig_mod.`, DataParallel and AveragedModel
+    `module.`, Lightning `model.`, nested dictionaries `state_dict.`. A prefix that only
+    some names have stays: the others would have to be left out.
+    """
+    prefix = ""
+    while True:
+        parts = {name.removeprefix(prefix).partition(".")[:2] for name in names}
+        first, dot = parts.pop() if len(parts) == 1 else ("", "")
+        if not dot or all(name.startswith(f"{first}.") for name in own):
+            return prefix
+        prefix += f"{first}."
+
+
+def _say(prefix: str, counters: Sequence[str]) -> None:
+    """Prints what is left out of a file: a prefix, and torch's counters."""
+    found = [f"the prefix {prefix} of every name"] if prefix else []
+    if counters:
+        kinds = sorted({name.rpartition(".")[2] for name in counters})
+        found.append(f"{len(counters)} counters of torch ({', '.join(kinds)})")
+    if found:
+        print(f"weights: left out {' and '.join(found)}", flush=True)  # noqa: T201
+
+
+def _hint(model: nn.Module, names: Iterable[str], wanted: Mapping[str, Any]) -> str:
+    """What to do with a file that does not fit."""
+    beginnings = {name[: i + 1] for name in names for i in _dots(name)}
+    for prefix in sorted(beginnings, key=lambda p: (len(p), p)):
+        inner = [n.removeprefix(prefix) for n in names if n.startswith(prefix)]
+        if wanted.keys() <= {_alias(model, name) for name in inner}:
+            return f"the names that begin with {prefix} fit: save only those in a file"
+    return "another number of classes needs a new head: ask for it (new_head)"
+
+
+def _dots(name: str) -> list[int]:
+    return [i for i, sign in enumerate(name) if sign == "."]
 
 
 def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:

@@ -147,6 +147,43 @@ def test_cifar_resnets_take_the_common_names(projection, parallel):
     same(weights.from_torch(model, shapes(model, 8, 3), public), variables)
 
 
+@pytest.mark.parametrize(
+    ("prefix", "counters"),
+    [
+        ("_orig_mod.", ()),
+        ("module.", ("n_averaged",)),
+        ("model.", ("model.conv0.norm.num_batches_tracked", "model.n_averaged")),
+        ("state_dict.model._orig_mod.", ("state_dict.epoch.n_averaged",)),
+        ("", ("conv0.norm.num_batches_tracked",)),
+    ],
+)
+def test_what_wrappers_put_in_front_of_every_name_is_left_out_and_said(
+    variables, template, capsys, prefix, counters
+):
+    arrays = weights.to_torch(NET, variables)
+    wrapped = {prefix + name: array for name, array in arrays.items()}
+    wrapped |= dict.fromkeys(counters, np.int64(7))
+    same(weights.from_torch(NET, template, wrapped), variables)
+    said = capsys.readouterr().out
+    assert said.startswith("weights: left out ")
+    assert (f"the prefix {prefix} of every name" in said) == bool(prefix)
+    assert (f"{len(counters)} counters of torch" in said) == bool(counters)
+    same(weights.from_torch(NET, template, arrays), variables)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("prefix", ["model.", "state_dict.ema.module."])
+def test_a_prefix_that_only_some_names_have_is_not_left_out(
+    variables, template, prefix
+):
+    arrays = weights.to_torch(NET, variables)
+    wrapped = {prefix + name: array for name, array in arrays.items()}
+    wrapped["loss.weight"] = np.ones(3, np.float32)
+    words = rf"that begin with {re.escape(prefix)} fit: save only those in a file"
+    with pytest.raises(WeightsError, match=words):
+        weights.from_torch(NET, template, wrapped)
+
+
 def test_old_densenet_files_load():
     model = DenseNet(10, (1, 1), growth=4, stem_features=8)
     variables = filled(model, 32, 3)
