@@ -52,7 +52,7 @@ def classification(
             say: each is read from `hyper`, and so may be swept without a new
             compilation. By default all that the model takes.
         top: How many guesses count in `accuracy_top5`, or whatever it is; 1 leaves it
-            out.
+            out. So do too few classes: chance alone would reach a half of 2 `top`.
         reads: The field of a batch that the model is given: `token` of a `TextBatch`.
     """
     given = functional.rates(model) if rates is None else tuple(rates)
@@ -93,13 +93,16 @@ def classification(
 def scores(
     logits: Float[Array, "b classes"], batch: Labelled, *, top: int = 5
 ) -> Metrics:
-    """Loss and accuracies of logits, as `classification(...).evaluate` reports them."""
+    """Loss and accuracies of logits, as `classification(...).evaluate` reports them.
+
+    The accuracy among the `top` best guesses is left out of 2 `top` classes or fewer.
+    """
     hits = among_top(logits, batch.label, 1)
     found = {
         "loss": mean(cross_entropy(logits, batch.label), batch.mask),
         "accuracy": mean(hits, batch.mask),
     }
-    if top > 1:
+    if 1 < top < logits.shape[-1] / 2:
         guesses = among_top(logits, batch.label, top)
         found[f"accuracy_top{top}"] = mean(guesses, batch.mask)
     return {**found, "accuracy_by_class": _by_class(hits, batch, logits.shape[-1])}

@@ -11,7 +11,12 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 from jaxnets.models.blocks import Logits
 from jaxnets.models.mlp import MLP
 from jaxnets.ops.augment import SoftImageBatch
-from jaxnets.tasks.classification import among_top, classification, cross_entropy
+from jaxnets.tasks.classification import (
+    among_top,
+    classification,
+    cross_entropy,
+    scores,
+)
 from jaxnets.testing import check_task
 from jaxnets.types import ImageBatch, Variables
 
@@ -49,6 +54,16 @@ def scored():
     variables = task.init(jax.random.key(0), batch)
     metrics = jax.jit(task.evaluate)(variables, batch, jax.random.key(0))
     return logits, labels, metrics, batch
+
+
+@pytest.mark.parametrize(("classes", "there"), [(2, False), (10, False), (11, True)])
+def test_the_top_five_of_ten_classes_or_fewer_are_not_scored(classes, there):
+    rows = jax.ShapeDtypeStruct((4, classes), jnp.float32)
+    label, mask = (jax.ShapeDtypeStruct((4,), kind) for kind in (jnp.int32, bool))
+    batch = ImageBatch(jax.ShapeDtypeStruct((4, 1, 1, 1), jnp.float32), label, mask)
+    found = jax.eval_shape(scores, rows, batch)
+    assert ("accuracy_top5" in found) == there
+    assert "accuracy" in found
 
 
 def test_the_loss_is_scikit_learns(scored):
