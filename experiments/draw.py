@@ -28,6 +28,7 @@ from jaxnets.ranges import (
     Sides,
     Size,
     SizeOrZero,
+    below,
     within,
 )
 from jaxnets.run.command import command
@@ -109,7 +110,9 @@ def build(config: Config, data: DensityFeeds) -> Learner:
         write=config.write,
     )
     task = variational(model, bound_samples=config.bound_samples, chunk=10)
-    shape = schedules.cosine(config.epochs * data.train.length)
+    steps = config.epochs * data.train.length
+    below("--beta-warmup", config.hyper.beta_warmup, steps, "the steps of this run")
+    shape = schedules.cosine(steps)
     rule = optimizers.composed(optimizers.adam, shape, optimizers.Extras(clip=True))
     return warming(supervised(task, rule), {"beta": "beta_warmup"})
 

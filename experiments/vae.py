@@ -21,7 +21,16 @@ from jaxnets.learners.scheduled import warming
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.vae import VAES
 from jaxnets.ops.distributions import LIKELIHOODS
-from jaxnets.ranges import Count, NonNegative, Positive, Seed, Sides, Size, within
+from jaxnets.ranges import (
+    Count,
+    NonNegative,
+    Positive,
+    Seed,
+    Sides,
+    Size,
+    below,
+    within,
+)
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
@@ -103,7 +112,9 @@ def build(config: Config, data: DensityFeeds) -> Learner:
         divergence=config.divergence,
         bound_samples=config.bound_samples,
     )
-    shape = schedules.cosine(config.epochs * data.train.length)
+    steps = config.epochs * data.train.length
+    below("--beta-warmup", config.hyper.beta_warmup, steps, "the steps of this run")
+    shape = schedules.cosine(steps)
     rule = optimizers.composed(optimizers.adam, shape, optimizers.Extras(clip=True))
     return warming(supervised(task, rule), {"beta": "beta_warmup"})
 

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -105,21 +105,29 @@ class Number(NamedTuple):
 def numbers(config: Any) -> Iterator[Number]:
     """All numbers of a dataclass or `NamedTuple` of settings, nested ones too."""
     hints = typing.get_type_hints(type(config), include_extras=True)
-    for name, hint in hints.items():
-        flag = "--" + name.replace("_", "-")
-        value = getattr(config, name)
+    yield from _among(hints, {name: getattr(config, name) for name in hints})
+
+
+def _among(hints: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Number]:
+    for name, value in values.items():
+        flag, hint = "--" + name.replace("_", "-"), hints[name]
         if _structured(value):
             yield from numbers(value)
             continue
-        for entry in value if isinstance(value, tuple | list) else (value,):
+        for entry in value if isinstance(value, tuple | list) else [value]:
             if isinstance(entry, int | float) and not isinstance(entry, bool):
                 yield Number(flag, entry, interval(hint))
 
 
-def unstated(kind: type) -> list[str]:
-    """The flags of number fields without a range; a test keeps this empty."""
+def unstated(kind: Any) -> list[str]:
+    """The flags of numbers without a range, of a class of settings or of a function.
+
+    A test keeps this empty for everything that has a command line.
+    """
     found = []
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+    hints = typing.get_type_hints(kind, include_extras=True)
+    hints.pop("return", None)
+    for name, hint in hints.items():
         plain: Any = typing.get_args(hint)[0] if _annotated(hint) else hint
         if _structured(plain):
             found += unstated(plain)
@@ -137,9 +145,13 @@ def interval(hint: Any) -> Interval | None:
 
 def faults(config: Any) -> list[str]:
     """A line for every number that is outside of its range, with flag and range."""
+    return _outside(numbers(config))
+
+
+def _outside(found: Iterable[Number]) -> list[str]:
     return [
         f"{flag} must be in {allowed}, not {value}{_rounded(value)}"
-        for flag, value, allowed in numbers(config)
+        for flag, value, allowed in found
         if allowed is not None and value not in allowed
     ]
 
@@ -154,6 +166,33 @@ def check(*configs: Any) -> None:
         raise RangeError("\n".join(wrong))
 
 
+def check_call(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
+    """Refuses arguments of a function with a number outside of its range.
+
+    Raises:
+        RangeError: With a line for every such number, nested ones too.
+    """
+    hints = typing.get_type_hints(function, include_extras=True)
+    if wrong := _outside(_among(hints, values)):
+        raise RangeError("\n".join(wrong))
+
+
+def below(flag: str, value: float, limit: float, why: str) -> None:
+    """Refuses a number that other settings make too large.
+
+    Args:
+        flag: Of the command line.
+        value: The number.
+        limit: What it must be less than.
+        why: What the limit is: "the steps of this run".
+
+    Raises:
+        RangeError: If it is not less.
+    """
+    if not value < limit:
+        raise RangeError(f"{flag} must be less than {limit:,}, {why}, not {value:,}")
+
+
 def _structured(settings: Any) -> bool:
     """Whether it is a dataclass or a `NamedTuple`, or one of their instances."""
     return hasattr(settings, "_fields") or dataclasses.is_dataclass(settings)
@@ -165,9 +204,12 @@ def _annotated(hint: Any) -> bool:
 
 def _numeric(hint: Any) -> bool:
     """Whether a value of this type is a number, or has numbers inside."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType, tuple, list):
+    if typing.get_origin(hint) in _HOLDERS:
         return any(map(_numeric, typing.get_args(hint)))
     return hint in (int, float) or (_annotated(hint) and _numeric(hint.__origin__))
+
+
+_HOLDERS = (typing.Union, types.UnionType, tuple, list, Sequence)
 
 
 def _plain(bound: float) -> str:

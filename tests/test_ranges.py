@@ -10,7 +10,7 @@ import pytest
 
 from jaxnets import ranges
 from jaxnets.ranges import Interval, Rate, within
-from jaxnets.run.command import command
+from jaxnets.run.command import command, study
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.sweeps import command as sweeps
 from jaxnets.sweeps import space as spaces
@@ -19,6 +19,11 @@ EXPERIMENTS = sorted(
     path.stem
     for path in Path("experiments").glob("*.py")
     if path.stem not in ("__init__", "sweep")
+)
+STUDIES = sorted(
+    path.stem
+    for path in Path("experiments/studies").glob("*.py")
+    if path.stem != "__init__"
 )
 
 
@@ -94,6 +99,33 @@ def test_recipes_are_inside_the_ranges():
         assert ranges.faults(classify.Config(model=model).preset()) == []
     for aim in recipes.AIMS:
         assert ranges.faults(classify.Config(recipe=aim).preset()) == []
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_number_of_a_study_has_a_range(name):
+    assert ranges.unstated(module(f"studies.{name}").main) == []
+
+
+def a_study(config: Outer, shares: Annotated[tuple[float, ...], within(0, 1)] = (0,)):
+    """Returns nothing."""
+    pytest.fail(f"it ran with {config} and {shares}")
+
+
+def test_a_study_refuses_numbers_out_of_range(capsys):
+    with pytest.raises(SystemExit) as stop:
+        study(a_study, ["--shares", "0.5", "2", "--rate", "-1", "--count", "3"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: --rate must be in [0, 1), not -1.0",
+        "error: --shares must be in [0, 1], not 2.0",
+    ]
+
+
+def test_a_number_that_other_settings_make_too_large_is_refused():
+    ranges.below("--beta-warmup", 20, 21, "the steps of this run")
+    words = "--beta-warmup must be less than 21, the steps of this run, not 21"
+    with pytest.raises(ranges.RangeError, match=words):
+        ranges.below("--beta-warmup", 21, 21, "the steps of this run")
 
 
 @pytest.mark.parametrize("kind", [Verbs, Describing, sweeps.Options, sweeps.Verbs])

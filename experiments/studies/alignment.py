@@ -16,18 +16,19 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments import translate
 from jaxnets import files, plots
+from jaxnets.ranges import Count
 from jaxnets.run import records
+from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 
 FOLDER = Path("runs/alignment")
 NAMES = {"additive": "with attention", "plain": "one vector"}
 
 
-def main(config: translate.Config, seeds: int = 1) -> dict[str, list[float]]:
+def main(config: translate.Config, seeds: Count = 1) -> dict[str, list[float]]:
     """Returns the exact match on the test split, a number a seed, of each model."""
     found: dict[str, list[float]] = {}
     lines = {}
@@ -58,4 +59,4 @@ def main(config: translate.Config, seeds: int = 1) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+    study(main)

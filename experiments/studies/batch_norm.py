@@ -12,12 +12,11 @@ without. Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167. Writes
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from jaxnets import plots
 from jaxnets.data.dataset import Dataset, Split
@@ -29,7 +28,9 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models.blocks import NORMS
 from jaxnets.models.convnet import convnet
 from jaxnets.once import once
+from jaxnets.ranges import Count, Positive, Rate, within
 from jaxnets.run import compilation, loop
+from jaxnets.run.command import study
 from jaxnets.tasks.classification import classification
 
 FOLDER = Path("runs/batch_norm")
@@ -38,8 +39,8 @@ FOLDER = Path("runs/batch_norm")
 class Hyper(NamedTuple):
     """Numbers inside the mathematics."""
 
-    learning_rate: float = 1e-3  # of Adam
-    label_smoothing: float = 0.0  # none
+    learning_rate: Positive = 1e-3  # of Adam
+    label_smoothing: Rate = 0.0  # none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,10 +49,10 @@ class Config:
 
     data: str = "glyphs"  # digits, glyphs, a folder, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
-    examples: int = 500  # the first ones of the training split
-    epochs: int = 10  # passes over them
-    batch_size: int = 50  # examples in a step
-    seeds: int = 5  # networks of each kind, from seed 0
+    examples: Count = 500  # the first ones of the training split
+    epochs: Count = 10  # passes over them
+    batch_size: Count = 50  # examples in a step
+    seeds: Annotated[int, within(2)] = 5  # networks of each kind, from seed 0
     hyper: Hyper = Hyper()
 
 
@@ -112,4 +113,4 @@ def accuracies(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)))
+    study(main)

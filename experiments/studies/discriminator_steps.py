@@ -30,7 +30,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from jaxnets import files, plots
 from jaxnets.analysis.distances import frechet_distance
@@ -42,7 +41,9 @@ from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.models.mlp import MLP
 from jaxnets.once import once
+from jaxnets.ranges import Count, Positive, Rate, Size
 from jaxnets.run import compilation, loop
+from jaxnets.run.command import study
 from jaxnets.run.judge import Judge, Recipe, judge
 from jaxnets.tasks.adversarial import MINIMAX, NON_SATURATING, Stakes
 from jaxnets.types import ImageBatch
@@ -54,23 +55,23 @@ RATIOS = {"1 : 5": (1, 5), "1 : 1": (1, 1), "2 : 1": (2, 1), "5 : 1": (5, 1)}
 class Hyper(NamedTuple):
     """Numbers inside the mathematics."""
 
-    learning_rate: float = 5e-4
-    ratio: float = 1.0
-    beta1: float = 0.5
-    beta2: float = 0.999
+    learning_rate: Positive = 5e-4
+    ratio: Positive = 1.0
+    beta1: Rate = 0.5
+    beta2: Rate = 0.999
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Small players."""
 
-    steps: int = 4000  # of the generator, in all
-    alone: int = 500  # of one player alone, in the second and the third question
-    batch_size: int = 64  # images in each step of either player
-    width: int = 128  # of the hidden layers
-    noise: int = 32  # normal numbers behind a sample
-    seeds: int = 3  # pairs of players, from seed 0
-    judge_steps: int = 600  # of the classifier's training
+    steps: Count = 4000  # of the generator, in all
+    alone: Count = 500  # of one player alone, in the second and the third question
+    batch_size: Count = 64  # images in each step of either player
+    width: Size = 128  # of the hidden layers
+    noise: Size = 32  # normal numbers behind a sample
+    seeds: Count = 3  # pairs of players, from seed 0
+    judge_steps: Count = 600  # of the classifier's training
     hyper: Hyper = Hyper()
 
 
@@ -237,4 +238,4 @@ def _shown(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)))
+    study(main)

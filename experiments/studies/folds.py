@@ -10,11 +10,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments import classify
 from jaxnets import files, plots
 from jaxnets.data.digits import FOLDS
+from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 
 FOLDER = Path("runs/folds")
@@ -43,4 +43,4 @@ def main(config: classify.Config) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(classify.Config, description=__doc__))
+    study(main)

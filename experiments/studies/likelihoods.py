@@ -20,10 +20,9 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import tyro
 
 from experiments import draw, vae
 from experiments.studies.vae_without_kl import imagined
@@ -31,7 +30,9 @@ from jaxnets import files, plots
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.binarised import Binarise
 from jaxnets.data.named import labelled_images
+from jaxnets.ranges import Count, CountOrZero, Seed, within
 from jaxnets.run import judge as judges
+from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 
 FOLDER = Path("runs/likelihoods")
@@ -44,15 +45,15 @@ class Config:
     data: str = "glyphs"  # digits, glyphs, a folder, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
     binarise: Binarise = "static"  # of seed 0
-    samples: int = 5  # of importance-weighted training
-    steps: int = 16  # of DRAW
-    vae_epochs: int = 60  # of both autoencoders
-    draw_epochs: int = 20  # of DRAW, each of which takes longer
-    judged: int = 500  # test images
-    bound_samples: int = 1000  # of the bound
-    imagined: int = 10_000  # codes of the prior for a Frechet distance; 0: none
-    seeds: int = 1  # runs of each, from seed 0
-    first_seed: int = 0  # of the first of them
+    samples: Count = 5  # of importance-weighted training
+    steps: Count = 16  # of DRAW
+    vae_epochs: Count = 60  # of both autoencoders
+    draw_epochs: Count = 20  # of DRAW, each of which takes longer
+    judged: Annotated[int, within(2)] = 500  # test images
+    bound_samples: Count = 1000  # of the bound
+    imagined: CountOrZero = 10_000  # codes of the prior for a Frechet distance; 0: none
+    seeds: Count = 1  # runs of each, from seed 0
+    first_seed: Seed = 0  # of the first of them
 
 
 def runs(config: Config) -> dict[str, tuple[Any, Any]]:
@@ -135,4 +136,4 @@ def minutes(path: Path) -> float:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    study(main)

@@ -20,7 +20,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Array, Bool, Float
 
 from jaxnets import files, plots, plots_samples
@@ -33,7 +32,9 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.population import population
 from jaxnets.models.mlp import MLP
 from jaxnets.once import once
+from jaxnets.ranges import Count, NonNegative, Positive, Rate, Size
 from jaxnets.run import compilation, loop
+from jaxnets.run.command import study
 from jaxnets.tasks.adversarial import (
     GRADIENT_PENALTY,
     MINIMAX,
@@ -58,25 +59,25 @@ class PointBatch(NamedTuple):
 class Hyper(NamedTuple):
     """Numbers inside the mathematics."""
 
-    learning_rate: float = 1e-3  # of both, falling to zero in a line
-    ratio: float = 1.0
-    beta1: float = 0.0
-    beta2: float = 0.9
-    r1: float = 0.1
-    gradient_penalty: float = 1.0
-    average_decay: float = 0.99
+    learning_rate: Positive = 1e-3  # of both, falling to zero in a line
+    ratio: Positive = 1.0
+    beta1: Rate = 0.0
+    beta2: Rate = 0.9
+    r1: NonNegative = 0.1
+    gradient_penalty: NonNegative = 1.0
+    average_decay: Rate = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What is trained, and on what."""
 
-    deviation: float = 0.02  # of each Gaussian; the radius is 1
-    steps: int = 4000  # of the generator
-    batch_size: int = 256  # points in each step of either player
-    width: int = 128  # of the hidden layers
-    noise: int = 2  # normal numbers behind a sample
-    seeds: int = 3  # networks of each loss, from seed 0
+    deviation: Positive = 0.02  # of each Gaussian; the radius is 1
+    steps: Count = 4000  # of the generator
+    batch_size: Count = 256  # points in each step of either player
+    width: Size = 128  # of the hidden layers
+    noise: Size = 2  # normal numbers behind a sample
+    seeds: Count = 3  # networks of each loss, from seed 0
     hyper: Hyper = Hyper()
 
 
@@ -175,4 +176,4 @@ def judged(samples: Float[np.ndarray, "n 2"], deviation: float) -> tuple[int, fl
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)))
+    study(main)

@@ -15,12 +15,14 @@ again.
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
-import tyro
 
 from experiments import translate
 from jaxnets import files, plots
+from jaxnets.ranges import Count, within
+from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 
 FOLDER = Path("runs/scheduled_sampling")
@@ -29,8 +31,8 @@ PLAIN = translate.Config(model="plain")
 
 def main(
     config: translate.Config = PLAIN,
-    shares: Sequence[float] = (0.0, 0.5),
-    seeds: int = 2,
+    shares: Annotated[Sequence[float], within(0, 1)] = (0.0, 0.5),
+    seeds: Count = 2,
 ) -> dict[str, list[float]]:
     """Returns the exact match on the test split, a number a seed, of each share."""
     exact: dict[str, list[float]] = {}
@@ -57,4 +59,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+    study(main)

@@ -18,11 +18,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments import classify
 from jaxnets import files, plots
+from jaxnets.ranges import Count
 from jaxnets.run import compilation, settings
+from jaxnets.run.command import study
 from jaxnets.sweeps import plans
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.groups import Group
@@ -45,13 +46,13 @@ class Config:
 
     data: str = "glyphs"  # any data of classify
     model: str = "small_convnet"  # any network of classify
-    epochs: int = 2  # passes over the data in a whole run
-    batch_size: int = 256  # examples in a step
-    trials: int = 32  # settings of random search and of TPE
-    batch: int = 8  # settings that TPE proposes at once
-    bracket: int = 27  # settings that halving compares
-    members: int = 16  # settings in one program
-    seeds: int = 10  # searches of each kind, from seed 0
+    epochs: Count = 2  # passes over the data in a whole run
+    batch_size: Count = 256  # examples in a step
+    trials: Count = 32  # settings of random search and of TPE
+    batch: Count = 8  # settings that TPE proposes at once
+    bracket: Count = 27  # settings that halving compares
+    members: Count = 16  # settings in one program
+    seeds: Count = 10  # searches of each kind, from seed 0
     mode: str = "auto"  # how members are run
 
 
@@ -181,4 +182,4 @@ def bootstrapped(values: np.ndarray, draws: int = 10_000) -> tuple[float, float]
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    study(main)

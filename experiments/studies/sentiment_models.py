@@ -13,7 +13,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from experiments import sentiment
 from jaxnets import files, plots
@@ -21,12 +20,14 @@ from jaxnets.data.labelled_text import labelled_texts
 from jaxnets.data.reviews import ceiling
 from jaxnets.data.text import texts_of
 from jaxnets.models.reader import READERS
+from jaxnets.ranges import Count
+from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 
 FOLDER = Path("runs/sentiment_models")
 
 
-def main(config: sentiment.Config, seeds: int = 3) -> dict[str, list[float]]:
+def main(config: sentiment.Config, seeds: Count = 3) -> dict[str, list[float]]:
     """Returns the test accuracies of every model, one a seed.
 
     Args:
@@ -54,4 +55,4 @@ def main(config: sentiment.Config, seeds: int = 3) -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+    study(main)

@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 
 from jaxnets import plots
 from jaxnets.data.feed import Feed, Fetched
@@ -33,7 +32,9 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional
 from jaxnets.models.language import LanguageModel
 from jaxnets.once import once
+from jaxnets.ranges import Count, NonNegative, Positive, Size
 from jaxnets.run import loop
+from jaxnets.run.command import study
 from jaxnets.tasks.language import language
 from jaxnets.types import StreamBatch, Variables
 
@@ -44,21 +45,21 @@ SYMBOLS = 4  # numbered from 3; chance is a quarter
 class Hyper(NamedTuple):
     """As in the experiments."""
 
-    learning_rate: float = 1e-2
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
+    learning_rate: Positive = 1e-2
+    weight_decay: NonNegative = 0.0
+    clip_norm: Positive = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A small study."""
 
-    steps: int = 8  # S: tokens of a chunk, as far as gradients reach
-    longest: int = 31  # steps from symbol to question at most
-    features: int = 32  # hidden units of the LSTM
-    batch_size: int = 32  # streams side by side
-    updates: int = 3000  # of the parameters
-    seeds: int = 3  # members trained side by side
+    steps: Size = 8  # S: tokens of a chunk, as far as gradients reach
+    longest: Size = 31  # steps from symbol to question at most
+    features: Size = 32  # hidden units of the LSTM
+    batch_size: Count = 32  # streams side by side
+    updates: Count = 3000  # of the parameters
+    seeds: Count = 3  # members trained side by side
     folder: Path = Path("runs/truncation")  # for the picture
     hyper: Hyper = Hyper()
 
@@ -156,4 +157,4 @@ def main(config: Config) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Config, description=__doc__))
+    study(main)

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 
 from experiments import vae
 from jaxnets import files, plots, plots_generated
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.binarised import codes
 from jaxnets.data.named import labelled_images
+from jaxnets.ranges import Count
 from jaxnets.run import judge as judges
+from jaxnets.run.command import study
 from jaxnets.run.session import Run, Verbs
 
 FOLDER = Path("runs/vae_without_kl")
@@ -35,7 +36,7 @@ _PART = 1000  # codes decoded at a time
 
 
 def main(
-    config: vae.Config, seeds: int = 3, count: int = 10_000
+    config: vae.Config, seeds: Count = 3, count: Count = 10_000
 ) -> dict[str, list[dict[str, float]]]:
     """Returns what was measured, by name, a dictionary for every seed.
 
@@ -113,4 +114,4 @@ def imagined(
 
 
 if __name__ == "__main__":
-    tyro.cli(main, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+    study(main)

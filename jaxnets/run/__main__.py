@@ -59,6 +59,8 @@ def export(run: Path, file: Path, *, member: int | None = None) -> int:
     _, leaves = Checkpoints(run / "checkpoints", sweep=False).leaves()
     variables = _variables(leaves)
     members = config.get("members", 1)
+    if members == 1 and member is not None:
+        raise RunError(f"{run} has one network: leave out --member {member}")
     if members > 1:
         if member is None or not 0 <= member < members:
             raise RunError(f"{run} has {members} networks: choose one with --member")

@@ -95,6 +95,26 @@ def command(
             sys.exit("error: the run has stopped; checkpoints from before are intact")
 
 
+def study(main: Callable[..., Any], arguments: list[str] | None = None) -> None:
+    """Runs a study from the command line, and exits as `command` does.
+
+    Args:
+        main: Its parameters are the flags; fields of a `Config` among them are flags
+            of their own. The docstring of its module heads the help text.
+        arguments: Instead of the command line's.
+    """
+    read = functools.wraps(main)(lambda **values: values)
+    values = tyro.cli(
+        read,
+        args=arguments,
+        description=sys.modules[main.__module__].__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    with exits():
+        ranges.check_call(main, values)
+        main(**values)
+
+
 @contextlib.contextmanager
 def exits() -> Iterator[None]:
     """Ends the program as `command` says, where what is done inside is stopped.

@@ -308,6 +308,11 @@ class Run:
                 kept in the folder.
             InterruptedRun: After Ctrl-C or SIGTERM; the state is saved.
         """
+        if steps > ranges.LARGEST:
+            raise RunError(
+                f"a run of {steps:,} steps is too long: at most {ranges.LARGEST:,} can "
+                "be counted; use fewer --epochs"
+            )
         self.steps, self._learner, self._feed = steps, learner, feed
         if isinstance(self.verbs, Asking):
             plan = Plan(steps, every, steps_per_call or 1, dict(keeps or {}))
