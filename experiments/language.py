@@ -17,7 +17,13 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from jaxnets.data.streams import TextFeeds, character_feeds, named_text, prompts
+from jaxnets.data.streams import (
+    TextFeeds,
+    character_feeds,
+    chosen_prompt,
+    named_text,
+    prompts,
+)
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
 from jaxnets.learners.optimizers import DECOUPLED, RULES
@@ -75,7 +81,7 @@ class Config:
     batch_size: Count = 32  # streams of text that are read side by side
     epochs: Annotated[int, within(1), Extendable] = 3  # passes over the training text
     reports: Count = 10  # how often the validation text is scored
-    prompt: str = "The "  # what samples go on from
+    prompt: str | None = None  # what samples continue; default: "The ", if it is known
     samples: Count = 4  # how many of them
     length: Count = 300  # characters of each
     temperature: Positive = 0.7  # of the samples: small is nearly greedy
@@ -116,14 +122,15 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
     every = max(steps // config.reports, 1)
     keeps = {"vocabulary": data.vocabulary.tokens}
     scored = lambda score: {**score, "perplexity": perplexity(score)}
-    begun = prompts(data.vocabulary, config.prompt, rows=config.samples)
+    prompt = chosen_prompt(data, config.prompt)
+    begun = prompts(data.vocabulary, prompt, rows=config.samples)
     with Run(config, verbs) as run:
         learner = build(config, data)
         for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
             run.log(validation=scored(run.evaluate(data.validation)))
         with run.optional("the samples"):
             written = map(data.vocabulary.decode, run.predict(begun))
-            run.text("samples", "\n\n---\n\n".join(config.prompt + w for w in written))
+            run.text("samples", "\n\n---\n\n".join(prompt + w for w in written))
         run.finish(test=scored(run.evaluate(data.test)))
 
 

@@ -430,14 +430,13 @@ def kind_of(path: Path) -> str:
     """
     if path.is_file():
         kinds = {".tsv": "pairs", ".txt": "text"}
-        if path.suffix.lower() in (".tsv", ".csv") and looks_labelled(path):
+        if path.suffix.lower() == ".csv" or (
+            path.suffix.lower() == ".tsv" and looks_labelled(path)
+        ):
             return "labels"
         if path.suffix.lower() in kinds:
             return kinds[path.suffix.lower()]
-        raise DataError(
-            f"{path} is a file; give the folder, a .tsv or .txt file, or a .csv with a "
-            "header such as `text,label`"
-        )
+        raise DataError(f"{path} is a file; give the folder, or a .tsv, .csv or .txt")
     _checked_root(path)
     if is_voc(path):
         return "voc"
@@ -448,7 +447,8 @@ def kind_of(path: Path) -> str:
     if has_captions(path):
         return "captions"
     tables = [p for p in path.glob("[!.]*") if p.suffix.lower() in (".tsv", ".csv")]
-    if tables and looks_labelled(min(tables)):
+    tables.sort(key=lambda p: (not p.name.startswith("train"), p.name))
+    if tables and looks_labelled(tables[0]):
         return "labels"
     suffixes = {p.suffix.lower() for p in path.iterdir() if p.is_file()}
     folders = [p for p in path.iterdir() if _is_open_folder(p)]

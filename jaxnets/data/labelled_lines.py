@@ -14,23 +14,17 @@ import numpy as np
 
 from jaxnets.data.dataset import Dataset, Feature
 from jaxnets.data.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
-from jaxnets.data.reading import FileError, lines_of, note, read_text
-from jaxnets.data.sentences import as_texts, has_words, listed, split_of_file
+from jaxnets.data.reading import FileError, lines_of, read_text
+from jaxnets.data.sentences import (
+    LABEL_NAMES,
+    TEXT_NAMES,
+    as_texts,
+    has_words,
+    listed,
+    split_of_file,
+)
+from jaxnets.data.text import words
 
-TEXT_NAMES = frozenset(
-    (
-        *("text", "sentence", "review", "phrase", "content", "comment", "tweet"),
-        *("message", "body", "document", "question", "premise", "hypothesis"),
-        *("sentence1", "sentence2", "question1", "question2", "text_a", "text_b"),
-        *("#1 string", "#2 string"),
-    )
-)
-LABEL_NAMES = frozenset(
-    (
-        *("label", "labels", "sentiment", "class", "category", "target", "polarity"),
-        *("rating", "stars", "quality", "gold_label", "is_duplicate", "score"),
-    )
-)
 NUMBER_NAMES = frozenset(
     ["", "index", "id", "idx", "guid", "phraseid", "sentenceid", "#1 id", "#2 id"]
 )
@@ -83,14 +77,14 @@ def labelled_lines(
     root, names = listed(path, _SUFFIXES, found.problems)
     lines: dict[str, list[Line]] = {"train": []}
     for name in names:
-        split = split_of_file(name, among=names)
+        split = split_of_file(name, names, found.notes)
         try:
             here = _lines(root, name, found)
         except FileError as error:
             found.add(name, str(error))
             continue
         if here is None and split != "train":
-            note(
+            found.notes.append(
                 f"{name}: has no labels, so it is left out; the {split} split is held "
                 "out from train"
             )
@@ -115,23 +109,37 @@ def labelled_lines(
 
 
 def looks_labelled(path: Path) -> bool:
-    """Whether a file of rows holds labelled texts, rather than pairs or captions.
+    """Whether a `.tsv` or `.csv` file holds labelled texts, not pairs or captions.
 
-    It does if its header says so. A `.tsv` without a header does if its second and last
-    column has few different values: two or more, and ten lines or more for each.
+    It does if its header says so. A `.tsv` without a header does if lines of several
+    words end with few different values of three words or fewer; see `_few`.
     """
     delimiter = _delimiter(path.name)
     try:
         lines = lines_of(read_text(path, limit=LARGEST_JSON))
-        rows = [line.split(delimiter) for line in lines if line.strip()]
-        layout = _layout(rows)
     except FileError:
         return False  # why it cannot be read is said where it is read
+    rows = [line.split(delimiter) for line in lines if line.strip()]
+    try:
+        layout = _layout(rows)
+    except FileError:
+        return True  # a header with too many columns
     if layout.header or delimiter == ",":
         return bool(layout.header)
+    return layout.text > 0 or _few(rows)
+
+
+def _few(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether rows look like `text TAB label`, perhaps with a number in front.
+
+    At most two values, or one in twenty rows, and each in five rows on average.
+    """
+    if any(len(row) < 2 or (len(row) > 2 and not row[0].isdecimal()) for row in rows):
+        return False
     values = {row[-1].strip() for row in rows}
-    few = 2 <= len(values) <= len(rows) / 10 and all(len(row) == 2 for row in rows)
-    return few or layout.text > 0
+    few = len(values) <= max(2, len(rows) / 20) and 5 * len(values) <= len(rows)
+    short = few and all(len(words(value)) <= 3 for value in values)
+    return short and any(len(words(row[-2])) > 1 for row in rows[:100])
 
 
 def _lines(root: Path, name: str, survey: Survey) -> list[Line] | None:
@@ -141,14 +149,15 @@ def _lines(root: Path, name: str, survey: Survey) -> list[Line] | None:
     if layout.header:
         read = [layout.header[i] for i in (layout.text, layout.label) if i is not None]
         columns = ", ".join(f"`{column}`" for column in read)
-        note(f"{name}: the first line is a header; columns read: {columns}")
+        said = f"{name}: the first line is a header; columns read: {columns}"
+        survey.notes.append(said)
         rows = rows[1:]
     if layout.label is None:
         return None
     lines = []
     for where, row in rows:
         if wrong := _wrong(row, layout):
-            survey.add(where, f"is not `text TAB label`: {wrong}", "text")
+            survey.add(where, f"is not a text and a label: {wrong}", "text")
         else:
             text, label = row[layout.text], row[layout.label].strip()
             lines.append(Line(where, text, label))
@@ -180,6 +189,8 @@ def _layout(rows: Sequence[Sequence[str]]) -> Layout:
         return Layout(texts[0], labels[0] if labels else None, len(header), rows[0])
     if all(len(row) == 4 and row[1] in "01" and row[2] in ("", "*") for row in rows):
         return Layout(3, 1, 4)  # GLUE's CoLA: source, label, the author's mark, text
+    if all(len(row) == 1 for row in rows):
+        return Layout(0, None, 1)
     return Layout(0, 1, 2)
 
 

@@ -12,7 +12,7 @@ from jaxnets.data.catalogue import Folder
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
 from jaxnets.data.labelled_lines import labelled_lines
-from jaxnets.data.reading import left_out, note
+from jaxnets.data.reading import left_out, noted
 from jaxnets.data.reviews import reviews
 from jaxnets.data.text import (
     Vocabulary,
@@ -110,9 +110,10 @@ def _size(name: str, lengths: Mapping[str, list[int]], asked: int | None) -> int
     size = asked or longest
     if asked is None and longest > _SHORT:
         size = max(_SHORT, percentile(lengths["train"]))
-        note(
-            f"{name}: texts are cut to {size} words, by the 95th percentile of the "
-            f"training split; --words {longest} cuts none"
+        noted(
+            name,
+            f"texts are cut to {size} words, by the 95th percentile of the training "
+            f"split; --words {longest} cuts none",
         )
     for split, counts in lengths.items():
         cut = sum(count > size for count in counts)

@@ -12,7 +12,7 @@ from jaxnets.data import dates as written_dates
 from jaxnets.data import text
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
-from jaxnets.data.reading import left_out, note
+from jaxnets.data.reading import left_out, noted
 from jaxnets.data.sentences import sentence_pairs
 from jaxnets.data.text import Vocabulary
 from jaxnets.types import PairBatch
@@ -94,8 +94,9 @@ def word_pairs(
     }
     dataset = text.tokenized(dataset, "source", source, ends=False)
     dataset = text.tokenized(dataset, "target", target)
-    for column in ("source", "target"):
-        text.say_unknown(dataset, column, minimum, largest)
+    for column, known in (("source", source), ("target", target)):
+        full = largest if len(known) == largest else None
+        text.say_unknown(dataset, column, minimum, full)
     return Pairs(dataset, source, target, wanted)
 
 
@@ -134,9 +135,10 @@ def _short_pairs(dataset: Dataset, longest: int | None, held_out: int) -> Datase
     lengths = {name: _lengths(split) for name, split in dataset.splits.items()}
     most = longest or text.percentile(lengths["train"].tolist())
     if longest is None:
-        note(
-            f"{dataset.name}: longest: {most} words, the 95th percentile of the "
-            "training pairs; --longest N sets another"
+        noted(
+            dataset.name,
+            f"longest: {most} words, the 95th percentile of the training pairs; "
+            "--longest N sets another",
         )
     short = {}
     for name, split in dataset.splits.items():

@@ -410,12 +410,17 @@ def left_out(source: str, count: int, of: int, what: str, flag: str) -> None:
     if count > of / 10:
         warnings.warn(line, DataWarning, stacklevel=2)
     else:
-        note(line)
+        print(line, flush=True)  # noqa: T201 - part of what a run says at its start
 
 
-def note(line: str) -> None:
-    """Says what was decided about the data, for example that a line is a header."""
-    print(line, flush=True)  # noqa: T201 - part of what a run says at its start
+def noted(source: str, line: str) -> None:
+    """Says how a source is read where its files leave a choice; nothing is left out.
+
+    Args:
+        source: Names the data set.
+        line: What was found, and how it is read.
+    """
+    print(f"{source}: {line}", flush=True)  # noqa: T201 - part of what a run says
 
 
 def noted(source: str, line: str) -> None:

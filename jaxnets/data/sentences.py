@@ -1,7 +1,6 @@
 """Data sets of text: files to be modelled, and pairs of sentences to be translated."""
 
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -17,13 +16,27 @@ from jaxnets.data.reading import (
     Problem,
     inside,
     line_feeds,
-    note,
     read_text,
     walk,
 )
 from jaxnets.data.records import Texts
 from jaxnets.data.text import words
 
+# Names of the columns of labelled texts, in lower case.
+TEXT_NAMES = frozenset(
+    (
+        *("text", "sentence", "review", "phrase", "content", "comment", "tweet"),
+        *("message", "body", "document", "question", "premise", "hypothesis"),
+        *("sentence1", "sentence2", "question1", "question2", "text_a", "text_b"),
+        *("#1 string", "#2 string"),
+    )
+)
+LABEL_NAMES = frozenset(
+    (
+        *("label", "labels", "sentiment", "class", "category", "target", "polarity"),
+        *("rating", "stars", "quality", "gold_label", "is_duplicate", "score"),
+    )
+)
 # Of the columns of pairs, and of languages by name and code (ISO 639-1 and 639-3).
 _COLUMN_NAMES = frozenset(
     (
@@ -59,7 +72,7 @@ def text_files(
     A paragraph is what stands between empty lines. Folders or files called `train`,
     `val` and `test` are the splits; else the end of the text is held out, in one piece,
     so that no paragraph of the test is between two of training. A text of one or two
-    paragraphs is cut into twenty pieces of about the same length instead.
+    paragraphs is cut as by `in_three`.
 
     Args:
         path: Of a file or a folder.
@@ -84,12 +97,15 @@ def text_files(
             continue
         paragraphs = _paragraphs(text)
         if not paragraphs:
-            found.add(name, "holds only white space", "text")
-        here = rows.setdefault(split_of_file(name, among=names), [])
+            found.add(name, "is empty: it holds only white space", "text")
+        here = rows.setdefault(split_of_file(name, names, found.notes), [])
         here += [(f"{name}:{i}", text) for i, text in enumerate(paragraphs)]
     every = rows.setdefault("train", [])
-    if len(every) < 3 and len(rows) < 3:
-        every = _pieces("\n\n".join(text for _, text in every), 20)
+    if len(every) < 3 and len(rows) == 1:
+        whole = in_three("\n\n".join(text for _, text in every))
+        thirds = zip(SPLITS, whole, strict=True)
+        rows = {split: [(split, text)] if text else [] for split, text in thirds}
+    every = rows["train"]
     count = round(held_out * len(every))
     for split in ("test", "validation"):  # from the end
         if split not in rows and len(every) > 1:
@@ -126,11 +142,11 @@ def _paragraphs(text: str) -> list[str]:
     return ["\n".join(paragraph) for paragraph in made if paragraph]
 
 
-def _pieces(text: str, count: int) -> list[tuple[str, str]]:
-    """A text in pieces of about the same length, each with a name."""
-    edges = np.linspace(0, len(text), min(count, len(text)) + 1).astype(int).tolist()
-    spans = enumerate(itertools.pairwise(edges))
-    return [(f"piece {i}", text[first:last]) for i, (first, last) in spans]
+def in_three(text: str) -> tuple[str, str, str]:
+    """Returns nine tenths of a text, and two halves of the rest."""
+    first = int(0.9 * len(text))
+    second = first + (len(text) - first) // 2
+    return text[:first], text[first:second], text[second:]
 
 
 def sentence_pairs(
@@ -165,12 +181,16 @@ def sentence_pairs(
     root, names = listed(path, (".tsv",), found.problems)
     rows: dict[str, list[tuple[str, str, str]]] = {}
     for name in names:
-        here = rows.setdefault(split_of_file(name, among=names), [])
+        here = rows.setdefault(split_of_file(name, names, found.notes), [])
         try:
             for where, fields in read_rows(root, name, "\t", found):
                 if where == f"{name}, line 1" and _is_header(fields):
-                    note(f"{where}: is a header, so it is left out: {fields}")
+                    header = " TAB ".join(fields)
+                    found.notes.append(f"{where}: `{header}` is a header, no pair")
                     continue
+                if where == f"{name}, line 1" and _names_labels(fields):
+                    found.add(where, "names labels, not pairs of sentences", "text")
+                    break
                 if len(fields) < 2 or not fields[0].strip() or not fields[1].strip():
                     found.add(where, "is not `source TAB target`", "text")
                     continue
@@ -215,6 +235,12 @@ def _is_header(fields: Sequence[str]) -> bool:
     return len(set(names)) == 2 and _COLUMN_NAMES.issuperset(names)
 
 
+def _names_labels(fields: Sequence[str]) -> bool:
+    """Whether a line is the header of labelled texts, which are no pairs."""
+    names = {field.strip().lower() for field in fields}
+    return bool(names & TEXT_NAMES and names & LABEL_NAMES)
+
+
 def _drawn(sentence: str, splits: Sequence[str], share: float) -> str:
     """Which split a sentence belongs to: the same wherever and however often it is."""
     digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
@@ -228,18 +254,18 @@ def has_words(text: str) -> bool:
     return any(map(str.isalnum, text)) or bool(words(text))
 
 
-def split_of_file(name: str, *, among: Sequence[str] = ()) -> str:
+def split_of_file(name: str, among: Sequence[str], notes: list[str]) -> str:
     """Returns the split that a file or its folder is named after; else `train`.
 
     Args:
         name: Of the file, relative to the data's folder: `dev_matched.tsv`.
-        among: All files; if they have other splits as well, it is said that this one
-            is trained on.
+        among: The names of all files.
+        notes: Takes a note if this file is trained on beside files of other splits.
     """
     begins = [_SEPARATORS.split(file.split("/")[0])[0] for file in (name, *among)]
     split = split_of(begins[0])
     if split is None and any(map(split_of, begins[1:])):
-        note(
+        notes.append(
             f"{name}: is read as training data: its name begins with none of train, "
             "val, dev and test"
         )

@@ -20,9 +20,10 @@ from jaxnets.data.reading import (
     FileError,
     left_out,
     line_feeds,
+    noted,
     read_text,
 )
-from jaxnets.data.sentences import text_files
+from jaxnets.data.sentences import in_three, text_files
 from jaxnets.data.text import (
     PAD,
     SPECIAL,
@@ -66,7 +67,7 @@ def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
         splits = _paragraphs(name, path, data_dir).splits.values()
         parts = Corpus(*("\n\n".join(texts_of(split, "text")) for split in splits))
     if not all(parts):
-        raise DataError(f"{name}: a part of the text is empty")
+        raise DataError(f"{name}: is too short: a part of the text is empty")
     return Corpus(*(unicodedata.normalize("NFC", part) for part in parts))
 
 
@@ -80,9 +81,7 @@ def _in_three(path: Path) -> Corpus:
         text = line_feeds(read_text(path))
     except (FileError, OSError) as error:
         raise DataError(f"{path}: {error}") from None
-    first = int(0.9 * len(text))
-    second = first + (len(text) - first) // 2
-    return Corpus(text[:first], text[first:second], text[second:])
+    return Corpus(*in_three(text))
 
 
 def _paragraphs(name: str, path: Path, data_dir: Folder) -> Dataset:
@@ -231,6 +230,28 @@ def windows(
     return Feed(batch_size, length, count, columns, fetch, prepare, identity)
 
 
+def chosen_prompt(data: TextFeeds, asked: str | None, usual: str = "The ") -> str:
+    """Returns what samples continue: what was asked for, or what suits the text.
+
+    Args:
+        data: The feeds of the text.
+        asked: The value of `--prompt`; None takes `usual`, or the first characters of
+            the training text if that does not have all of `usual`. This is said.
+        usual: Beginning of an English text.
+    """
+    if asked is not None:
+        return asked
+    if set(usual) <= set(data.vocabulary.tokens):
+        return usual
+    first = data.vocabulary.decode(np.asarray(data.train.columns["text"][: len(usual)]))
+    noted(
+        "--prompt",
+        f"{first!r}, the beginning of the training text, which does not have all "
+        f"characters of {usual!r}",
+    )
+    return first
+
+
 def prompts(known: Vocabulary, text: str, *, rows: int) -> Feed:
     """The same beginning `rows` times, for samples to continue.
 
@@ -249,8 +270,8 @@ def prompts(known: Vocabulary, text: str, *, rows: int) -> Feed:
     strange = sorted(set(characters(text)).difference(known.tokens))
     if (code == UNKNOWN).all():
         raise DataError(
-            f"the prompt {text!r} has no character of the training text; use some of "
-            f"{''.join(known.tokens[len(SPECIAL) :][:60])!r}"
+            f"the prompt {text!r} has unknown characters only: the training text never "
+            f"has them; use some of {''.join(known.tokens[len(SPECIAL) :][:60])!r}"
         )
     if strange:
         warnings.warn(

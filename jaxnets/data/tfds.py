@@ -14,7 +14,7 @@ from typing import Any
 from jaxnets.data import catalogue, decoded, originals, plans, records
 from jaxnets.data.catalogue import Folder
 from jaxnets.data.dataset import DataError, Dataset, checked
-from jaxnets.data.reading import note
+from jaxnets.data.reading import noted
 from jaxnets.data.tfrecord import TfRecords
 
 STREAM_BYTES = 8 << 30  # pictures that would take more stay where they are
@@ -176,7 +176,7 @@ def _dataset(
     source = {"files": fingerprint, "streamed": streamed, **options}
     entry = decoded.decoded(folder, source, fill)
     for split in set(entry.notes["source"]).difference(entry.notes["parts"].values()):
-        note(f"{name}: its split {split} has no labels, so it is left out")
+        noted(name, f"its split {split} has no labels, so it is left out")
 
     def stream(split: str) -> Callable[[], records.Source]:
         own, key = entry.notes["source"][split], entry.notes["picture"][0]

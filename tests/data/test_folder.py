@@ -795,7 +795,7 @@ def test_text_files_hold_out_the_end(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["one line " * 40, "one\n\ntwo", "one\n\ntwo\n\nthree"]
+    "text", ["one line " * 40, "o" * 9 + "\n\n" + "t" * 9, "one\n\ntwo\n\nthree"]
 )
 def test_a_text_of_few_paragraphs_has_three_splits_and_all_characters(tmp_path, text):
     put(tmp_path, "a.txt", text)

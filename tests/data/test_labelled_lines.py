@@ -102,7 +102,7 @@ def test_a_file_whose_labels_are_all_unknown_is_refused_in_one_line(tmp_path):
         ("one film\t1\n" * 9, "has one label only: '1'"),
         ("sentence1\tsentence2\tlabel\n" + "a\tb\t1\n" * 9, "sentence1, sentence2"),
         ("index\tsentence\n" + "1\tfilm\n" * 9, "no column of labels to train on"),
-        (BODY + "a\tb\tc\n", "line 41: is not `text TAB label`: it has 3 columns"),
+        (BODY + "a\tb\tc\n", "line 41: is not a text and a label: it has 3 columns"),
         (BODY + "\u200b\t1\n", "line 41.*holds no word"),
         (BODY + "film\t \n", "line 41.*the label is empty"),
     ],
@@ -127,6 +127,34 @@ def test_files_are_splits_by_the_beginning_of_their_names(tmp_path, capsys):
     assert "extra.tsv: is read as training data" in capsys.readouterr().out
 
 
+def test_a_test_file_of_one_column_has_no_labels(tmp_path, capsys):
+    put(tmp_path, train=BODY, test="a film\nanother film\n")
+    assert sizes(labelled_lines(tmp_path)) == [32, 4, 4]
+    assert "test.tsv: has no labels, so it is left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "".join(f"{i}\t{line}\n" for i, line in enumerate(BODY.splitlines())),
+        "index\tsentence1\tsentence2\tscore\n" + "1\ta\tb\t3\n" * 20,
+        BODY.replace("\t0", "\t1"),
+    ],
+    ids=["numbered", "two texts", "one class"],
+)
+def test_what_is_labelled_in_a_wrong_way_does_not_pass_as_pairs(tmp_path, rows):
+    path = put(tmp_path, a=rows) / "a.tsv"
+    assert looks_labelled(path)
+    with pytest.raises(DataError):
+        labelled_lines(path)
+
+
+def test_a_labelled_header_is_refused_among_pairs(tmp_path):
+    put(tmp_path, a="sentence\tlabel\n" + BODY)
+    with pytest.raises(DataError, match="line 1: names labels, not pairs"):
+        sentence_pairs(tmp_path / "a.tsv")
+
+
 def test_pairs_do_not_look_labelled_and_lose_their_header(tmp_path, capsys):
     rows = "".join(f"go {i}\tva {i}\tCC-BY\n" for i in range(100))
     for number, header in enumerate(
@@ -135,7 +163,13 @@ def test_pairs_do_not_look_labelled_and_lose_their_header(tmp_path, capsys):
         path = put(tmp_path, **{f"pairs{number}": header + rows}) / f"pairs{number}.tsv"
         assert not looks_labelled(path)
         assert sum(sizes(sentence_pairs(path))) == 100
-        assert f"pairs{number}.tsv, line 1: is a header" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert (
+            f"pairs{number}.tsv, line 1: `{header.strip()}` is a".replace("\t", " TAB ")
+            in said
+        )
+    few = "".join(f"{i}\tI like {'tea' if i % 2 else 'milk'}.\n" for i in range(60))
+    assert not looks_labelled(put(tmp_path, few=few) / "few.tsv")
     path = put(tmp_path, same="go 1\tva 1\n" + rows) / "same.tsv"
     assert sum(sizes(sentence_pairs(path))) == 101
     assert not capsys.readouterr().out

@@ -6,7 +6,14 @@ import pytest
 from jaxnets.data.corpus import Corpus
 from jaxnets.data.dataset import DataError
 from jaxnets.data.reading import DataWarning
-from jaxnets.data.streams import character_feeds, named_text, prompts, streams, windows
+from jaxnets.data.streams import (
+    character_feeds,
+    chosen_prompt,
+    named_text,
+    prompts,
+    streams,
+    windows,
+)
 from jaxnets.data.text import PAD, UNKNOWN, vocabulary
 
 TEXT = np.arange(1, 124, dtype=np.int32)  # every token says where it stands
@@ -131,7 +138,7 @@ def test_texts_in_other_forms_are_refused_with_the_remedy(tmp_path, content, mes
 
 def test_a_prompt_of_unknown_characters_is_refused_and_some_are_named():
     known = vocabulary(["abc é"], level="character")
-    with pytest.raises(DataError, match="'мама' has no character of the training text"):
+    with pytest.raises(DataError, match="'мама' has unknown characters only"):
         prompts(known, "мама", rows=2)
     with pytest.warns(
         DataWarning, match="does not have 'z', so the network reads <unk>"
@@ -141,6 +148,23 @@ def test_a_prompt_of_unknown_characters_is_refused_and_some_are_named():
     (batch,) = prompts(known, "e\u0301", rows=1)  # as macOS may type it
     assert batch.token.shape == (1, 1)
     assert UNKNOWN not in np.asarray(batch.token)
+
+
+def test_the_default_prompt_is_one_that_the_text_has(capsys):
+    feeds = character_feeds(
+        Corpus("春眠不觉晓。\n" * 20, "春眠" * 9, "不觉" * 9),
+        batch_size=2,
+        steps=4,
+        seed=0,
+    )
+    assert chosen_prompt(feeds, None) == "春眠不觉"
+    assert (
+        "--prompt: '春眠不觉', the beginning of the training" in capsys.readouterr().out
+    )
+    assert chosen_prompt(feeds, "晓") == "晓"
+    english = feeds._replace(vocabulary=vocabulary(["The "], level="character"))
+    assert chosen_prompt(english, None) == "The "
+    assert not capsys.readouterr().out
 
 
 def test_unknown_characters_of_the_text_are_counted(capsys):
