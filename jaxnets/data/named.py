@@ -13,7 +13,7 @@ from jaxnets.data.dataset import DataError, Dataset, channel_statistics
 from jaxnets.data.digits import FOLDS, digits
 from jaxnets.data.glyphs import glyphs
 from jaxnets.data.images import Fit, Picture, height_and_width, resized
-from jaxnets.data.reading import noted
+from jaxnets.data.reading import noted, printable
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -63,6 +63,11 @@ def labelled_images(
     if shape is None and fit != "crop":
         raise DataError(f"--fit {fit} says how images reach a size: give --size, too")
     if name not in EMBEDDED and is_path(name):
+        if name != os.fsencode(name).decode("utf-8", "replace"):
+            raise DataError(
+                f"the path {printable(name)} is not UTF-8, but the settings of a run "
+                "are: rename the folder, or give a link to it (`ln -s`)"
+            )
         _refuse_ambiguity(name, data_dir)
         from jaxnets.data.folder import image_folder
 

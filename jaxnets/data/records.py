@@ -22,6 +22,7 @@ from jaxnets.data.dataset import (
     Feature,
     Split,
     carved,
+    channel_statistics,
     histogram,
     moments,
 )
@@ -29,6 +30,7 @@ from jaxnets.data.decoded import Decoded, Notes, Store
 
 HELD_OUT = 0.1  # of the training examples, where a source has no validation or test
 _CHUNK = 512  # records read at a time
+_SAMPLE = 1024  # training pictures whose mean and deviation stand for streamed ones
 _SMALL = (
     8192  # bytes of an encoded picture, below which threads cost more than they give
 )
@@ -242,6 +244,12 @@ def stored(
         split, rows = parts["train"]
         images = np.load(store.folder / f"{split}.image.npy", mmap_mode="r")
         mean, std = _statistics(images, rows)
+    elif plan.picture is not None:
+        split, rows = parts["train"]
+        column = Streamed(
+            lambda: sources[split], len(sources[split]), plan.picture, name, ""
+        )
+        mean, std = channel_statistics(column[rows[:: -(-len(rows) // _SAMPLE)]])
     return {
         "parts": {part: split for part, (split, _) in parts.items()},
         "features": {n: dataclasses.asdict(f) for n, f in packed.features.items()},

@@ -41,7 +41,7 @@ def tfds_dataset(
     hash of the position. Where there is a validation but no test with labels, the
     validation becomes the test and another is held out; where there is neither, a tenth
     becomes the test first. Other splits are not read. Mean and deviation are those
-    of the training images that remain.
+    of the training images that remain, or of 1,024 of them where they are streamed.
 
     Args:
         name: As TFDS knows it: `mnist`, `emnist/letters`, `imagenette/160px-v2`...

@@ -310,6 +310,7 @@ def test_streamed_pictures_are_the_decoded_ones(pictures_dir):
     index = np.random.default_rng(0).permutation(270)
     got = late.train.columns["image"][index]
     np.testing.assert_array_equal(got, whole.train.columns["image"][index])
+    assert (late.mean, late.std) == (whole.mean, whole.std)  # fewer than the sample
     column = late.test.columns["image"]
     assert column[3].shape == (6, 5, 3)
     assert column[2:4].shape == (2, 6, 5, 3)

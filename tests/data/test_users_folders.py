@@ -148,7 +148,7 @@ def test_a_folder_goes_by_its_name_with_and_without_a_slash(
         ("x" * 5000, "neither a folder here nor a name of a TFDS set"),
         ("", "neither a folder here"),
         ("my photos", "neither a folder here"),
-        ("./bad\udce9", r"bad\\xe9 is not a folder"),
+        ("./bad\udce9", r"the path ./bad\\xe9 is not UTF-8.*give a link"),
     ],
 )
 def test_what_is_no_folder_of_images_is_refused_in_a_line(
