@@ -93,21 +93,27 @@ def kept_data(config: Any, verbs: Verbs) -> CaptionFeeds | None:
         DataError: If what was kept is no vocabulary.
     """
     path = verbs.evaluate
-    store = Checkpoints(path / "checkpoints", sweep=False) if path else None
-    intact = (
-        [s for s in store.steps() if not verify(store.folder / str(s))] if store else []
-    )
-    if store is None or path is None or not intact:
+    kept = _newest_kept(path / "checkpoints") if path else None
+    if path is None or kept is None:
         return None
-    record = (store.folder / str(intact[-1]) / "record.json").read_text("utf-8")
     steps = read_settings(path).get("began", {}).get("steps", 1)
     looks = config.encoder, config.layer, config.weights if config.frozen else None
     return kept_feeds(
-        json.loads(record)["record"]["keeps"],
+        kept,
         config.side,
         max(1, steps // config.epochs),
         lambda captions: features_of(captions, *looks),
     )
+
+
+def _newest_kept(folder: Path) -> dict[str, Any] | None:
+    """What the newest intact checkpoint keeps beside the state; None without one."""
+    store = Checkpoints(folder, sweep=False)
+    for step in reversed(store.steps()):
+        if not verify(folder / str(step)):
+            text = (folder / str(step) / "record.json").read_text(encoding="utf-8")
+            return json.loads(text)["record"]["keeps"]
+    return None
 
 
 def report(run: Run, data: CaptionFeeds) -> dict[str, dict[str, float]]:
