@@ -27,7 +27,7 @@ from jaxnets.data.loading import (
 )
 from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
 from jaxnets.data.outlines import outline
-from jaxnets.data.places import Places
+from jaxnets.data.places import Places, say_unlisted
 from jaxnets.data.reading import FileError, inside, is_text, noted, read
 from jaxnets.data.sentences import as_texts
 
@@ -110,7 +110,10 @@ def coco_folder(
         for split, contents in listed.items()
     }
     names, name = list(classes.values()), root.resolve().name
-    return annotated(name, root, scenes, names, picture, masks=masks, **ending)
+    made = annotated(name, root, scenes, names, picture, masks=masks, **ending)
+    images = [i.file for contents in listed.values() for i in contents.images.values()]
+    say_unlisted(root, images, "add them to `images` to use them")
+    return made
 
 
 def coco_captions(

@@ -37,7 +37,7 @@ from jaxnets.data.loading import (
     read_json,
     split_of,
 )
-from jaxnets.data.places import Places
+from jaxnets.data.places import Places, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     existing_folder,
@@ -333,7 +333,10 @@ def captioned_folder(
         "image": image_feature(images.pixels),
         "captions": Feature((), "object"),
     }
-    return assembled(name, features, parts, **ending)
+    made = assembled(name, features, parts, **ending)
+    if not found.problems:
+        say_unlisted(root, told, "add their captions to use them")
+    return made
 
 
 class _Told(NamedTuple):
@@ -359,13 +362,19 @@ def _told(
             for row in rows_of(root, file, survey):
                 image = places.find(row.image) if is_text(row.image) else ""
                 identity = image if len(lists) > 1 else str(row.image)
-                said = row if row.split is not None else row._replace(split=split)
-                _take(said, image, identity, told, survey)
+                said = row.split or split or _split_of_folder(image)
+                _take(row._replace(split=said), image, identity, told, survey)
         except FileError as error:
             survey.add(file, str(error))
     if not told and not survey.problems:
         survey.add(root.name, f"holds no captions: {_FORMS}", "layout")
     return told
+
+
+def _split_of_folder(image: str) -> str | None:
+    """The split of an image's folder: of `train/1.jpg`, of `images/val/1.jpg`."""
+    parts = image.removeprefix("images/").split("/")
+    return split_of(parts[0]) if len(parts) > 1 else None
 
 
 def _take(
@@ -489,6 +498,11 @@ def _tables_and_json(root: Path) -> list[str]:
 
 
 def _checked_root(root: Path) -> Path:
+    if root.is_file():
+        raise DataError(
+            f"{root} is a file; give its folder, {root.parent}, and a list of captions "
+            f"by --captions {root.name}"
+        )
     return existing_folder(root)
 
 

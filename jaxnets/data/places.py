@@ -5,6 +5,28 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from jaxnets.data.images import SUFFIXES
+from jaxnets.data.reading import left_out
+
+
+def say_unlisted(root: Path, listed: Iterable[str], remedy: str) -> None:
+    """Counts the images that lie beside listed ones and that no file lists.
+
+    Args:
+        root: The folder of the data set.
+        listed: Files that are listed, relative to it.
+        remedy: What to do to use the others.
+    """
+    known = set(listed)
+    there = set()
+    for folder in {PurePosixPath(name).parent.as_posix() for name in known}:
+        place = root / folder
+        names = os.listdir(place) if place.is_dir() else []
+        there |= {
+            name if folder == "." else f"{folder}/{name}"
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        }
+    left_out(root.name, len(there - known), len(there), "images are not listed", remedy)
 
 
 class Places:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -410,7 +411,7 @@ def left_out(source: str, count: int, of: int, what: str, flag: str) -> None:
     if count > of / 10:
         warnings.warn(line, DataWarning, stacklevel=2)
     else:
-        print(line, flush=True)  # noqa: T201 - part of what a run says at its start
+        _print(line)
 
 
 def noted(source: str, line: str) -> None:
@@ -420,7 +421,15 @@ def noted(source: str, line: str) -> None:
         source: Names the data set.
         line: What was found, and how it is read.
     """
-    print(f"{source}: {line}", flush=True)  # noqa: T201 - part of what a run says
+    _print(f"{source}: {line}")
+
+
+def _print(line: str) -> None:
+    """One line of what a run says at its start; names may not suit the console."""
+    encoding = sys.stdout.encoding or "utf-8"
+    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    plain = safe.encode(encoding, "backslashreplace").decode(encoding)
+    print(plain, flush=True)  # noqa: T201
 
 
 def noted(source: str, line: str) -> None:

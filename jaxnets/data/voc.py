@@ -16,7 +16,7 @@ from jaxnets.data.dataset import DataError, Dataset
 from jaxnets.data.images import SUFFIXES, Picture
 from jaxnets.data.loading import SPLITS, Survey, split_of
 from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
-from jaxnets.data.places import Places
+from jaxnets.data.places import Places, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     inside,
@@ -88,8 +88,9 @@ def voc_folder(
         raise DataError(f"{root} has no folder Annotations, nor XML files")
     sheets: dict[str, _Sheet] = {}
     splits: dict[str, str] = {}
+    images: set[str] = set()  # all that have an XML file, good or bad
     for folder, split in folders.items():
-        for stem, sheet in _sheets(root, folder, found).items():
+        for stem, sheet in _sheets(root, folder, images, found).items():
             splits[stem] = split
             if sheet is not None:
                 sheets[stem] = sheet
@@ -100,7 +101,7 @@ def voc_folder(
     if listed.keys() == {"train"}:
         listed = _listed(root, scenes, set(splits), found)
     every = [scene for rows in listed.values() for scene in rows]
-    return annotated(
+    made = annotated(
         root.resolve().name,
         root,
         listed,
@@ -112,6 +113,10 @@ def voc_folder(
         skip_bad=skip_bad,
         quiet=quiet,
     )
+    say_unlisted(
+        root, images, "an XML file without <object> says that nothing is there"
+    )
+    return made
 
 
 def is_voc(root: Path) -> bool:
@@ -136,8 +141,17 @@ def _has_xml(folder: Path) -> bool:
     return folder.is_dir() and any(p.name[0] != "." for p in folder.glob("*.xml"))
 
 
-def _sheets(root: Path, folder: str, survey: Survey) -> dict[str, _Sheet | None]:
-    """What the XML files below a folder say, by stem; None if they cannot be used."""
+def _sheets(
+    root: Path, folder: str, images: set[str], survey: Survey
+) -> dict[str, _Sheet | None]:
+    """What the XML files below a folder say, by stem; None if they cannot be used.
+
+    Args:
+        root: The folder of the data set.
+        folder: Relative to it.
+        images: Takes the images that have an XML file.
+        survey: Takes problems.
+    """
     alone = folder.lower() == "annotations"  # nothing but XML is expected in it
     beside = ["JPEGImages", "images", "Images", ""] if alone else []
     inner = [f"{folder}/{name}".lstrip("/") for name in ("images", "JPEGImages")]
@@ -151,10 +165,12 @@ def _sheets(root: Path, folder: str, survey: Survey) -> dict[str, _Sheet | None]
             continue
         stem = file[:-4].removeprefix(f"{folder}/")
         identity = stem if alone else file[:-4]
+        images |= {image for image in [places.found(stem)] if image}
         try:
             sheet, other = _sheet(root, file, stem, identity, places)
             others += [stem] * other
             sheets[identity] = sheet
+            images.add(sheet.image)
         except FileError as error:
             survey.add(file, str(error), "box")
             sheets[identity] = None
@@ -165,39 +181,17 @@ def _sheets(root: Path, folder: str, survey: Survey) -> dict[str, _Sheet | None]
             f"image, for example {others[0]}.xml: the image of the same name as the "
             "XML file is used",
         )
-    _report_others(root, sheets, survey)
+    _report_twice(sheets, survey)
     return sheets
 
 
-def _report_others(
-    root: Path, sheets: Mapping[str, _Sheet | None], survey: Survey
-) -> None:
-    """Counts images without XML; an image of two XML files is a problem."""
+def _report_twice(sheets: Mapping[str, _Sheet | None], survey: Survey) -> None:
+    """An image of two XML files is a problem."""
     owners: dict[str, str] = {}
     for sheet in (s for s in sheets.values() if s is not None):
         if owners.setdefault(sheet.image, sheet.file) != sheet.file:
             what = f"is about {sheet.image}, as is {owners[sheet.image]}"
             survey.add(sheet.file, what, "layout")
-    folders = {PurePosixPath(image).parent.as_posix() for image in owners}
-    images = [
-        name
-        for folder in folders
-        for name in walk(root, root / folder, [])
-        if name.lower().endswith(SUFFIXES)
-    ]
-    stems = {PurePosixPath(identity).name for identity in sheets}
-    alone = {
-        name
-        for name in images
-        if name not in owners and PurePosixPath(name).stem not in stems
-    }
-    left_out(
-        root.name,
-        len(alone),
-        len(set(images)),
-        "images have no XML file",
-        "an <annotation> without <object> says that an image shows nothing",
-    )
 
 
 def _sheet(

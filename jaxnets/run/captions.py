@@ -213,7 +213,7 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
         raise DataError(f"{photo} {error}") from None
     made = run.predict(data.one(content))
     written = np.asarray(made.token)[0]
-    texts = data.written(written)
+    texts = [_printable(text) for text in data.written(written)]
     run.console.say(texts[0])
     for text, score in zip(texts, np.asarray(made.score)[0], strict=True):
         run.console.say(f"  {score:8.2f}  {text}")
@@ -230,6 +230,11 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
         run.console.say(f"warning: {path} cannot be written: {error.strerror or error}")
         return
     run.console.say(f"where it looked  ->  {path}")
+
+
+def _printable(text: str) -> str:
+    """The text, with what could command a terminal as an escape sequence."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _plain_name(name: str) -> str:

@@ -10,6 +10,7 @@ from test_folder import put
 from jaxnets.data.dataset import DataError
 from jaxnets.data.folder import captioned_folder, kind_of
 from jaxnets.data.loading import Survey
+from jaxnets.data.reading import DataWarning
 
 pytestmark = pytest.mark.host
 
@@ -161,6 +162,28 @@ def test_a_list_in_each_split_as_hugging_face_has_it(tmp_path):
     assert kind_of(tmp_path) == "captions"
 
 
+def test_folders_named_like_splits_are_splits(tmp_path):
+    for split in ("train", "valid", "test"):
+        scene(tmp_path, f"images/{split}")
+    rows = [f"{s}/{i}.jpg,a cat" for s in ("train", "valid", "test") for i in range(10)]
+    put(tmp_path, "metadata.csv", "\n".join(["file_name,text", *rows]))
+    dataset = captioned_folder(tmp_path)
+    assert [len(s) for s in dataset.splits.values()] == [10, 10, 10]
+
+
+def test_images_that_no_list_has_are_counted(tmp_path, capsys):
+    scene(tmp_path, count=11)
+    put(tmp_path, "c.csv", table("image,caption"))
+    captioned_folder(tmp_path)
+    line = "left out 1 of 11 (9.1 %): images are not listed; add their captions to use"
+    assert line in capsys.readouterr().out
+    put(tmp_path, "images/11.jpg", b"")
+    with pytest.warns(DataWarning, match=r"left out 2 of 12 \(16.7 %\)"):
+        captioned_folder(tmp_path)
+    with pytest.raises(DataError, match=r"give its folder, .* --captions c.csv"):
+        captioned_folder(tmp_path / "c.csv")
+
+
 def test_of_several_lists_the_flag_that_chooses_is_named(tmp_path):
     scene(tmp_path)
     put(tmp_path, "a.csv", table("image,caption"))
@@ -200,7 +223,7 @@ def test_of_several_lists_the_flag_that_chooses_is_named(tmp_path):
     ],
 )
 def test_what_is_wrong_with_a_list_is_said(tmp_path, name, content, message):
-    scene(tmp_path)
+    scene(tmp_path, count=1)
     put(tmp_path, name, content)
     survey = Survey()
     try:
