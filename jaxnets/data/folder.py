@@ -311,6 +311,11 @@ def captioned_folder(
     found, quiet = survey or Survey(), survey is not None
     ending: dict[str, Any] = {"held_out": held_out, "survey": found}
     ending |= {"skip_bad": skip_bad, "quiet": quiet}
+    if root.is_file():
+        raise DataError(
+            f"{root} is a file: give its folder, {root.parent}, and the list of "
+            f"captions by --captions {root.name}"
+        )
     name, picture = _checked_root(root).name, Picture(size, channels, fit)
     coco = caption_files(root)
     if file in coco.values() or (file is None and coco and not lists_in(root)):
@@ -498,11 +503,6 @@ def _tables_and_json(root: Path) -> list[str]:
 
 
 def _checked_root(root: Path) -> Path:
-    if root.is_file():
-        raise DataError(
-            f"{root} is a file; give its folder, {root.parent}, and a list of captions "
-            f"by --captions {root.name}"
-        )
     return existing_folder(root)
 
 

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import stat
-import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -411,25 +410,7 @@ def left_out(source: str, count: int, of: int, what: str, flag: str) -> None:
     if count > of / 10:
         warnings.warn(line, DataWarning, stacklevel=2)
     else:
-        _print(line)
-
-
-def noted(source: str, line: str) -> None:
-    """Says how a source is read where its files leave a choice; nothing is left out.
-
-    Args:
-        source: Names the data set.
-        line: What was found, and how it is read.
-    """
-    _print(f"{source}: {line}")
-
-
-def _print(line: str) -> None:
-    """One line of what a run says at its start; names may not suit the console."""
-    encoding = sys.stdout.encoding or "utf-8"
-    safe = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    plain = safe.encode(encoding, "backslashreplace").decode(encoding)
-    print(plain, flush=True)  # noqa: T201
+        print(line, flush=True)  # noqa: T201 - part of what a run says at its start
 
 
 def noted(source: str, line: str) -> None:

@@ -94,7 +94,10 @@ def voc_folder(
             splits[stem] = split
             if sheet is not None:
                 sheets[stem] = sheet
-    scenes = _scenes(sheets, first_pixel, found)
+    hint = _other_counting(list(sheets.values()), first_pixel)
+    if hint:
+        noted(root.name, hint)
+    scenes = _scenes(sheets, first_pixel, hint, found)
     listed: dict[str, list[Scene]] = {split: [] for split in folders.values()}
     for stem, scene in scenes.items():
         listed[splits[stem]].append(scene)
@@ -236,10 +239,9 @@ def _size(tree: Element) -> tuple[int, int] | None:
 
 
 def _scenes(
-    sheets: Mapping[str, _Sheet], first_pixel: FirstPixel, survey: Survey
+    sheets: Mapping[str, _Sheet], first_pixel: FirstPixel, hint: str, survey: Survey
 ) -> dict[str, Scene]:
-    """Those whose boxes are all sound."""
-    hint = _other_counting(list(sheets.values()), first_pixel)
+    """Those whose boxes are all sound; the hint ends the message about a box."""
     start = first_pixel if first_pixel != "edges" else 0
     last = 0 if first_pixel == "edges" else 1  # the last pixel is part of a box
     scenes = {}
@@ -251,7 +253,8 @@ def _scenes(
                 try:
                     box = checked_box((y0, x0, y1 + last, x1 + last), sheet.size)
                 except FileError as error:
-                    raise FileError(f"object {i}: {error}{hint}") from None
+                    more = f": {hint}" if hint else ""
+                    raise FileError(f"object {i}: {error}{more}") from None
                 things.append(Thing(box, label, difficult))
         except FileError as error:
             survey.add(sheet.file, str(error), "box")
@@ -261,7 +264,7 @@ def _scenes(
 
 
 def _other_counting(sheets: Sequence[_Sheet], first_pixel: FirstPixel) -> str:
-    """The end of a message if the boxes seem to count otherwise than is said."""
+    """A sentence if the boxes seem to count otherwise than is said; else empty."""
     boxes = [(c, sheet.size) for sheet in sheets for _, _, c in sheet.things]
     lowest = min((min(c[:2]) for c, _ in boxes), default=1)
     reach = any(c[2] == size[0] or c[3] == size[1] for c, size in boxes)
@@ -270,7 +273,7 @@ def _other_counting(sheets: Sequence[_Sheet], first_pixel: FirstPixel) -> str:
         return ""
     ends = "end at the width or height" if reach else "end inside"
     return (
-        f": boxes of this set begin at {lowest:g} and {ends}, so try "
+        f"boxes of this set begin at {lowest:g} and {ends}, so try "
         f"--first-pixel {better}"
     )
 

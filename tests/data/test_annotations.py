@@ -326,6 +326,16 @@ def test_boxes_that_count_from_0_are_refused_with_the_flag_that_reads_them(
     np.testing.assert_array_equal(found[found[:, 1] == 3], [[4, 3, 15, 20]] * 5)
 
 
+def test_boxes_that_begin_between_0_and_1_are_read_and_the_doubt_is_said(
+    tmp_path, capsys
+):
+    voc(tmp_path, [(0.35, 1.5, 30, 20)])
+    dataset, problems = voc_surveyed(tmp_path)
+    assert problems == []
+    np.testing.assert_array_equal(boxes(dataset), [[0.5, 0, 20, 30]] * 10)
+    assert "begin at 0.35 and end at the width or height" in capsys.readouterr().out
+
+
 def test_a_box_far_outside_is_no_matter_of_counting(tmp_path):
     voc(tmp_path, [(0, 0, 99, 19)])
     for first_pixel in (0, "edges"):

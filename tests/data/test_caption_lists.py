@@ -180,7 +180,7 @@ def test_images_that_no_list_has_are_counted(tmp_path, capsys):
     put(tmp_path, "images/11.jpg", b"")
     with pytest.warns(DataWarning, match=r"left out 2 of 12 \(16.7 %\)"):
         captioned_folder(tmp_path)
-    with pytest.raises(DataError, match=r"give its folder, .* --captions c.csv"):
+    with pytest.raises(DataError, match=r"give its folder, .*--captions c.csv"):
         captioned_folder(tmp_path / "c.csv")
 
 

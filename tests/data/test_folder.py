@@ -983,6 +983,29 @@ STRANGE = [
 
 
 LINES = [f"{i}\tb" for i in range(99)]
+LOADERS = {
+    "lists": "voc",
+    "boxes": "yolo",
+    "karpathy": "captions",
+    "tokens": "captions",
+}
+
+
+def yolo(root):
+    for i in range(10):
+        put(root, f"images/{i}.png", png(damage.picture(i, 6, 7)))
+        put(root, f"labels/{i}.txt", "0 0.5 0.5 0.2 0.2\n1 .1 .1 .4 .1 .4 .4")
+    put(root, "data.yaml", "nc: 2\nnames:\n  0: cat\n  1: 'dog'\ntrain: images # all\n")
+
+
+def karpathy(root):
+    captioned(root, [])
+    (root / "captions.csv").unlink()
+    rows = [
+        {"filename": f"{i}.png", "split": "train", "sentences": [{"raw": "a cat"}]}
+        for i in range(12)
+    ]
+    put(root, "dataset.json", json.dumps({"images": rows}))
 
 
 def accidents(root, count):
@@ -995,6 +1018,13 @@ def accidents(root, count):
         ),
         "voc": (voc, "Annotations/003.xml"),
         "lists": (voc, "ImageSets/Main/val.txt"),
+        "yolo": (yolo, "data.yaml"),
+        "boxes": (yolo, "labels/3.txt"),
+        "karpathy": (karpathy, "dataset.json"),
+        "tokens": (
+            lambda r: captioned(r, [f"{i}.png#0\ta" for i in range(12)], "", "c.token"),
+            "c.token",
+        ),
         "pairs": (lambda r: put(r, "p.tsv", "\n".join(LINES)), "p.tsv"),
         "text": (lambda r: put(r, "t.txt", "some\n\ntext\n\n" * 9), "t.txt"),
         "images": (tree, "SHA256SUMS"),
@@ -1015,10 +1045,11 @@ def accidents(root, count):
         for _ in range(count):
             put(place, name, mangled(good, random))
             survey = Survey()
-            options = {"size": (4, 4)} if kind in ("coco", "voc", "lists") else {}
+            loader = LOADERS.get(kind, kind)
+            options = {"size": (4, 4)} if loader in ("coco", "voc", "yolo") else {}
             options |= {"masks": True} if kind == "coco" else {}
             try:
-                load = KINDS["voc" if kind == "lists" else kind]
+                load = KINDS[loader]
                 dataset = load(place, survey=survey, **options)
                 checked(dataset)
                 if kind == "coco":
@@ -1031,7 +1062,7 @@ def accidents(root, count):
 
 @pytest.mark.filterwarnings("ignore::jaxnets.data.reading.DataWarning")
 def test_accidents_to_lists_and_annotations_never_crash(tmp_path):
-    assert accidents(tmp_path, 12).total() == 7 * 12
+    assert accidents(tmp_path, 8).total() == 11 * 8
 
 
 @pytest.mark.campaign
@@ -1039,7 +1070,7 @@ def test_accidents_to_lists_and_annotations_never_crash(tmp_path):
 def test_300_accidents_to_each_kind_of_list_never_crash(tmp_path):
     found = accidents(tmp_path, 300)
     print(dict(found))
-    assert found.total() == 7 * 300
+    assert found.total() == 11 * 300
     assert found["images", "harmless"] < 60  # line ends; the rest is a digest or a name
 
 
