@@ -41,6 +41,7 @@ from jaxnets.data.places import Places, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     existing_folder,
+    is_hidden,
     is_text,
     noted,
     printable,
@@ -57,6 +58,10 @@ _OTHER_IMAGES = (*_PHONES_AND_TOOLS.split(), *_CAMERAS_AND_SCIENCE.split())
 # Where sets of captions have their images; the misspelling is the original's.
 _IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 _FORMS = "expected a table image,caption or JSON, or name.txt beside name.jpg"
+_PROGRAM_FOLDERS = {
+    *(".ipynb_checkpoints", ".git", ".cache", ".jaxnets", ".thumbnails", ".Trashes"),
+    *(".Spotlight-V100", ".fseventsd", ".dvc", ".idea", ".vscode", ".venv"),
+}
 
 
 def image_folder(
@@ -100,6 +105,11 @@ def image_folder(
     root = existing_folder(root)
     name = printable(root.name)
     listed = _tree(root, found)
+    if hidden := _hidden_images(root):
+        found.notes.append(
+            f"{len(hidden)} images are left out, because their names or folders begin "
+            f"with a dot, like {printable(hidden[0])}: rename them to use them"
+        )
     picture = Picture(size, channels, fit)
     parts: dict[str, Part] = {}
     every = [(split, *row) for split, rows in listed.items() for row in rows]
@@ -135,6 +145,30 @@ def image_folder(
         survey=found,
         skip_bad=skip_bad,
         quiet=quiet,
+    )
+
+
+def _hidden_images(root: Path) -> list[str]:
+    """Images that nobody asked to hide: not the copies that programs leave behind."""
+    hidden = []
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not _is_copy(name))
+        inner = os.path.relpath(place, root)
+        names = [os.path.normpath(os.path.join(inner, name)) for name in sorted(files)]
+        hidden += [
+            name
+            for name in names
+            if name.lower().endswith(SUFFIXES)
+            and not _is_copy(os.path.basename(name))
+            and any(map(is_hidden, name.split("/")))
+        ]
+    return hidden
+
+
+def _is_copy(name: str) -> bool:
+    """Whether a program made this hidden file or folder, not a person."""
+    return is_hidden(name) and (
+        not name.startswith(".") or name.startswith("._") or name in _PROGRAM_FOLDERS
     )
 
 

@@ -177,10 +177,16 @@ def test_what_systems_leave_behind_is_no_data(tmp_path, capsys):
     junk += ["cat/.ipynb_checkpoints/000-checkpoint.png", "cat/@eaDir/000.png"]
     for name in [*junk, "lost+found/x.png", "$RECYCLE.BIN/x.png", "._.DS_Store"]:
         put(tmp_path, name, b"junk")
-    dataset, refused, *_ = agree(capsys, tmp_path)
-    assert refused is None
+    dataset, refused, said, _ = agree(capsys, tmp_path)
+    assert (refused, said) == (None, "")
     assert sorted(every(dataset)) == sorted(made)
     assert dataset.classes == ("cat", "dog")
+    put(tmp_path, "cat/.mine.png", b"junk")  # a person's: left out, but not in silence
+    put(tmp_path, ".eel/0.png", b"junk")
+    dataset, _, said, out = agree(capsys, tmp_path)
+    assert sorted(every(dataset)) == sorted(made)
+    for text in (said, out):
+        assert "2 images are left out, because their names or folders begin" in text
 
 
 @pytest.mark.parametrize("words", [("train",), ("test",), ("val",), ("train", "test")])
