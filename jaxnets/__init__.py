@@ -23,7 +23,7 @@ def _without_imports(kind: type[BaseException], error: Any, trace: Any) -> None:
     inside = names[modules[0] + 1 :][:1] if modules else []
     importing = any(n == "<module>" or f.startswith("<frozen imp") for n, f in inside)
     if issubclass(kind, KeyboardInterrupt) and importing:
-        print("stopped; nothing to save yet.", file=sys.stderr)
+        print("stopped; nothing to save yet.", file=sys.stderr)  # noqa: T201
     else:
         _excepthook(kind, error, trace)
 

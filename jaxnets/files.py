@@ -39,7 +39,7 @@ def cache_root() -> Path:
 def _temporary_cache() -> Path:
     folder = tempfile.mkdtemp(prefix="jaxnets-")  # for this user only
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    print(
+    print(  # noqa: T201
         "warning: no home folder is known, so downloads and compiled programs are not "
         "kept. Set JAXNETS_CACHE to a folder that can be written",
         file=sys.stderr,

@@ -16,9 +16,10 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from jaxnets.models import weights
-from jaxnets.models.weights import WeightsError
 from jaxnets.models.zoo import ZOO
-from jaxnets.run.checkpoints import CheckpointError, Checkpoints
+from jaxnets.run.checkpoints import Checkpoints
+from jaxnets.run.command import exits
+from jaxnets.run.console import show
 from jaxnets.run.folder import RunError, read_settings
 from jaxnets.types import Variables
 
@@ -32,11 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command.add_argument("file", type=Path, metavar="FILE")
     command.add_argument("--member", type=int, help="of an ensemble, counted from 0")
     chosen = parser.parse_args(arguments)
-    try:
+    with exits():
         count = export(chosen.run, chosen.file, member=chosen.member)
-    except (RunError, CheckpointError, WeightsError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{count:,} numbers of {chosen.run}  ->  {chosen.file}")  # noqa: T201
+        show(f"{count:,} numbers of {chosen.run}  ->  {chosen.file}", sys.stdout)
 
 
 def export(run: Path, file: Path, *, member: int | None = None) -> int:

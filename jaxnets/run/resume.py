@@ -60,7 +60,8 @@ def refuse_other(
     if changed:
         lines = "".join(f"\n  {name}: {how}" for name, how in changed.items())
         raise RunError(
-            f"{held.path} cannot go on:{lines}\n--resume never begins a new run; "
+            f"{held.path} cannot go on:{lines}\n--resume never begins a new run, "
+            'Verbs(resume="never") in a notebook; '
             "--resume weights --run-dir FOLDER begins one from its weights"
         )
     if before["steps"] != now["steps"]:
