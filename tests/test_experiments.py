@@ -13,7 +13,9 @@ import pytest
 
 from jaxnets.data import captioned, corpus, pairs, reviews, streams
 from jaxnets.models.convnet import ConvNet
-from jaxnets.run import report
+from jaxnets.ops.decoding import Decoding
+from jaxnets.run import report, settings
+from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 
 ROOT = Path(__file__).parents[1]
@@ -258,9 +260,29 @@ def test_translate_reads_a_file_of_pairs(here):
     assert 0 <= result["greedy"]["bleu"] <= 100
 
 
-def test_the_help_names_choices_and_their_defaults(capsys):
-    from jaxnets.run.command import command
+def asked(*flags):
+    """The settings of the captioner that these flags give."""
+    seen, experiment = [], module("caption")
+    command(lambda config, verbs: seen.append(config), experiment.Config, [*flags])
+    return seen[0]
 
+
+def test_the_long_recipe_of_caption_is_the_default_of_its_recorded_results():
+    config = asked("--recipe", "long")
+    assert (config.generated, config.epochs) == (40_000, 3)
+    assert config.decoding == Decoding("beam", 5, alpha=4.0, min_p=0.1, sharpness=3.0)
+    short = asked()
+    assert short == module("caption").Config()
+    apart = settings.differences(settings.to_json(short), settings.to_json(config))
+    assert set(apart) == {"recipe", "generated", "epochs", "decoding.alpha"}
+
+
+def test_a_flag_wins_over_the_recipe_of_caption():
+    config = asked("--epochs", "1", "--recipe", "long", "--alpha", "1")
+    assert (config.epochs, config.generated, config.decoding.alpha) == (1, 40_000, 1)
+
+
+def test_the_help_names_choices_and_their_defaults(capsys):
     experiment = module("classify")
     with pytest.raises(SystemExit):
         command(experiment.main, experiment.Config, ["--help"])
