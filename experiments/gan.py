@@ -41,7 +41,7 @@ from jaxnets.tasks.adversarial import LOSSES, PENALTIES
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 2e-3  # of the generator, before it falls to zero in a line
+    learning_rate: Positive = 2e-3  # of the generator, at first: it falls to 0
     ratio: Positive = 0.5  # of the discriminator's learning rate to the generator's
     beta1: Rate = 0.5  # how long Adam remembers gradients
     beta2: Rate = 0.999  # and their squares

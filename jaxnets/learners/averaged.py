@@ -56,7 +56,9 @@ def averaged(
     def step(state: AveragedState, batch: Any) -> tuple[AveragedState, Metrics]:
         inner, metrics = learner.step(state.inner, batch)
         accumulated = _accumulated(inner)
-        steps = state.steps + 1 if accumulated is None else accumulated.gradient_step
+        steps = state.steps + 1
+        if accumulated is not None:
+            steps = jnp.asarray(accumulated.gradient_step)
         weight = (1 - state.decay) / (1 - state.decay**steps)
         if accumulated is not None:
             weight = jnp.where(accumulated.mini_step == 0, weight, 0.0)
