@@ -49,7 +49,11 @@ class Line(NamedTuple):
 
 
 def labelled_lines(
-    path: Path, *, held_out: float = 0.1, survey: Survey | None = None
+    path: Path,
+    *,
+    held_out: float = 0.1,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
 ) -> Dataset:
     """Returns the labelled texts of a `.tsv` or `.csv` file, or of those in a folder.
 
@@ -64,14 +68,16 @@ def labelled_lines(
     Args:
         path: Of a file or a folder.
         held_out: Share of train for each split that is missing.
-        survey: Filled with all that was found; problems then do not stop.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
 
     Returns:
         Columns `text` of strings and `label`; ids are `file, line n`.
 
     Raises:
-        DataError: With all lines that are no text and label; if a label is in one
-            training line only, or in none; if most lines have a label of their own.
+        DataError: At any problem that may not be skipped: lines that are no text and
+            label, a label that one training line has or none, more labels than half of
+            the lines.
     """
     found, quiet = survey or Survey(), survey is not None
     root, names = listed(path, _SUFFIXES, found.problems)
@@ -103,7 +109,7 @@ def labelled_lines(
         parts,
         held_out=held_out,
         survey=found,
-        skip_bad=False,
+        skip_bad=skip_bad,
         quiet=quiet,
     )
 

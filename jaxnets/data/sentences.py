@@ -189,7 +189,12 @@ def sentence_pairs(
                     found.notes.append(f"{where}: `{header}` is a header, no pair")
                     continue
                 if where == f"{name}, line 1" and _names_labels(fields):
-                    found.add(where, "names labels, not pairs of sentences", "text")
+                    found.add(
+                        where,
+                        "names labels, not pairs of sentences: "
+                        "experiments/sentiment.py reads such files",
+                        "text",
+                    )
                     break
                 if len(fields) < 2 or not fields[0].strip() or not fields[1].strip():
                     found.add(where, "is not `source TAB target`", "text")

@@ -5,6 +5,7 @@ import pytest
 from jaxnets.data.dataset import DataError
 from jaxnets.data.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.loading import Survey
+from jaxnets.data.reading import DataWarning
 from jaxnets.data.sentences import sentence_pairs
 
 pytestmark = pytest.mark.host
@@ -113,6 +114,13 @@ def test_what_makes_no_sense_is_refused_with_a_remedy(tmp_path, train, message):
     survey = Survey()
     labelled_lines(tmp_path, survey=survey)  # a check lists the same
     assert survey.problems
+
+
+def test_bad_lines_may_be_left_out_and_are_counted(tmp_path):
+    put(tmp_path, train=BODY + "alone\n")
+    with pytest.warns(DataWarning, match=r"1 problems, 40 examples left(.|\n)*line 41"):
+        data = labelled_lines(tmp_path, skip_bad=True)
+    assert sum(sizes(data)) == 40
 
 
 def test_quotes_in_a_tsv_are_part_of_the_text(tmp_path):
