@@ -246,10 +246,7 @@ def stored(
         mean, std = _statistics(images, rows)
     elif plan.picture is not None:
         split, rows = parts["train"]
-        column = Streamed(
-            lambda: sources[split], len(sources[split]), plan.picture, name, ""
-        )
-        mean, std = channel_statistics(column[rows[:: -(-len(rows) // _SAMPLE)]])
+        mean, std = _sampled(sources[split], rows, plan.picture)
     return {
         "parts": {part: split for part, (split, _) in parts.items()},
         "features": {n: dataclasses.asdict(f) for n, f in packed.features.items()},
@@ -374,6 +371,19 @@ def _feature(about: Mapping[str, Any]) -> Feature:
 def _json(rows: Sequence[Any]) -> np.ndarray:
     """Text as bytes of JSON, which needs no pickle."""
     return np.frombuffer(json.dumps(list(rows)).encode(), np.uint8)
+
+
+def _sampled(
+    source: Source, rows: np.ndarray, picture: Picture
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """`channel_statistics` of pictures spread evenly over these rows.
+
+    Damaged ones are passed over here; they stop the run when it reads them.
+    """
+    keys = [int(row) for row in rows[:: -(-len(rows) // _SAMPLE)]]
+    encoded = [record[picture.key] for record in source.__getitems__(keys)]
+    decoded, bad = pictures(encoded, picture)
+    return channel_statistics(np.delete(decoded, list(bad), axis=0))
 
 
 def _statistics(
