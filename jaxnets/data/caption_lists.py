@@ -242,7 +242,8 @@ def _columns(header: str) -> tuple[str, list[str]] | None:
 def _table_rows(root: Path, name: str, first: str, survey: Survey) -> list[Row]:
     found = _columns(first)
     if found is None:
-        words = first[:200].split(",")
+        next(read_rows(root, name, ",", survey), None)  # another encoding comes first
+        words = first[:80].split(",")
         raise FileError(
             f"has the header {words}, without `image` and `caption`: the first line "
             "names the columns, for example image,caption"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from jaxnets.data.dataset import Dataset, Feature
 from jaxnets.data.images import Picture, Placement
@@ -136,6 +136,10 @@ def picture_size(root: Path, file: str, *, oriented: bool) -> tuple[int, int]:
             ):
                 height, width = image.height, image.width
                 turned = oriented and image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+    except UnidentifiedImageError:
+        raise FileError(
+            f"the image {file} has no header of a {', '.join(FORMATS)} file"
+        ) from None
     except Exception as error:  # damaged files raise anything
         raise FileError(f"the image {file} cannot be read: {error}") from None
     return (width, height) if turned else (height, width)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from jaxnets.data.images import SUFFIXES
 from jaxnets.data.reading import left_out
@@ -33,9 +34,9 @@ class Places:
     """Finds images by the names that annotation tools write.
 
     A name is tried as it is, with slashes for the backslashes of Windows, without the
-    folders in front of it (paths of another machine, addresses), with an ending added,
-    and in another case; each in every folder, in their order. Nothing is opened:
-    whoever reads the file checks that it lies inside the root.
+    folders in front of it (paths of another machine), decoded (addresses, `%20`), with
+    an ending added, and in another case; each in every folder, in their order. Nothing
+    is opened: whoever reads the file checks that it lies inside the root.
     """
 
     def __init__(self, root: Path, folders: Iterable[str]) -> None:
@@ -55,19 +56,12 @@ class Places:
 
     def found(self, name: str) -> str | None:
         """The file relative to the root; None if no file fits."""
-        # One spelling of each path: `./a//b` is `a/b`.
-        written_here, plain = (
-            PurePosixPath(text).as_posix() for text in (name, name.replace("\\", "/"))
-        )
-        last = plain.rsplit("/", 1)[-1]
-        for written in dict.fromkeys((written_here, plain, last)):
-            if found := self._exact(written):
-                return found
-        for written in dict.fromkeys((plain, last)):
-            for suffix in SUFFIXES:
+        spellings = _spellings(name)
+        for suffix in ("", *SUFFIXES):
+            for written in spellings:
                 if found := self._exact(written + suffix):
                     return found
-        return self._in_another_case(last)
+        return self._in_another_case(spellings[-1])
 
     def _exact(self, name: str) -> str | None:
         if name == "." or name.startswith("/") or ".." in name.split("/"):
@@ -88,3 +82,15 @@ class Places:
                     self._lower.setdefault(entry.name.lower(), []).append(path)
         found = self._lower.get(last.lower(), [])
         return found[0] if len(found) == 1 else None
+
+
+def _spellings(name: str) -> list[str]:
+    """The name as it is, with slashes, without folders, and decoded; each once."""
+    # One spelling of each path: `./a//b` is `a/b`.
+    given, plain = (
+        PurePosixPath(text).as_posix() for text in (name, name.replace("\\", "/"))
+    )
+    last = plain.rsplit("/", 1)[-1]
+    address = "://" in name or "%" in last
+    decoded = unquote(last.split("?")[0]) if address else last
+    return list(dict.fromkeys((given, plain, last, decoded)))

@@ -143,6 +143,10 @@ def _header(root: Path) -> _Header:
     file, keys = _yaml(root)
     try:
         names = names_of(keys["names"]) if "names" in keys else _listed_names(root)
+        if "names" in keys and not names:
+            raise FileError("names no class")
+        if len(set(names)) < len(names) or not all(map(is_text, names)):
+            raise FileError(f"has a name of a class twice, or an empty one: {names}")
         count = scalar_of(keys["nc"]) if "nc" in keys else str(len(names))
         if count != str(len(names)):
             raise FileError(f"says nc: {count}, and names {len(names)} classes")
@@ -157,7 +161,10 @@ def _yaml(root: Path) -> tuple[str, dict[str, list[str]]]:
     paths = [*sorted(root.glob("*.yaml")), *sorted(root.glob("*.yml"))]
     found = {}
     for path in (p for p in paths if not p.name.startswith(".")):
-        keys = top_keys(read_text(inside(root, path.name)))
+        try:
+            keys = top_keys(read_text(inside(root, path.name)))
+        except FileError as error:
+            raise FileError(f"{path.name} {error}") from None
         if "names" in keys:
             found[path.name] = keys
     if len(found) > 1 and "data.yaml" not in found:
@@ -369,6 +376,4 @@ def _class(label: float, names: Sequence[str]) -> str:
         raise FileError(f"has the class {label:g}, not a whole number from 0")
     if names and label >= len(names):
         raise FileError(f"has the class {label:.0f}; allowed are 0 to {len(names) - 1}")
-    if names and not is_text(names[int(label)]):
-        raise FileError(f"has the class {label:.0f}, whose name is empty")
     return names[int(label)] if names else str(int(label))

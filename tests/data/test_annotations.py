@@ -237,7 +237,14 @@ def test_names_with_the_folders_of_another_machine_are_found(tmp_path, prefix):
 
 
 def test_places_prefer_the_exact_name_and_never_guess_between_two(tmp_path):
-    for name in ("a/1.jpg", "b/2.JPG", "a/deep/3.png", "a/x.jpg", "b/X.JPG", "b/y.png"):
+    for name in (
+        "a/1.jpg",
+        "b/2.JPG",
+        "a/deep/3.png",
+        "a/x.jpg",
+        "b/X.JPG",
+        "b/no é.png",
+    ):
         put(tmp_path, name, "x")
     places = Places(tmp_path, ["b", "a", "nowhere"])
     expected = {
@@ -246,6 +253,8 @@ def test_places_prefer_the_exact_name_and_never_guess_between_two(tmp_path):
         "2.jpg": "b/2.JPG",
         "deep/3.png": "a/deep/3.png",
         "deep\\3": "a/deep/3.png",
+        "https://a.org/b/x.jpg?w=1": "a/x.jpg",
+        "no%20%C3%A9": "b/no é.png",
         "x.jpg": "a/x.jpg",
         "X.jpg": "X.jpg",  # a/x.jpg or b/X.JPG
         "../../etc/passwd": "../../etc/passwd",

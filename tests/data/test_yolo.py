@@ -168,6 +168,16 @@ def test_names_come_from_lists_or_are_numbers(tmp_path, capsys):
     assert kind_of(tmp_path) == "yolo"
     with pytest.raises(DataError, match=r"data.yaml says nc: 3, and names 2 classes"):
         yolo_folder(tmp_path)
+    for text, message in (
+        ("names: [a, a]", "twice, or an empty one"),
+        ("names: [a, '']", "twice, or an empty one"),
+        ("names: []", r"data.yaml names no class"),
+        ("", r"data.yaml is empty"),
+        (b"\xff\xfe", r"data.yaml is not UTF-8"),
+    ):
+        put(tmp_path, "data.yaml", text)
+        with pytest.raises(DataError, match=message):
+            yolo_folder(tmp_path)
     put(tmp_path, "data.yaml", "names: [a, b]\nkpt_shape: [1, 2]\n")
     put(tmp_path, "labels/3.txt", LINE + " 0.5 0.5 2")
     dataset, problems = surveyed(tmp_path)
