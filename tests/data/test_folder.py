@@ -983,6 +983,7 @@ STRANGE = [
 
 
 LINES = [f"{i}\tb" for i in range(99)]
+TOKENS = [f"{i}.png#0\ta" for i in range(12)]
 LOADERS = {
     "lists": "voc",
     "boxes": "yolo",
@@ -1022,7 +1023,7 @@ def accidents(root, count):
         "boxes": (yolo, "labels/3.txt"),
         "karpathy": (karpathy, "dataset.json"),
         "tokens": (
-            lambda r: captioned(r, [f"{i}.png#0\ta" for i in range(12)], "", "c.token"),
+            lambda r: captioned(r, TOKENS[1:], TOKENS[0], "c.token"),
             "c.token",
         ),
         "pairs": (lambda r: put(r, "p.tsv", "\n".join(LINES)), "p.tsv"),
@@ -1042,14 +1043,17 @@ def accidents(root, count):
                 place, name, "".join(f"{files.sha256(place / p)}  {p}\n" for p in paths)
             )
         good = (place / name).read_bytes()
+        loader = LOADERS.get(kind, kind)
+        load = KINDS[loader]
+        options = {"size": (4, 4)} if loader in ("coco", "voc", "yolo") else {}
+        options |= {"masks": True} if kind == "coco" else {}
+        sound = Survey()
+        load(place, survey=sound, **options)
+        assert sound.problems == [], kind
         for _ in range(count):
             put(place, name, mangled(good, random))
             survey = Survey()
-            loader = LOADERS.get(kind, kind)
-            options = {"size": (4, 4)} if loader in ("coco", "voc", "yolo") else {}
-            options |= {"masks": True} if kind == "coco" else {}
             try:
-                load = KINDS[loader]
                 dataset = load(place, survey=survey, **options)
                 checked(dataset)
                 if kind == "coco":
