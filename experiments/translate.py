@@ -8,13 +8,13 @@ The default turns dates as people write them into ISO 8601 (`the 4th of march, '
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from jaxnets import plots
 from jaxnets.data.pairs import PairFeeds, date_pairs, pair_feeds, shown, word_pairs
+from jaxnets.data.reading import given_path
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
 from jaxnets.learners.scheduled import scheduled
@@ -74,7 +74,7 @@ def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
     limits = {n: getattr(config, n) for n in ("longest", "minimum", "largest")}
     written = config.data == "dates"
-    pairs = date_pairs() if written else word_pairs(Path(config.data), **limits)
+    pairs = date_pairs() if written else word_pairs(given_path(config.data), **limits)
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
 

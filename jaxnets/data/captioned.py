@@ -8,7 +8,6 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +22,7 @@ from jaxnets.data.feed import Feed, filled_batches, ordered, shuffled
 from jaxnets.data.folder import captioned_folder
 from jaxnets.data.images import Picture, decode
 from jaxnets.data.prefetch import prefetched
-from jaxnets.data.reading import FileError, left_out, noted
+from jaxnets.data.reading import FileError, given_path, left_out, noted
 from jaxnets.data.shapes import captions_of, shapes
 from jaxnets.data.text import END, PAD, UNKNOWN, Vocabulary, vocabulary
 from jaxnets.ops.augment import Transform, chain, normalize
@@ -132,7 +131,7 @@ def named_captions(
         texts = {n: captions_of(s) for n, s in data.splits.items()}
         return Captions(data, texts, data)
     data = captioned_folder(
-        Path(name).expanduser(), file, size=(side, side), skip_bad=skip_bad
+        given_path(name), file, size=(side, side), skip_bad=skip_bad
     )
     texts = {n: list(s.columns["captions"][:]) for n, s in data.splits.items()}
     return Captions(data, texts, data)

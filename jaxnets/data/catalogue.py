@@ -228,3 +228,26 @@ def _downloaded(root: Path) -> set[str]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
+
+
+def refuse_ambiguity(name: str, data_dir: Folder) -> None:
+    """Raises if a prepared TFDS set and a path here go by the same name.
+
+    Args:
+        name: As `--data` has it.
+        data_dir: Where prepared TFDS sets are.
+
+    Raises:
+        DataError: With the two names that tell them apart.
+    """
+    if name.startswith(("/", ".", "~")) or name.endswith("/"):
+        return
+    try:
+        found = find(parsed(name), root_folder(data_dir))
+    except DataError:
+        return  # no name of a TFDS set
+    if found is not None:
+        raise DataError(
+            f"{name} is a folder here and a prepared TFDS set: give ./{name} for the "
+            f"folder, {name}:{found.name} for the set"
+        )

@@ -2,17 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxnets.data.catalogue import Folder
+from jaxnets.data.catalogue import Folder, refuse_ambiguity
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
 from jaxnets.data.labelled_lines import labelled_lines
-from jaxnets.data.reading import left_out, noted
+from jaxnets.data.reading import given_path, is_path, left_out, noted
 from jaxnets.data.reviews import reviews
 from jaxnets.data.text import (
     Vocabulary,
@@ -42,8 +41,8 @@ def labelled_texts(name: str, *, data_dir: Folder = None) -> Dataset:
     """The labelled texts that go by this name; never others in their place.
 
     Args:
-        name: `reviews`; or the path, with a slash in it or the end `.tsv`, of a file or
-            a folder for `labelled_lines`; or what TFDS calls a set (`imdb_reviews`).
+        name: `reviews`; or the path of a file or a folder for `labelled_lines`; or what
+            TFDS calls a set (`imdb_reviews`).
         data_dir: Where prepared TFDS sets are.
 
     Raises:
@@ -51,9 +50,9 @@ def labelled_texts(name: str, *, data_dir: Folder = None) -> Dataset:
     """
     if name == "reviews":
         return checked(reviews())
-    path = Path(name).expanduser()
-    if name.endswith(".tsv") or ("/" in name and path.exists()):
-        return labelled_lines(path)
+    if name.endswith((".tsv", ".csv")) or is_path(name):
+        refuse_ambiguity(name, data_dir)
+        return labelled_lines(given_path(name))
     from jaxnets.data.tfds import tfds_text
 
     return tfds_text(name, data_dir=data_dir)

@@ -13,7 +13,7 @@ from jaxnets.data.dataset import DataError, Dataset, channel_statistics
 from jaxnets.data.digits import FOLDS, digits
 from jaxnets.data.glyphs import glyphs
 from jaxnets.data.images import Fit, Picture, height_and_width, resized
-from jaxnets.data.reading import noted, printable
+from jaxnets.data.reading import given_path, is_path, noted
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -21,16 +21,6 @@ EMBEDDED: dict[str, Callable[[], Dataset]] = {
     "glyphs": glyphs,
     **{f"digits/{i}": functools.partial(digits, fold=i) for i in range(FOLDS)},
 }
-
-
-def is_path(name: str) -> bool:
-    """Whether `--data` names a file or folder, rather than a data set.
-
-    True for what is there, and for what looks like a path: `./photos`, `photos/`,
-    `~/photos`, `/data/photos`.
-    """
-    like_one = name.startswith(("/", ".", "~")) or name.endswith("/")
-    return like_one or os.path.exists(os.path.expanduser(name))
 
 
 def labelled_images(
@@ -63,15 +53,10 @@ def labelled_images(
     if shape is None and fit != "crop":
         raise DataError(f"--fit {fit} says how images reach a size: give --size, too")
     if name not in EMBEDDED and is_path(name):
-        if name != os.fsencode(name).decode("utf-8", "replace"):
-            raise DataError(
-                f"the path {printable(name)} is not UTF-8, but the settings of a run "
-                "are: rename the folder, or give a link to it (`ln -s`)"
-            )
-        _refuse_ambiguity(name, data_dir)
+        path = given_path(name)
+        catalogue.refuse_ambiguity(name, data_dir)
         from jaxnets.data.folder import image_folder
 
-        path = Path(os.path.expanduser(name))
         options = {"fewest": fewest, "skip_bad": skip_bad}
         return image_folder(path, size=shape, fit=fit, **options)
     if skip_bad:
@@ -92,21 +77,6 @@ def labelled_images(
     from jaxnets.data.tfds import tfds_dataset
 
     return tfds_dataset(name, data_dir=data_dir, size=shape and shape[0])
-
-
-def _refuse_ambiguity(name: str, data_dir: Path | None) -> None:
-    """Raises if a prepared TFDS set and a folder here go by the same name."""
-    if name.startswith(("/", ".", "~")) or name.endswith("/"):
-        return
-    try:
-        found = catalogue.find(catalogue.parsed(name), catalogue.root_folder(data_dir))
-    except DataError:
-        return  # no name of a TFDS set
-    if found is not None:
-        raise DataError(
-            f"{name} is a folder here and a prepared TFDS set: give ./{name} for the "
-            f"folder, {name}:{found.name} for the set"
-        )
 
 
 def _fitted(dataset: Dataset, shape: tuple[int, int] | None, fit: Fit) -> Dataset:

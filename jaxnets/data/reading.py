@@ -81,6 +81,30 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(shown, text))
 
 
+def is_path(name: str) -> bool:
+    """Whether `--data` names a file or folder, rather than a data set.
+
+    True for what is there, and for what looks like a path: `./photos`, `photos/`,
+    `~/photos`, `/data/photos`.
+    """
+    like_one = name.startswith(("/", ".", "~")) or name.endswith("/")
+    return like_one or os.path.exists(os.path.expanduser(name))
+
+
+def given_path(name: str) -> Path:
+    """The file or folder that `--data` names; `~` is the home folder.
+
+    Raises:
+        DataError: If the name is not UTF-8, which the settings of a run are.
+    """
+    if name != os.fsencode(name).decode("utf-8", "replace"):
+        raise DataError(
+            f"the path {printable(name)} is not UTF-8, but the settings of a run "
+            "are: rename it, or give a link to it (`ln -s`)"
+        )
+    return Path(os.path.expanduser(name))
+
+
 def inside(root: Path, name: str, *, portable: bool = False) -> Path:
     """The path of `name` under `root`, once it is sure that it stays there.
 

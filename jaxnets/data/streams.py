@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from jaxnets.data.catalogue import Folder
+from jaxnets.data.catalogue import Folder, refuse_ambiguity
 from jaxnets.data.corpus import Corpus, corpus_text
 from jaxnets.data.dataset import DataError, Dataset, Split
 from jaxnets.data.feed import Feed, Fetched, ordered
 from jaxnets.data.reading import (
     DataWarning,
     FileError,
+    given_path,
+    is_path,
     left_out,
     line_feeds,
     noted,
@@ -51,8 +53,8 @@ def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
     Args:
         name: `corpus`; or the path of a text file, of which the first nine tenths are
             to train on, half of the rest to validate on, and the other half to test on;
-            or the path, with a slash in it, of a folder for `text_files`; or what TFDS
-            calls a text (`tiny_shakespeare`).
+            or that of a folder for `text_files`; or what TFDS calls a text
+            (`tiny_shakespeare`).
         data_dir: Where prepared TFDS sets are.
 
     Raises:
@@ -60,11 +62,10 @@ def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
     """
     if name == "corpus":
         return corpus_text()
-    path = Path(name).expanduser()
-    if name.endswith(".txt") or path.is_file():
-        parts = _in_three(path)
+    if name.endswith(".txt") or (is_path(name) and not given_path(name).is_dir()):
+        parts = _in_three(given_path(name))
     else:
-        splits = _paragraphs(name, path, data_dir).splits.values()
+        splits = _paragraphs(name, data_dir).splits.values()
         parts = Corpus(*("\n\n".join(texts_of(split, "text")) for split in splits))
     if not all(parts):
         raise DataError(f"{name}: is too short: a part of the text is empty")
@@ -84,9 +85,10 @@ def _in_three(path: Path) -> Corpus:
     return Corpus(*in_three(text))
 
 
-def _paragraphs(name: str, path: Path, data_dir: Folder) -> Dataset:
-    if "/" in name and path.is_dir():
-        return text_files(path)
+def _paragraphs(name: str, data_dir: Folder) -> Dataset:
+    if is_path(name):
+        refuse_ambiguity(name, data_dir)
+        return text_files(given_path(name))
     from jaxnets.data.tfds import tfds_text
 
     return tfds_text(name, data_dir=data_dir)

@@ -18,8 +18,8 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.folder import image_folder
 from jaxnets.data.images import height_and_width
 from jaxnets.data.loading import Survey
-from jaxnets.data.named import is_path, labelled_images
-from jaxnets.data.reading import DataWarning, printable
+from jaxnets.data.named import labelled_images
+from jaxnets.data.reading import DataWarning, is_path, printable
 
 pytestmark = pytest.mark.host
 
