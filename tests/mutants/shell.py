@@ -30,14 +30,10 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         name="The result is written before the report",
-        function="Run.finish",
-        was="        report.write(path, headline, result)\n"
-        "        # Last: a run that has a result has everything.\n"
-        '        files.write(path / "result.json",'
-        ' files.dump_json(result, indent=2) + "\\n")\n',
-        now='        files.write(path / "result.json",'
-        ' files.dump_json(result, indent=2) + "\\n")\n'
-        "        report.write(path, headline, result)\n",
+        function="Run._write_result",
+        was='        with self.optional("report.html"):\n',
+        now='        files.write(path / "result.json", files.dump_json(result))\n'
+        '        with self.optional("report.html"):\n',
         tests=("test_session", "test_resume"),
         history="4226488",
     ),
@@ -85,8 +81,8 @@ FAULTS: list[Fault] = [
     Fault(
         name="An image that is too small for the network ends in a traceback",
         function="exits",
-        was="        ImageSizeError,\n",
-        now="",
+        was="except _ERRORS as error:",
+        now="except (RunError, DataError) as error:",
         tests=("test_command",),
         history="dbb3bbe",
     ),
@@ -108,9 +104,9 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         name="An evaluation batch that does not divide by the devices is split",
-        function="_pass",
-        was="even = feed.batch_size % mesh.size == 0",
-        now="even = True",
+        function="_split",
+        was="if batch_size % mesh.size:",
+        now="if False:",
         tests=("test_mesh",),
         history="4ff4730",
     ),
@@ -196,9 +192,44 @@ FAULTS: list[Fault] = [
     Fault(
         name="Changes that are staged are missing from the patch of a run",
         function="commit_of",
-        was='git("diff", "HEAD", "--no-color")',
-        now='git("diff", "--no-color")',
+        was='_git(source.parent, "diff", "HEAD", *how)',
+        now='_git(source.parent, "diff", *how)',
         tests=("test_surroundings",),
+    ),
+    Fault(
+        name="A change in a file that is not UTF-8 ends the run",
+        function="commit_of",
+        was='patch.decode("utf-8", "surrogateescape")',
+        now="patch.decode()",
+        tests=("test_exits",),
+    ),
+    Fault(
+        name="A checkpoint counts as saved without being read back",
+        function="Checkpoints._write",
+        was="            _refuse_other_bytes(arrays, _arrays(folder))\n",
+        now="",
+        tests=("test_checkpoints",),
+    ),
+    Fault(
+        name="The name of a folder is a pattern for Orbax",
+        function="plain_path",
+        was="if _PLAIN_PATH.fullmatch(str(absolute)):",
+        now="if absolute:",
+        tests=("test_checkpoints",),
+    ),
+    Fault(
+        name="A picture that fails costs a run its result",
+        function="Run.optional",
+        was="except Exception as error:",
+        now="except ArithmeticError as error:",
+        tests=("test_kept_results",),
+    ),
+    Fault(
+        name="A score that is NaN is a success",
+        function="_non_finite",
+        was="and not math.isfinite(value)",
+        now="and value is None",
+        tests=("test_kept_results",),
     ),
     Fault(
         name="Augmentation is the same in every step",
