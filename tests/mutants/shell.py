@@ -202,6 +202,7 @@ FAULTS: list[Fault] = [
         was='patch.decode("utf-8", "surrogateescape")',
         now="patch.decode()",
         tests=("test_exits",),
+        history="e2d755e",
     ),
     Fault(
         name="A checkpoint counts as saved without being read back",
@@ -209,6 +210,7 @@ FAULTS: list[Fault] = [
         was="            _refuse_other_bytes(arrays, _arrays(folder))\n",
         now="",
         tests=("test_checkpoints",),
+        history="462470c",
     ),
     Fault(
         name="The name of a folder is a pattern for Orbax",
@@ -216,6 +218,7 @@ FAULTS: list[Fault] = [
         was="if _PLAIN_PATH.fullmatch(str(absolute)):",
         now="if absolute:",
         tests=("test_checkpoints",),
+        history="462470c",
     ),
     Fault(
         name="A picture that fails costs a run its result",
@@ -223,6 +226,7 @@ FAULTS: list[Fault] = [
         was="except Exception as error:",
         now="except ArithmeticError as error:",
         tests=("test_kept_results",),
+        history="e2d755e",
     ),
     Fault(
         name="A score that is NaN is a success",
@@ -230,6 +234,7 @@ FAULTS: list[Fault] = [
         was="and not math.isfinite(value)",
         now="and value is None",
         tests=("test_kept_results",),
+        history="e2d755e",
     ),
     Fault(
         name="Augmentation is the same in every step",
