@@ -125,7 +125,7 @@ class Checkpoints:
         steps = self.steps()
         self._name_strays()
         for step in reversed(steps):
-            folder = self.folder / str(step)
+            folder, arrays = self.folder / str(step), {}
             wrong = verify(folder)
             record = {} if wrong else files.read_json(folder / "record.json")
             if not wrong and accept is not None:

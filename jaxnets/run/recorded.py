@@ -52,5 +52,6 @@ def _close(before: Any, now: Any) -> bool:
     """Whether two numbers, or lists of them, agree to the tolerance."""
     if isinstance(before, list) and isinstance(now, list):
         return len(before) == len(now) and all(map(_close, before, now))
-    numbers = isinstance(before, int | float) and isinstance(now, int | float)
-    return numbers and math.isclose(before, now, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    if isinstance(before, int | float) and isinstance(now, int | float):
+        return math.isclose(before, now, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    return False

@@ -468,7 +468,7 @@ class Run:
             from jaxnets import plots  # matplotlib takes half a second to import
 
             with plots.plain_text():
-                figure = draw(*given, **options) if callable(draw) else draw
+                figure: Any = draw(*given, **options) if callable(draw) else draw
             path.parent.mkdir(exist_ok=True)
             files.write_with(path, lambda file: plots.png(figure, file))
 
