@@ -52,8 +52,9 @@ def shortly(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.usefixtures("few")
-def test_an_experiment_runs_and_draws(name, here):
+def test_an_experiment_runs_and_draws(name, here, capsys):
     module(name).main(shortly(name), Verbs(run_dir=here / "run"))
+    assert "is left out" not in capsys.readouterr().err  # as what fails to draw is
     result = json.loads((here / "run" / "result.json").read_text())
     assert result["step"] > 1
     pictures = list((here / "run" / "figures").glob("*.png"))
@@ -84,7 +85,7 @@ def test_an_experiment_gives_its_number_again(name, here, capsys, unseen):
 def unseen(monkeypatch):
     """No picture is saved, and no report written; films have their folder."""
 
-    def figure(run, name, figure):
+    def figure(run, name, draw, *given, **options):
         if run.held is not None:
             (run.held.path / "figures").mkdir(exist_ok=True)
 
