@@ -21,7 +21,7 @@ from jaxnets.data.reading import DataWarning
 from jaxnets.models.weights import WeightsError
 from jaxnets.ops.pool import ImageSizeError
 from jaxnets.ranges import RangeError
-from jaxnets.run import batches, folder, settings
+from jaxnets.run import batches, compilation, folder, settings
 from jaxnets.run import mesh as on
 from jaxnets.run.checkpoints import CheckpointError
 from jaxnets.run.console import one_line, show
@@ -75,7 +75,7 @@ def command(
         verbs: What the experiment can do: `Describing` adds `--describe`.
     """
     if arguments is None:
-        _use_utf8()
+        use_utf8()
         arguments = sys.argv[1:]
     with exits():
         flags = functools.partial(_flags, kind, verbs)
@@ -152,13 +152,14 @@ def exits() -> Iterator[None]:
         sys.exit(f"error: {_memory_error(error)}")
 
 
-def _use_utf8() -> None:
+def use_utf8() -> None:
     """Starts this program again in Python's UTF-8 mode, where the locale is not UTF-8.
 
     There, text of the command line and names of files would be read with another
     encoding than they were written with. Since Python 3.15 this mode is the default.
     """
-    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+    encoded = sys.getfilesystemencoding() == "utf-8" or sys.flags.utf8_mode
+    if not encoded and sys.executable:
         again = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
         os.execv(sys.executable, again)  # noqa: S606 - this very program
 
@@ -172,11 +173,20 @@ def _write_any_character() -> None:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Shows warnings of jaxnets as `warning: ...`; others keep their form."""
-    before = warnings.showwarning
+    """Shows warnings of jaxnets as `warning: ...`; others keep their form.
+
+    JAX warns of every program that it cannot keep; one line says it.
+    """
+    before, unkept = warnings.showwarning, []
 
     def shown(message: Any, category: type, filename: str, *rest: Any) -> None:
-        if category.__module__.startswith("jaxnets"):
+        if "persistent compilation cache entry" in str(message):
+            if not unkept:
+                folder = compilation.cache_folder()
+                text = f"compiled programs cannot be kept in {folder}: {message}"
+                show(f"warning: {text[:300]}", sys.stderr)
+            unkept.append(message)
+        elif category.__module__.startswith("jaxnets"):
             show(f"warning: {message}", sys.stderr)
         else:
             before(message, category, filename, *rest)

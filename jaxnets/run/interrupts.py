@@ -4,6 +4,7 @@ Outside of the training loop, where nothing is under way that must be saved, the
 one already ends what is being done.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -62,7 +63,9 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
         if self.received is not None and number == signal.SIGINT:
-            os._exit(128 + number)  # now: no clean-up, the last checkpoint stands
+            with contextlib.suppress(OSError):  # standard error may be closed
+                os.write(2, b"stopped at once; the last checkpoint stands\n")
+            os._exit(128 + number)  # no clean-up
         self.received = number
         if self.at_once:
             self.at_once = False

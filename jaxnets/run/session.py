@@ -251,12 +251,14 @@ class Run:
         if isinstance(error, InterruptedRun):
             error.left = self._left()
         trained = self._records is not None and self.steps > 0
-        if error is None and trained and not self._finished:
-            self.finish()
-        if self._records is not None:
-            self._records.close()
-        if self.held is not None:
-            self.held.close()
+        try:
+            if error is None and trained and not self._finished:
+                self.finish()
+        finally:
+            if self._records is not None:
+                self._records.close()
+            if self.held is not None:
+                self.held.close()
         return isinstance(error, DryRun)
 
     def _left(self) -> str:
@@ -402,7 +404,8 @@ class Run:
             self._keep_batch(error)
             raise
         finally:
-            self._signals.at_once = self._saved_step == self.step
+            saved = self._saved_step == self.step
+            self._signals.at_once = saved and self._signals.received is None
 
     def log(self, **groups: Metrics | Mapping[str, Any]) -> None:
         """Adds metrics to the records of this pause: `run.log(validation=...)`."""

@@ -23,7 +23,7 @@ from jaxnets.ranges import (
     within,
 )
 from jaxnets.run import settings
-from jaxnets.run.command import exits, preset
+from jaxnets.run.command import exits, preset, use_utf8
 from jaxnets.sweeps import search
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.plans import Definition
@@ -108,7 +108,9 @@ def command(
         experiments: Name to what imports the experiment; only these can be swept.
         arguments: Instead of the command line's: the name, then flags.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:
+        use_utf8()
+        arguments = sys.argv[1:]
     name = arguments[0] if arguments else ""
     if name not in experiments:
         asked = name in ("", "-h", "--help")
