@@ -18,11 +18,14 @@ _excepthook = sys.excepthook
 
 def _without_imports(kind: type[BaseException], error: Any, trace: Any) -> None:
     """Shows an exception; of Ctrl-C during an import, one line and no traceback."""
-    names = [(f.name, f.filename) for f in traceback.extract_tb(trace)]
-    modules = [i for i, (name, _) in enumerate(names) if name == "<module>"]
-    inside = names[modules[0] + 1 :][:1] if modules else []
+    frames = [(f.name, f.filename) for f in traceback.extract_tb(trace)]
+    modules = [i for i, (name, _) in enumerate(frames) if name == "<module>"]
+    inside = frames[modules[0] + 1 :][:1] if modules else []
     importing = any(n == "<module>" or f.startswith("<frozen imp") for n, f in inside)
-    if issubclass(kind, KeyboardInterrupt) and importing:
+    causes = [error]  # a library in C ends with an ImportError that Ctrl-C caused
+    while causes[-1] is not None:
+        causes.append(causes[-1].__cause__ or causes[-1].__context__)
+    if importing and any(isinstance(cause, KeyboardInterrupt) for cause in causes):
         print("stopped; nothing to save yet.", file=sys.stderr)  # noqa: T201
     else:
         _excepthook(kind, error, trace)
