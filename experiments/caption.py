@@ -20,6 +20,7 @@ from jaxnets.models.captioner import DECODERS, ImageCaptioner
 from jaxnets.models.encoders import ENCODERS, encoder, pretrained
 from jaxnets.ops.decoding import Decoding
 from jaxnets.ranges import (
+    Copies,
     Count,
     NonNegative,
     Positive,
@@ -87,7 +88,7 @@ class Config:
     features: Annotated[int, within(4, 65_536)] = 256  # hidden units; words: half
     decoding: Annotated[Decoding, Judging] = _LONG._replace(alpha=0.5)
     batch_size: Count = 32  # images in a step
-    each: Count = 3  # captions of an image in a step
+    each: Copies = 3  # captions of an image in a step
     wordy: bool = True  # the longest ones, which say most; False: any
     epochs: Annotated[int, within(1), Extendable] = 2  # passes over the images
     reports: Count = 5  # how often the validation split is scored

@@ -22,6 +22,7 @@ from jaxnets.models import functional, recipes, weights
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.augment import CHOICES
 from jaxnets.ranges import (
+    Copies,
     Count,
     CountOrZero,
     NonNegative,
@@ -75,7 +76,7 @@ class Config:
     skip_bad: bool = False  # leave out image files that cannot be used; counted
     pretrained: Path | None = None  # begin from these weights, .safetensors or .npz
     new_head: bool = False  # draw the last layer anew: other classes than the file's
-    members: Count = 1  # networks whose mean prediction is scored
+    members: Copies = 1  # networks whose mean prediction is scored
     augment: Annotated[str, one_of(CHOICES)] = "affine"  # what moves in training
     optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(schedules.SHAPES)] = "cosine"  # of learning_rate

@@ -32,6 +32,7 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models.language import LanguageModel
 from jaxnets.models.recurrent import CELLS
 from jaxnets.ranges import (
+    Copies,
     Count,
     CountOrZero,
     NonNegative,
@@ -82,8 +83,8 @@ class Config:
     epochs: Annotated[int, within(1), Extendable] = 3  # passes over the training text
     reports: Count = 10  # how often the validation text is scored
     prompt: str | None = None  # what samples continue; default: "The ", if it is known
-    samples: Count = 4  # how many of them
-    length: Count = 300  # characters of each
+    samples: Copies = 4  # how many of them
+    length: Size = 300  # characters of each
     temperature: Positive = 0.7  # of the samples: small is nearly greedy
     top_p: PositiveShare = 0.95  # share of the probability that samples are drawn from
     seed: Seed = 0  # of initialisation and noise

@@ -22,6 +22,7 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models.vae import VAES
 from jaxnets.ops.distributions import LIKELIHOODS
 from jaxnets.ranges import (
+    Copies,
     Count,
     NonNegative,
     Positive,
@@ -62,7 +63,7 @@ class Config:
     likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"  # of a pixel
     binarise: Binarise = "static"  # drawn once, each step, cut at 128, or kept bytes
     binarise_seed: Seed = 0  # of what is drawn once
-    samples: Count = 1  # more: importance-weighted training
+    samples: Copies = 1  # more: importance-weighted training
     divergence: Divergence = "closed"  # or sampled; several samples always are
     bound_samples: Count = 1000  # of the bound that is reported
     judged: Annotated[int, within(2)] = 500  # test images that it is computed of

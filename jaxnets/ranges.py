@@ -77,6 +77,7 @@ def within(
 
 Seed: TypeAlias = Annotated[int, within(0, 2**32 - 1)]  # what a JAX key can hold
 Count: TypeAlias = Annotated[int, within(1)]
+Copies: TypeAlias = Annotated[int, within(1, 10_000)]  # side by side in memory
 CountOrZero: TypeAlias = Annotated[int, within(0)]
 Size: TypeAlias = Annotated[int, within(1, 65_536)]  # of a layer, an image, a text
 SizeOrZero: TypeAlias = Annotated[int, within(0, 65_536)]

@@ -106,6 +106,17 @@ class CaptionFeeds(NamedTuple):
         return ordered(split, CaptionBatch, batch_size=1, transform=self.fixed)
 
 
+_LARGEST = 2**36  # bytes of generated images, which are in memory at once
+
+
+def _refuse_too_many(generated: int, side: int) -> None:
+    if (size := generated * side**2 * 3) > _LARGEST:
+        raise DataError(
+            f"--generated {generated:,} images of --side {side} take {size:,} bytes of "
+            f"memory; at most {_LARGEST:,} are allowed"
+        )
+
+
 def named_captions(
     name: str,
     side: int,
@@ -127,6 +138,7 @@ def named_captions(
         DataError: If there is no such set, or anything is wrong with it.
     """
     if name == "shapes":
+        _refuse_too_many(generated, side)
         data = shapes(side=side, train=generated)
         texts = {n: captions_of(s) for n, s in data.splits.items()}
         return Captions(data, texts, data)

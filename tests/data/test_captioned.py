@@ -16,10 +16,11 @@ from jaxnets.data.captioned import (
     Captions,
     caption_feeds,
     kept_feeds,
+    named_captions,
     some_captions,
     with_features,
 )
-from jaxnets.data.dataset import Dataset, Feature, Split
+from jaxnets.data.dataset import DataError, Dataset, Feature, Split
 from jaxnets.data.reading import DataWarning
 from jaxnets.data.shapes_captions import write
 from jaxnets.data.shapes_grammar import read, read_words
@@ -93,6 +94,11 @@ def test_words_are_learned_from_the_training_split_alone(captions):
     )
     plain = caption_feeds(captions, longest=5, batch_size=3, seed=0)
     assert feeds.vocabulary == plain.vocabulary
+
+
+def test_images_that_would_not_fit_into_memory_are_not_generated():
+    with pytest.raises(DataError, match=r"--generated 10,000,000 .* at most 68,719,"):
+        named_captions("shapes", 4096, generated=10_000_000)
 
 
 def test_a_word_that_is_unknown_is_one_word_of_the_picture(captions):
