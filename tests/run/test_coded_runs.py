@@ -81,7 +81,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bits(
 ):
     experiment, sizes = EXPERIMENTS[name]
     plain = experiment.Config()
-    hyper = plain.hyper._replace(beta_warmup=20.0)
+    hyper = plain.hyper._replace(beta_warmup=10.0)
     config = dataclasses.replace(plain, **SMALL, **sizes, hyper=hyper)
     made_once(experiment, config)
     experiment.main(config, Verbs(run_dir=here / "whole"))
