@@ -247,7 +247,7 @@ def test_a_population_evolves(here, plain):
         (("--grid", "model=mpl,conv"), "mpl"),
         (("--grid", "steps=ten"), "ten"),
         (("--space.learning-rat", "1e-3..1"), "did you mean learning_rate"),
-        (("--members", "0"), "takes 1 or more"),
+        (("--members", "0"), "must be in [1, 2147483647]"),
         (("--objective", "los"), "no metric los"),
         (("--method", "gp"), "torch"),
         (("--space.learning-rate", "0.1", "--space.dropout", "0"), "nothing is"),
