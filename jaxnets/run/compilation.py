@@ -24,6 +24,7 @@ _SAVED = "/jax/compilation_cache/compile_time_saved_sec"
 _lock = threading.Lock()
 _clocks: list["_Clock"] = []
 _marks: dict[Path, Any] = {}
+_distrusted: set[Path] = set()  # marks that stay, so that the next process mends
 
 
 def cache_folder() -> Path:
@@ -90,7 +91,7 @@ def _mark(folder: Path) -> None:
     _marks[path] = file
 
     def clear() -> None:
-        if path in _marks:
+        if path not in _distrusted:
             path.unlink(missing_ok=True)
         file.close()
 
@@ -100,9 +101,10 @@ def _mark(folder: Path) -> None:
 def distrust() -> None:
     """Has the next process remove what this one has compiled.
 
-    For a process that Ctrl-C stopped anywhere: it may have torn an entry.
+    For a process that Ctrl-C stopped anywhere: it may have torn an entry. It keeps its
+    lock, and may run on: a notebook does.
     """
-    _marks.clear()
+    _distrusted.update(_marks)
 
 
 def compile_seconds() -> float:

@@ -40,6 +40,19 @@ def test_what_a_living_process_writes_is_left_alone(tmp_path):
     assert mark.exists()
 
 
+def test_what_is_distrusted_is_mended_by_the_next_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation, "_marks", {})
+    monkeypatch.setattr(compilation, "_distrusted", set())
+    compilation._mark(tmp_path)
+    compilation.distrust()  # Ctrl-C in a notebook, which runs on
+    compilation._mark(tmp_path)  # would wait for ever for a lock of its own
+    (mark,) = tmp_path.glob("writing-*.lock")
+    assert compilation.mend(tmp_path) == 0, "its own process lives"
+    compilation._marks.pop(mark).close()
+    (tmp_path / "torn-cache").write_bytes(b"x")
+    assert compilation.mend(tmp_path) == 1
+
+
 def test_a_truncated_entry_of_a_killed_process_is_compiled_anew(toy, tmp_path):
     shared = tmp_path / "mine"
     mine = {"JAX_COMPILATION_CACHE_DIR": str(shared)}
