@@ -1,7 +1,7 @@
 """Train a network to say in a sentence what an image shows, and see where it looks.
 
-    uv run experiments/caption.py                  # 12 minutes on two slow CPU cores
-    uv run experiments/caption.py --recipe long    # 30 minutes, half as many mistakes
+    uv run experiments/caption.py                # about 12 minutes, two slow CPU cores
+    uv run experiments/caption.py --recipe long  # about 30, and half as many mistakes
 
 The default needs no download; one of your own: `--describe photo.jpg --run RUN`.
 """
@@ -67,11 +67,11 @@ _RECIPES: dict[str, dict[str, Any]] = {
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    recipe: Annotated[str, one_of(_RECIPES)] = "short"  # 1,300 steps; long: 3,750
+    recipe: Annotated[str, one_of(_RECIPES)] = "short"  # 1,400 steps; long: 3,750
     data: str = "shapes"  # generated here; or a folder of images with a captions file
     captions: str | None = None  # that file, if the folder has several lists
     skip_bad: bool = False  # leave out images and captions that cannot be used, counted
-    generated: Annotated[int, within(1, 10_000_000)] = 20_800  # training images
+    generated: Annotated[int, within(1, 10_000_000)] = 22_400  # training images
     side: Annotated[int, within(8, 4096)] = 64  # pixels along each edge of the images
     # Tokens of a caption that are learned; it may write 8 more. None: 22 for shapes,
     # for a folder the 95th percentile of its training captions.
