@@ -10,19 +10,29 @@ a program with one line.
 """
 
 import sys
-import traceback
-from typing import Any
+
+TYPE_CHECKING = False  # typing's own takes time to import
+if TYPE_CHECKING:
+    import types
 
 _excepthook = sys.excepthook
 
 
-def _without_imports(kind: type[BaseException], error: Any, trace: Any) -> None:
+def _without_imports(
+    kind: type[BaseException],
+    error: BaseException,
+    trace: "types.TracebackType | None",
+) -> None:
     """Shows an exception; of Ctrl-C during an import, one line and no traceback."""
+    import traceback  # `import jaxnets` itself imports nothing
+
     frames = [(f.name, f.filename) for f in traceback.extract_tb(trace)]
     modules = [i for i, (name, _) in enumerate(frames) if name == "<module>"]
     inside = frames[modules[0] + 1 :][:1] if modules else []
     importing = any(n == "<module>" or f.startswith("<frozen imp") for n, f in inside)
-    causes = [error]  # a library in C ends with an ImportError that Ctrl-C caused
+    causes: list[BaseException | None] = [
+        error
+    ]  # a library in C ends with an ImportError that Ctrl-C caused
     while causes[-1] is not None:
         causes.append(causes[-1].__cause__ or causes[-1].__context__)
     if importing and any(isinstance(cause, KeyboardInterrupt) for cause in causes):

@@ -35,8 +35,8 @@ class Interval:
         below: Whether `high` itself is not allowed.
     """
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     above: bool = False
     below: bool = False
 
@@ -65,7 +65,11 @@ class Interval:
 
 
 def within(
-    low: float, high: float = LARGEST, *, above: bool = False, below: bool = False
+    low: int | float,
+    high: int | float = LARGEST,
+    *,
+    above: bool = False,
+    below: bool = False,
 ) -> Any:
     """Returns the mark that states a field's range.
 
@@ -178,7 +182,7 @@ def check_call(function: Callable[..., Any], values: Mapping[str, Any]) -> None:
         raise RangeError("\n".join(wrong))
 
 
-def below(flag: str, value: float, limit: float, why: str) -> None:
+def below(flag: str, value: int | float, limit: int | float, why: str) -> None:
     """Refuses a number that other settings make too large.
 
     Args:
@@ -213,17 +217,17 @@ def _numeric(hint: Any) -> bool:
 _HOLDERS = (typing.Union, types.UnionType, tuple, list, Sequence)
 
 
-def _plain(bound: float) -> str:
+def _plain(bound: int | float) -> str:
     return str(bound) if isinstance(bound, int) else f"{bound:g}".replace("e+0", "e")
 
 
-def _rounded(value: float) -> str:
+def _rounded(value: int | float) -> str:
     """What float32 makes of a number that only rounding takes out of its range."""
     if isinstance(value, int) or math.isnan(value) or _single(value) not in (0, 1):
         return ""
     return "" if _single(value) == value else f" ({_single(value):g} in float32)"
 
 
-def _single(value: float) -> float:
+def _single(value: int | float) -> float:
     with np.errstate(over="ignore", under="ignore"):
         return float(np.float32(value))

@@ -12,6 +12,7 @@ from test_folder import every, put
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.folder import kind_of
+from jaxnets.data.images import SUFFIXES
 from jaxnets.data.loading import Survey
 from jaxnets.data.reading import FileError
 from jaxnets.data.yaml_keys import names_of, scalar_of, top_keys
@@ -148,8 +149,7 @@ def test_images_alone_show_nothing_and_text_files_alone_are_problems(tmp_path, c
     put(tmp_path, "images/train/notes.md", "x")
     dataset, problems = surveyed(tmp_path)
     assert problems == [
-        "images/train/notes.md: is not called .png, .jpg, .jpeg, .webp, .bmp, .gif, "
-        ".tif, .tiff",
+        f"images/train/notes.md: is not called {', '.join(SUFFIXES)}",
         "labels/train/2.txt: has no image images/train/2",
     ]
     assert (len(every(dataset)), len(boxes(dataset))) == (9, 8)
