@@ -61,7 +61,7 @@ class Interval:
 
     def __call__(self, default: str) -> str:
         """The end of a line of `--help`, as `tyro.conf.arg` asks for it."""
-        return f"(default: {default}; range: {self})"
+        return f"(default: {default or 'none'}; range: {self})"
 
 
 def within(

@@ -181,6 +181,7 @@ def test_help_states_the_range(capsys):
         command(lambda config, verbs: None, Outer, ["--help"])
     text = re.sub(r"\x1b\[[0-9;]*m|[│\s]+", " ", capsys.readouterr().out)
     assert "(default: 0.5; range: [0, 1))" in text
+    assert str(Interval(1, 9)("")) == "(default: none; range: [1, 9])"
 
 
 def test_a_config_that_is_made_in_python_is_checked_too():

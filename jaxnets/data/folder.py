@@ -129,7 +129,8 @@ def image_folder(
         pixels = images.pixels if whole else images.pixels[index]
         parts[split] = Part({"image": pixels, "label": labels}, ids, labels)
         found.classes.update(rows[i][2] for i in index)
-    if 0 < len(classes) < fewest:
+    left_by_shape = size is None and len(found.shapes) > 1  # what is left says nothing
+    if 0 < len(classes) < fewest and not left_by_shape:
         found.add(name, _too_few(root, classes), "classes")
     if not quiet:
         _stop_at_unskippable(found, skip_bad=skip_bad)
