@@ -212,10 +212,13 @@ def grid(
         title: Above all.
         columns: Images in a row.
     """
-    columns = max(min(columns, len(images)), 1)
+    written = [caption.split("\n") for caption in captions]
+    lines = max(map(len, written), default=0)
+    longest = max((len(line) for text in written for line in text), default=0)
+    width = max(1.25, 0.09 * longest)  # inches, so that captions do not overlap
+    columns = max(min(columns, len(images), int(10 / width)), 1)
     rows = max(-(-len(images) // columns), 1)
-    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
-    size = (1.25 * columns, (1.2 + 0.17 * lines) * rows + (0.4 if title else 0))
+    size = (width * columns, (1.2 + 0.17 * lines) * rows + (0.4 if title else 0))
     figure = Figure(figsize=(max(size[0], 3.5), size[1]), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04)  # type: ignore[union-attr]
     for index, image in enumerate(images):
