@@ -35,16 +35,32 @@ def cache_root() -> Path:
         return _temporary_cache()
 
 
+def writable(folder: Path) -> Path:
+    """Returns the folder, made if needed; where that fails, a temporary one.
+
+    The temporary folder is for this user only and ends with the process.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return _temporary()
+    return folder if os.access(folder, os.W_OK | os.X_OK) else _temporary()
+
+
+def _temporary() -> Path:
+    folder = tempfile.mkdtemp(prefix="jaxnets-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 @functools.cache
 def _temporary_cache() -> Path:
-    folder = tempfile.mkdtemp(prefix="jaxnets-")  # for this user only
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     print(  # noqa: T201
         "warning: no home folder is known, so downloads and compiled programs are not "
         "kept. Set JAXNETS_CACHE to a folder that can be written",
         file=sys.stderr,
     )
-    return Path(folder)
+    return _temporary()
 
 
 def write(path: Path, content: bytes | str) -> None:

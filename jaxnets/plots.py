@@ -18,7 +18,8 @@ import numpy as np
 from jaxnets import files
 
 # matplotlib keeps a list of fonts: with everything else that is kept.
-os.environ.setdefault("MPLCONFIGDIR", str(files.cache_root() / "matplotlib"))
+if "MPLCONFIGDIR" not in os.environ:
+    os.environ["MPLCONFIGDIR"] = str(files.writable(files.cache_root() / "matplotlib"))
 
 import matplotlib as mpl
 from matplotlib import font_manager

@@ -65,3 +65,11 @@ def test_without_a_home_folder_the_cache_is_a_temporary_one(monkeypatch, capsys)
     assert folder == files.cache_root()
     assert "Set JAXNETS_CACHE" in capsys.readouterr().err
     files._temporary_cache.cache_clear()
+
+
+def test_a_folder_that_cannot_be_made_is_replaced_by_a_temporary_one(tmp_path):
+    assert files.writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    (tmp_path / "file").write_text("")
+    instead = files.writable(tmp_path / "file" / "b")
+    assert instead.is_dir()
+    assert tmp_path not in instead.parents
