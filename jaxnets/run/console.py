@@ -14,6 +14,7 @@ class Console:
     def __init__(self) -> None:
         """No bar yet."""
         self._bar: tqdm | None = None
+        self._silent = False
 
     def start(self, step: int, steps: int) -> None:
         """Shows a bar, where standard error is a terminal that can draw one."""
@@ -35,8 +36,23 @@ class Console:
             self._bar.update(step - self._bar.n)
 
     def say(self, text: str) -> None:
-        """Prints a line on standard output, above the bar if there is one."""
-        self._show(text, sys.stdout)
+        """Prints a line on standard output, above the bar if there is one.
+
+        No text prints nothing. Where the output cannot be written, a full disk for
+        example, a warning says so once and training goes on without it.
+
+        Raises:
+            BrokenPipeError: If the reader is gone, as `| head` is.
+        """
+        if not text or self._silent:
+            return
+        try:
+            self._show(text, sys.stdout)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self._silent = True
+            self.warn(f"the output is not written any more: {error.strerror}")
 
     def warn(self, text: str) -> None:
         """Prints `warning: ...` on standard error, above the bar if there is one."""

@@ -186,7 +186,7 @@ class Run:
         self.config, self.verbs = config, verbs
         on.refuse_many_processes()
         self.source = _source(type(config))
-        self.experiment = files.slug(self.source.stem) if self.source else "notebook"
+        self.experiment = experiment_of(type(config))
         self.state: Any = None
         self.step = self.steps = 0
         self.folder: Path | None = verbs.evaluate
@@ -392,9 +392,10 @@ class Run:
                     self._groups = {"train": records.numbers(pause.metrics)}
                     yield pause.state, pause.metrics
                     pause.state = self.state
-                    self._write_line(began, first)
+                    written = self._record(began, first)
                     if self._due() or self.step == steps or self._stop:
                         self._save({})
+                    self.console.say(written)  # last: a full disk or `| head` ends it
                 if self._signals.received is not None:
                     self._save({})
                     raise InterruptedRun(self._signals.received)
@@ -482,7 +483,8 @@ class Run:
             ValueError: If the name could leave the folder.
         """
         file_name = files.safe_name(name) + ".txt"
-        self.console.say(text)
+        with self.optional(f"printing the text {name!r}"):
+            self.console.say(text)
         if self.held is not None:
             path = self.held.path / "texts" / file_name
             with self.optional(f"the text {name!r}"):
@@ -526,8 +528,9 @@ class Run:
         """Writes report and result, in this order: a result means that all is there."""
         if self._saved_step != self.step:  # the caller left the loop by `break`
             self._stop = True
-            self._write_line(time.monotonic(), self.step)
+            written = self._record(time.monotonic(), self.step)
             self._save({})
+            self.console.say(written)
         result = {"step": self.step, **scores, "state_sha256": digest(self.state)}
         with self.optional("report.html"):
             report.write(path, headline, result)
@@ -605,9 +608,10 @@ class Run:
             every and step - self._saved_step >= every
         )
 
-    def _write_line(self, began: float, first: int) -> None:
+    def _record(self, began: float, first: int) -> str:
+        """Adds the metrics of this pause to the records; returns the line to print."""
         if self._records is None or not self._groups:
-            return
+            return ""
         seconds = time.monotonic() - began
         timing = {
             "seconds": seconds,
@@ -619,8 +623,8 @@ class Run:
         if self._first_line:
             text += f"  (compiled in {compilation.compile_seconds():.1f} s)"
             self._first_line = False
-        self.console.say(text)
         self._groups = {}
+        return text
 
     _first_line = True
 
@@ -667,6 +671,12 @@ class Run:
             return
         note = recorded.compare(path.parent, scores)
         self.console.say(f"{headline}  (as recorded{note})  ->  {self.folder}")
+
+
+def experiment_of(kind: type) -> str:
+    """Returns the name of an experiment by its `Config`: of its file, or "notebook"."""
+    source = _source(kind)
+    return files.slug(source.stem) if source else "notebook"
 
 
 def _source(kind: type) -> Path | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import signal
@@ -194,3 +195,42 @@ def test_names_that_are_not_utf8_survive_json():
     text = files.dump_json({"data": name, "named": "é"})
     assert json.loads(text.encode()) == {"data": name, "named": "é"}
     assert "é" in text
+
+
+class Full:
+    """An output on a disk that is full."""
+
+    encoding = "utf-8"
+
+    def write(self, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def flush(self):
+        pass
+
+
+def test_an_output_that_cannot_be_written_is_a_warning(here, plain, monkeypatch, capfd):
+    monkeypatch.setattr("sys.stdout", Full())
+    with trained(here / "r") as run:
+        run.text("samples", "once upon a time")
+        run.finish(test={"loss": 0.5})
+    assert (here / "r" / "result.json").is_file()
+    assert (here / "r" / "texts" / "samples.txt").is_file()
+    assert capfd.readouterr().err.splitlines() == [
+        "warning: the output is not written any more: No space left on device"
+    ]
+
+
+def test_what_was_trained_is_saved_before_it_is_said(here, monkeypatch):
+    """The reader of a pipe may be gone, as `| head -1` is."""
+    said = []
+
+    def say(self, text):
+        if text.startswith("step 4"):
+            raise BrokenPipeError
+        said.append(text)
+
+    monkeypatch.setattr("jaxnets.run.console.Console.say", say)
+    with pytest.raises(BrokenPipeError), trained(here / "r", keep=9):
+        pass
+    assert (here / "r" / "checkpoints" / "4").is_dir()
