@@ -100,11 +100,13 @@ class Number(NamedTuple):
         flag: Of the command line: `--learning-rate`.
         value: The number.
         interval: What it may be; None if its field states no range.
+        whole: Whether its field takes whole numbers only.
     """
 
     flag: str
-    value: int | float
+    value: Any
     interval: Interval | None
+    whole: bool
 
 
 def numbers(config: Any) -> Iterator[Number]:
@@ -119,9 +121,19 @@ def _among(hints: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Numb
         if _structured(value):
             yield from numbers(value)
             continue
-        for entry in value if isinstance(value, tuple | list) else [value]:
+        allowed, whole = interval(hint), not _has(float, hint)
+        for given in value if isinstance(value, tuple | list) else [value]:
+            entry = _scalar(given)
             if isinstance(entry, int | float) and not isinstance(entry, bool):
-                yield Number(flag, entry, interval(hint))
+                yield Number(flag, entry, allowed, whole)
+            elif allowed is not None and isinstance(entry, bool | str):
+                yield Number(flag, entry, allowed, whole)  # of another type: a fault
+
+
+def _scalar(value: Any) -> Any:
+    """A number of NumPy or JAX as Python's."""
+    is_one = getattr(value, "shape", None) == () and hasattr(value, "item")
+    return value.item() if is_one else value
 
 
 def unstated(kind: Any) -> list[str]:
@@ -154,11 +166,17 @@ def faults(config: Any) -> list[str]:
 
 
 def _outside(found: Iterable[Number]) -> list[str]:
-    return [
-        f"{flag} must be in {allowed}, not {value}{_rounded(value)}"
-        for flag, value, allowed in found
-        if allowed is not None and value not in allowed
-    ]
+    wrong = []
+    for flag, value, allowed, whole in found:
+        if allowed is None:
+            continue
+        if isinstance(value, bool | str):
+            wrong.append(f"{flag} must be a number in {allowed}, not {value!r}")
+        elif whole and not isinstance(value, int):
+            wrong.append(f"{flag} must be a whole number in {allowed}, not {value}")
+        elif value not in allowed:
+            wrong.append(f"{flag} must be in {allowed}, not {value}{_rounded(value)}")
+    return wrong
 
 
 def check(*configs: Any) -> None:
@@ -209,9 +227,14 @@ def _annotated(hint: Any) -> bool:
 
 def _numeric(hint: Any) -> bool:
     """Whether a value of this type is a number, or has numbers inside."""
+    return _has(int, hint) or _has(float, hint)
+
+
+def _has(kind: type, hint: Any) -> bool:
+    """Whether a value of this type may be a number of the kind, or have one inside."""
     if typing.get_origin(hint) in _HOLDERS:
-        return any(map(_numeric, typing.get_args(hint)))
-    return hint in (int, float) or (_annotated(hint) and _numeric(hint.__origin__))
+        return any(_has(kind, inner) for inner in typing.get_args(hint))
+    return hint is kind or (_annotated(hint) and _has(kind, hint.__origin__))
 
 
 _HOLDERS = (typing.Union, types.UnionType, tuple, list, Sequence)

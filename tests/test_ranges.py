@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import numpy as np
 import pytest
 
 from jaxnets import ranges
 from jaxnets.ranges import Interval, Rate, within
+from jaxnets.run import settings
 from jaxnets.run.command import command, study
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.sweeps import command as sweeps
@@ -88,6 +90,23 @@ def test_every_number_of_an_experiment_has_a_range(name):
     assert ranges.faults(experiment.Config()) == []
     # A space is inside of what its hyperparameters may be.
     sweeps.check_space(experiment.SPACE, spaces.free(spaces.of(experiment.SPACE)))
+
+
+def test_numbers_of_other_types_are_taken_or_named():
+    classify = module("classify")
+    config, hyper = classify.Config(), classify.Hyper(dropout=np.float32(0.5))
+    sound = dataclasses.replace(config, seed=np.int64(3), hyper=hyper)
+    assert ranges.faults(sound) == []
+    stored = settings.to_json(sound)
+    assert (stored["seed"], stored["hyper"]["dropout"]) == (3, 0.5)
+    wrong = {"seed": np.int64(-3), "epochs": 1.5, "batch_size": "32", "reports": True}
+    lines = ranges.faults(dataclasses.replace(config, **wrong))
+    assert sorted(lines) == [
+        "--batch-size must be a number in [0, 2147483647], not '32'",
+        "--epochs must be a whole number in [1, 2147483647], not 1.5",
+        "--reports must be a number in [1, 2147483647], not True",
+        "--seed must be in [0, 4294967295], not -3",
+    ]
 
 
 def test_recipes_are_inside_the_ranges():

@@ -59,6 +59,8 @@ def to_json(config: Any) -> Any:
         return str(config)
     if config is None or isinstance(config, bool | int | float | str):
         return config
+    if getattr(config, "shape", None) == () and hasattr(config, "item"):
+        return typing.cast(Any, config).item()  # a number of NumPy or JAX
     raise TypeError(f"a configuration cannot hold {config!r}")
 
 
