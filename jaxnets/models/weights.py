@@ -81,8 +81,8 @@ def load(
     """
     path = Path(path)
     if path.suffix not in (".safetensors", ".npz"):
-        new = str(path.with_suffix(".safetensors"))
         if path.suffix in (".pth", ".pt", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"):
+            new = str(path.with_suffix(".safetensors"))
             raise WeightsError(_CONVERT.format(name=path.name, old=str(path), new=new))
         raise WeightsError(f"{path.name} is neither .safetensors nor .npz")
     if not path.is_file():
@@ -94,6 +94,11 @@ def load(
                 return _fill(model, variables, shapes, file.__getitem__, new_head)
         with safetensors.safe_open(path, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            for name, x in slices.items():
+                if str(x.get_dtype()).startswith("F8"):
+                    raise WeightsError(
+                        f"{name} holds {x.get_dtype()}: convert the file to float32"
+                    )
             shapes = {name: tuple(x.get_shape()) for name, x in slices.items()}
             return _fill(model, variables, shapes, file.get_tensor, new_head)
     except (safetensors.SafetensorError, zipfile.BadZipFile, EOFError) as error:
@@ -206,7 +211,11 @@ def _fill(
             array = read(source[slot.name])
             if not jnp.issubdtype(array.dtype, jnp.floating):
                 raise WeightsError(f"{slot.name} holds {array.dtype}, not floats")
-            leaf = jnp.asarray(_transposed(slot.path, array, back=True), leaf.dtype)
+            with np.errstate(over="ignore"):  # what is too large is refused below
+                array = array.astype(leaf.dtype)
+            if not np.isfinite(array).all():
+                raise WeightsError(f"{slot.name} holds NaN or infinity as {leaf.dtype}")
+            leaf = jnp.asarray(_transposed(slot.path, array, back=True))
         trees.setdefault(slot.collection, {})[slot.path] = leaf
     whole = {name: unflatten_dict(tree) for name, tree in trees.items()}
     return Variables(whole.pop("params", {}), whole)

@@ -5,6 +5,7 @@ import pickle
 import re
 import struct
 import zipfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -227,6 +228,29 @@ def test_integers_are_refused(variables, template):
     arrays["output.bias"] = np.arange(10)
     with pytest.raises(WeightsError, match="bias holds int64"):
         weights.from_torch(NET, template, arrays)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_numbers_that_are_not_finite_are_refused_by_name(variables, template, value):
+    arrays = weights.to_torch(NET, variables)
+    arrays["output.bias"] = np.full(10, value, np.float64)
+    with pytest.raises(WeightsError, match="bias holds NaN or infinity as float32"):
+        weights.from_torch(NET, template, arrays)
+
+
+@pytest.mark.parametrize("name", [".", "/", "W"])
+def test_what_is_no_file_of_weights_is_refused(template, name):
+    with pytest.raises(WeightsError, match=r"neither .safetensors nor .npz"):
+        weights.load(NET, template, Path(name))
+
+
+def test_eight_bits_are_refused_by_name(tmp_path, variables, template):
+    head = {"output.bias": {"dtype": "F8_E4M3", "shape": [10], "data_offsets": [0, 10]}}
+    text = json.dumps(head).encode()
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(10))
+    with pytest.raises(WeightsError, match="bias holds F8_E4M3: convert the file"):
+        weights.load(NET, template, path)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".pkl"])
