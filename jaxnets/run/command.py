@@ -29,7 +29,7 @@ from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import NOTHING_YET, InterruptedRun
 from jaxnets.run.loop import NonFiniteError
 from jaxnets.run.memory import keep_freed
-from jaxnets.run.session import Verbs
+from jaxnets.run.session import Verbs, experiment_of
 
 # What a user can cause and mend; everything else shows a traceback.
 _ERRORS = (
@@ -264,10 +264,13 @@ def _recorded(kind: type, path: Path) -> Any:
     Raises:
         RunError: If its fields or their ranges are other ones now.
     """
-    stored = folder.read_settings(path)["config"]
+    described = folder.read_settings(path)
     try:
-        config = settings.from_json(kind, stored)
+        config = settings.from_json(kind, described["config"])
     except ValueError as error:
+        made_by, mine = described.get("experiment"), experiment_of(kind)
+        if made_by not in (None, mine):
+            raise RunError(f"{path} is a run of {made_by}, not of {mine}") from error
         raise RunError(
             f"{path} was made by another version of this experiment: {error}"
         ) from error

@@ -204,7 +204,7 @@ def check_space(hyper: Any, free: spaces.Space) -> None:
     """
     wrong = [
         f"--space.{flag[2:]} must stay in {allowed}, not {bound:g}"
-        for flag, searched, allowed in ranges.numbers(hyper._replace(**free))
+        for flag, searched, allowed, _ in ranges.numbers(hyper._replace(**free))
         if isinstance(searched, spaces.Range) and allowed is not None
         for bound in searched.bounds
         if bound not in allowed
@@ -273,6 +273,10 @@ def _choices(kind: type, grid: Sequence[str]) -> list[tuple[str, list[str]]]:
             raise spaces.SpaceError(f"--grid {text}: there is no setting {name}{meant}")
         if not values or len(set(values.split(","))) < values.count(",") + 1:
             raise spaces.SpaceError(f"--grid {text}: write {name}=VALUE,OTHER")
+        if name in {axis[0][0] for axis in axes}:
+            raise spaces.SpaceError(
+                f"--grid {text}: {name} is there twice; write {name}=VALUE,OTHER once"
+            )
         axes.append([(name, value) for value in values.split(",")])
     found = []
     for combination in itertools.product(*axes):

@@ -60,10 +60,11 @@ def brackets(
     Raises:
         ValueError: If the lengths do not fit.
     """
-    if eta < 2 or (first is not None and not 1 <= first <= steps):
+    if eta < 2:
+        raise ValueError(f"eta is {eta}: it must be 2 or more")
+    if first is not None and not 1 <= first <= steps:
         raise ValueError(
-            f"eta is {eta} and the first rung {first} of {steps} steps: eta must be 2 "
-            "or more, the first rung no longer than the whole"
+            f"--first must be in [1, {steps}], the steps of a run, not {first}"
         )
     counts = [min(batch, trials - begun) for begun in range(0, trials, batch)]
     if schedule == "full":

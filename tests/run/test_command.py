@@ -120,12 +120,16 @@ def test_only_what_is_judged_otherwise_is_not_compared(here, capsys):
             small.main(same, small.Verbs(evaluate=path))
 
 
-def test_evaluating_another_experiments_run_says_so(here):
+@pytest.mark.parametrize(
+    ("made_by", "reason"),
+    [("other", "is a run of other, not of small"), ("small", "another version")],
+)
+def test_evaluating_another_experiments_run_says_so(here, made_by, reason):
     (here / "mine").mkdir()
     (here / "mine" / "config.json").write_text(
-        '{"experiment": "other", "config": {"depth": 3}}'
+        f'{{"experiment": "{made_by}", "config": {{"depth": 3}}}}'
     )
-    with pytest.raises(SystemExit, match="another version"):
+    with pytest.raises(SystemExit, match=reason):
         called("--evaluate", str(here / "mine"))
 
 
