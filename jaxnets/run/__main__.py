@@ -52,9 +52,13 @@ def export(run: Path, file: Path, *, member: int | None = None) -> int:
         CheckpointError: If no checkpoint is intact.
         WeightsError: If `file` is of another kind.
     """
-    config = read_settings(run)["config"]
+    described = read_settings(run)
+    config = described["config"]
     if config.get("model") not in ZOO:
-        raise RunError(f"{run} trained no network of the zoo, but {config}")
+        raise RunError(
+            f"{run} is a run of {described['experiment']}, whose network is not in the "
+            "zoo; `python -m jaxnets.models` lists those that can be exported"
+        )
     _, leaves = Checkpoints(run / "checkpoints", sweep=False).leaves()
     variables = _variables(leaves)
     members = config.get("members", 1)

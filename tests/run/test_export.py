@@ -54,7 +54,7 @@ def test_a_run_of_something_else_is_refused(done, tmp_path):
     stored = json.loads((copy / "config.json").read_text())
     stored["config"]["model"] = "transformer"
     (copy / "config.json").write_text(json.dumps(stored))
-    with pytest.raises(RunError, match="no network of the zoo"):
+    with pytest.raises(RunError, match="not in the zoo"):
         export(copy, tmp_path / "net.npz")
     with pytest.raises(RunError, match="no run folder"):
         export(tmp_path / "nothing", tmp_path / "net.npz")
