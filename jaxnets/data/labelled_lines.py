@@ -61,8 +61,8 @@ def labelled_lines(
     `label`) decides which ones are read; others are passed over. In a `.tsv` quotes are
     part of the text.
 
-    In a folder, files whose names begin with `train`, `dev` (or `val`) and `test` are
-    the splits. Those that are missing, or have no labels, are held out from train by a
+    In a folder, files with `train`, `dev` (or `val`) or `test` in their names are the
+    splits. Those that are missing, or have no labels, are held out from train by a
     hash of the position. The classes are the labels of training, in order.
 
     Args:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ _COLUMN_NAMES = frozenset(
         *("eng", "fra", "deu", "spa", "ita", "por", "nld", "rus", "cmn", "jpn", "kor"),
     )
 )
-_SEPARATORS = re.compile(r"[._\-]")
+_SEPARATORS = re.compile(r"[._\-\s]+")
 
 
 def as_texts(rows: Sequence[Any]) -> Texts:
@@ -262,19 +262,45 @@ def has_words(text: str) -> bool:
 def split_of_file(name: str, among: Sequence[str], notes: list[str]) -> str:
     """Returns the split that a file or its folder is named after; else `train`.
 
+    Folders count before files, and any word of a name counts: `ptb.valid.txt` is
+    validation. A name with the words of several splits names none. A file that is alone
+    is what all splits are held out of, whatever it is called.
+
     Args:
         name: Of the file, relative to the data's folder: `dev_matched.tsv`.
         among: The names of all files.
-        notes: Takes a note if this file is trained on beside files of other splits.
+        notes: Takes a note wherever the name does not simply begin with its split.
     """
-    begins = [_SEPARATORS.split(file.split("/")[0])[0] for file in (name, *among)]
-    split = split_of(begins[0])
-    if split is None and any(map(split_of, begins[1:])):
-        notes.append(
-            f"{name}: is read as training data: its name begins with none of train, "
+    splits, place = _named_splits(name)
+    alone = len(among) == 1
+    note = ""
+    if alone and splits not in ([], ["train"]):
+        note = f"{name}: is the only file, so that all splits come from it"
+    elif alone:
+        return "train"
+    elif len(splits) > 1:
+        named = " and ".join(splits)
+        note = f"{place}: names {named}, so it is read as training data"
+    elif splits and split_of(_SEPARATORS.split(place)[0]) is None:
+        note = f"{place}: is read as {splits[0]} data, by a word in its name"
+    elif not splits and any(_named_splits(file)[0] for file in among):
+        note = (
+            f"{name}: is read as training data: its name has none of the words train, "
             "val, dev and test"
         )
-    return split or "train"
+    if note and note not in notes:
+        notes.append(note)
+    return splits[0] if len(splits) == 1 and not alone else "train"
+
+
+def _named_splits(name: str) -> tuple[list[str], str]:
+    """The splits that words of a path stand for, and the part that has the words."""
+    path = PurePosixPath(name)
+    for part, words_of in [*((p, p) for p in path.parts[:-1]), (path.name, path.stem)]:
+        named = map(split_of, _SEPARATORS.split(words_of))
+        if splits := sorted({split for split in named if split}):
+            return splits, part
+    return [], name
 
 
 def listed(

@@ -6,7 +6,7 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.loading import Survey
 from jaxnets.data.reading import DataWarning
-from jaxnets.data.sentences import sentence_pairs
+from jaxnets.data.sentences import sentence_pairs, split_of_file, text_files
 
 pytestmark = pytest.mark.host
 
@@ -181,3 +181,33 @@ def test_pairs_do_not_look_labelled_and_lose_their_header(tmp_path, capsys):
     path = put(tmp_path, same="go 1\tva 1\n" + rows) / "same.tsv"
     assert sum(sizes(sentence_pairs(path))) == 101
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "among", "split", "said"),
+    [
+        ("ptb.train.txt", ("ptb.valid.txt", "ptb.test.txt"), "train", "by a word"),
+        ("ptb.valid.txt", ("ptb.train.txt",), "validation", "read as validation data"),
+        ("ptb/data/Test/a.txt", ("train.txt",), "test", ""),
+        ("en-fr.dev2.tsv", ("en-fr.train.tsv",), "validation", "by a word"),
+        ("imdb test.csv", ("imdb_train.csv",), "test", "by a word"),
+        ("test/train.tsv", ("train/train.tsv",), "test", ""),
+        ("a/train-test.tsv", ("b.tsv",), "train", "names test and train, so"),
+        ("contest.tsv", ("test.tsv",), "train", "none of the words"),
+        ("contest.tsv", ("trainer.tsv",), "train", ""),
+        ("test.tsv", (), "train", "is the only file"),
+        ("train.tsv", (), "train", ""),
+    ],
+)
+def test_any_word_of_a_name_decides_the_split(name, among, split, said):
+    notes = []
+    for _ in range(2):
+        assert split_of_file(name, (name, *among), notes) == split
+    assert len(notes) == bool(said)
+    assert said in "".join(notes)
+
+
+def test_a_file_that_is_alone_is_all_splits_whatever_its_name(tmp_path):
+    put(tmp_path, test=BODY)
+    assert sizes(labelled_lines(tmp_path / "test.tsv")) == [32, 4, 4]
+    assert sizes(text_files(tmp_path / "test.tsv")) == [1, 1, 1]
