@@ -75,6 +75,7 @@ class Config:
     embedding: SizeOrZero = 64  # width of learned characters; 0 for one-hot codes
     data: str = "corpus"  # corpus, a text file or ./folder of them, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
+    skip_bad: bool = False  # leave out files that cannot be used, counted
     optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
     schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
     warmup: CountOrZero = 50  # steps over which the learning rate rises
@@ -95,7 +96,7 @@ class Config:
 def load(config: Config) -> TextFeeds:
     """The text as streams of characters; the vocabulary is that of training."""
     return character_feeds(
-        named_text(config.data, data_dir=config.data_dir),
+        named_text(config.data, data_dir=config.data_dir, skip_bad=config.skip_bad),
         batch_size=config.batch_size,
         steps=config.steps,
         seed=config.data_seed,

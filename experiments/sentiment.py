@@ -67,6 +67,7 @@ class Config:
     model: Annotated[str, one_of(READERS)] = "lstm"  # the network
     data: str = "reviews"  # reviews, a .tsv or .csv file, a folder, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
+    skip_bad: bool = False  # leave out lines that cannot be used, counted
     minimum: Count = 1  # a word that is trained on less often is unknown
     # Longer texts are cut. None: the 95th percentile of those of training.
     words: Annotated[int | None, within(1, 65_536)] = None
@@ -85,7 +86,7 @@ class Config:
 def load(config: Config) -> LabelledTextFeeds:
     """The texts as integers; the vocabulary is that of training."""
     return labelled_text_feeds(
-        labelled_texts(config.data, data_dir=config.data_dir),
+        labelled_texts(config.data, data_dir=config.data_dir, skip_bad=config.skip_bad),
         batch_size=config.batch_size,
         seed=config.data_seed,
         minimum=config.minimum,

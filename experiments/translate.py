@@ -13,8 +13,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from jaxnets import plots
-from jaxnets.data.pairs import PairFeeds, date_pairs, pair_feeds, shown, word_pairs
-from jaxnets.data.reading import given_path
+from jaxnets.data.pairs import PairFeeds, named_pairs, pair_feeds, shown
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
 from jaxnets.learners.scheduled import scheduled
@@ -52,6 +51,7 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     data: str = "dates"  # or a .tsv file, or a folder of them: source TAB target
+    skip_bad: bool = False  # leave out lines that cannot be used, counted
     # Most words of either side; longer pairs are left out. None: the 95th percentile.
     longest: Annotated[int | None, within(1, 65_536)] = None
     minimum: Count = 2  # a word that is there less often is <unk>
@@ -72,9 +72,8 @@ class Config:
 
 def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
-    limits = {n: getattr(config, n) for n in ("longest", "minimum", "largest")}
-    written = config.data == "dates"
-    pairs = date_pairs() if written else word_pairs(given_path(config.data), **limits)
+    chosen = "longest", "minimum", "largest", "skip_bad"
+    pairs = named_pairs(config.data, **{name: getattr(config, name) for name in chosen})
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
 

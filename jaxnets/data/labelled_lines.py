@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxnets.data.dataset import Dataset, Feature
+from jaxnets.data.dataset import DataError, Dataset, Feature
 from jaxnets.data.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
 from jaxnets.data.reading import FileError, lines_of, read_text
 from jaxnets.data.sentences import (
@@ -99,6 +99,9 @@ def labelled_lines(
         else:
             lines.setdefault(split, []).extend(here)
     classes = _classes(path.name, lines["train"], found)
+    if skip_bad:
+        _stop_at_unskippable(found)
+    lines["train"] = [line for line in lines["train"] if line.label in classes]
     parts = {split: _part(part, classes, found) for split, part in lines.items()}
     return assembled(
         path.resolve().name,
@@ -219,13 +222,14 @@ def _classes(source: str, train: Sequence[Line], survey: Survey) -> tuple[str, .
             f"has {len(counts)} different labels in {len(train)} training lines: are "
             "the columns in another order than `text TAB label`? Swap them, or begin "
             "with a line `label TAB text` that names them",
-            "label",
+            "classes",
         )
     elif len(counts) < 2 and train:
-        survey.add(source, f"has one label only: {train[0].label!r}", "label")
+        survey.add(source, f"has one label only: {train[0].label!r}", "classes")
     else:
+        alone = {label for label, count in counts.items() if count == 1}
         for line in train:
-            if counts[line.label] == 1:
+            if line.label in alone:
                 survey.add(
                     line.where,
                     f"is the only training line with the label {line.label!r}: correct "
@@ -233,7 +237,16 @@ def _classes(source: str, train: Sequence[Line], survey: Survey) -> tuple[str, .
                     "`label`",
                     "label",
                 )
+        for label in alone:
+            del counts[label]
     return tuple(sorted(counts))
+
+
+def _stop_at_unskippable(survey: Survey) -> None:
+    """Raises at what no line that is left out mends."""
+    stops = [problem for problem in survey.problems if problem.kind == "classes"]
+    if stops:
+        raise DataError("; ".join(map(str, stops)))
 
 
 def _part(lines: Sequence[Line], classes: Sequence[str], survey: Survey) -> Part:

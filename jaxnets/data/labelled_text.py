@@ -11,7 +11,14 @@ from jaxnets.data.catalogue import Folder, refuse_ambiguity
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
 from jaxnets.data.labelled_lines import labelled_lines
-from jaxnets.data.reading import given_path, is_path, left_out, noted
+from jaxnets.data.reading import (
+    given_path,
+    is_path,
+    left_out,
+    noted,
+    refuse_skipping,
+    say_built_in,
+)
 from jaxnets.data.reviews import reviews
 from jaxnets.data.text import (
     Vocabulary,
@@ -37,22 +44,29 @@ class LabelledTextFeeds(NamedTuple):
     test: Feed
 
 
-def labelled_texts(name: str, *, data_dir: Folder = None) -> Dataset:
+def labelled_texts(
+    name: str, *, data_dir: Folder = None, skip_bad: bool = False
+) -> Dataset:
     """The labelled texts that go by this name; never others in their place.
 
     Args:
         name: `reviews`; or the path of a file or a folder for `labelled_lines`; or what
             TFDS calls a set (`imdb_reviews`).
         data_dir: Where prepared TFDS sets are.
+        skip_bad: Leave bad lines of files out, with a warning that counts them.
 
     Raises:
-        DataError: If there is no such set, or it is damaged.
+        DataError: If there is no such set, or it is damaged, or there are no lines to
+            leave out.
     """
     if name == "reviews":
+        refuse_skipping(name, skip_bad=skip_bad)
+        say_built_in(name)
         return checked(reviews())
     if name.endswith((".tsv", ".csv")) or is_path(name):
         refuse_ambiguity(name, data_dir)
-        return labelled_lines(given_path(name))
+        return labelled_lines(given_path(name), skip_bad=skip_bad)
+    refuse_skipping(name, skip_bad=skip_bad)
     from jaxnets.data.tfds import tfds_text
 
     return tfds_text(name, data_dir=data_dir)

@@ -12,7 +12,13 @@ from jaxnets.data import dates as written_dates
 from jaxnets.data import text
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
-from jaxnets.data.reading import left_out, noted
+from jaxnets.data.reading import (
+    given_path,
+    left_out,
+    noted,
+    refuse_skipping,
+    say_built_in,
+)
 from jaxnets.data.sentences import sentence_pairs
 from jaxnets.data.text import Vocabulary
 from jaxnets.types import PairBatch
@@ -53,9 +59,29 @@ def date_pairs(*, train: int = 20_000, held_out: int = 2_000) -> Pairs:
     return Pairs(dataset, source, target, wanted)
 
 
+def named_pairs(name: str, *, skip_bad: bool = False, **limits: Any) -> Pairs:
+    """The pairs that go by this name; never others in their place.
+
+    Args:
+        name: `dates`; or the path of a file or a folder for `word_pairs`.
+        skip_bad: Leave bad lines of files out, with a warning that counts them.
+        **limits: For `word_pairs`; dates have none.
+
+    Raises:
+        DataError: If there is no such file, or it is damaged, or there are no lines to
+            leave out.
+    """
+    if name != "dates":
+        return word_pairs(given_path(name), skip_bad=skip_bad, **limits)
+    refuse_skipping(name, skip_bad=skip_bad)
+    say_built_in(name)
+    return date_pairs()
+
+
 def word_pairs(
     path: Path,
     *,
+    skip_bad: bool = False,
     longest: int | None = None,
     minimum: int = 2,
     largest: int = 10_000,
@@ -70,6 +96,7 @@ def word_pairs(
 
     Args:
         path: Of `source TAB target` lines.
+        skip_bad: Leave bad lines out, with a warning that counts them.
         longest: Pairs with more words than this, on either side, are left out. None:
             the 95th percentile of the longer sides of the training split.
         minimum: A word that is there less often becomes `<unk>`.
@@ -80,7 +107,7 @@ def word_pairs(
     Raises:
         DataError: If the data are wrong, or nothing is short enough.
     """
-    dataset = _short_pairs(sentence_pairs(path), longest, held_out)
+    dataset = _short_pairs(sentence_pairs(path, skip_bad=skip_bad), longest, held_out)
     source, target = (
         text.vocabulary(
             text.texts_of(dataset.train, column), minimum=minimum, largest=largest

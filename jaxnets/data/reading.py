@@ -447,6 +447,25 @@ def noted(source: str, line: str) -> None:
     print(f"{source}: {line}", flush=True)  # noqa: T201 - part of what a run says
 
 
+def say_built_in(name: str) -> None:
+    """Says that a set of jaxnets is read, if there is a path of its name here, too."""
+    if os.path.exists(name):
+        what = "folder" if os.path.isdir(name) else "file"
+        noted(name, f"the set that comes with jaxnets; ./{name} is the {what}")
+
+
+def refuse_skipping(name: str, *, skip_bad: bool) -> None:
+    """Raises if bad examples are to be left out of data that come in one piece.
+
+    Raises:
+        DataError: If `skip_bad`.
+    """
+    if skip_bad:
+        raise DataError(
+            f"--skip-bad leaves out parts of a user's files; {name} has none"
+        )
+
+
 def unique(names: Iterable[str], what: str, problems: list[Problem]) -> None:
     """Adds a problem for every name that is there more than once."""
     seen: set[str] = set()

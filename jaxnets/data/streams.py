@@ -24,6 +24,8 @@ from jaxnets.data.reading import (
     line_feeds,
     noted,
     read_text,
+    refuse_skipping,
+    say_built_in,
 )
 from jaxnets.data.sentences import in_three, text_files
 from jaxnets.data.text import (
@@ -47,7 +49,7 @@ class TextFeeds(NamedTuple):
     test: Feed
 
 
-def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
+def named_text(name: str, *, data_dir: Folder = None, skip_bad: bool = False) -> Corpus:
     """The text that goes by this name; never another in its place.
 
     Args:
@@ -56,16 +58,22 @@ def named_text(name: str, *, data_dir: Folder = None) -> Corpus:
             or that of a folder for `text_files`; or what TFDS calls a text
             (`tiny_shakespeare`).
         data_dir: Where prepared TFDS sets are.
+        skip_bad: Leave bad files of a folder out, with a warning that counts them.
 
     Raises:
-        DataError: If there is no such text, or nothing in a part of it.
+        DataError: If there is no such text, or nothing in a part of it, or there are no
+            files to leave out.
     """
+    in_folder = is_path(name) and given_path(name).is_dir()
+    if name == "corpus" or not in_folder:
+        refuse_skipping(name, skip_bad=skip_bad)
     if name == "corpus":
+        say_built_in(name)
         return corpus_text()
-    if name.endswith(".txt") or (is_path(name) and not given_path(name).is_dir()):
+    if not in_folder and (name.endswith(".txt") or is_path(name)):
         parts = _in_three(given_path(name))
     else:
-        splits = _paragraphs(name, data_dir).splits.values()
+        splits = _paragraphs(name, data_dir, skip_bad=skip_bad).splits.values()
         parts = Corpus(*("\n\n".join(texts_of(split, "text")) for split in splits))
     if not all(parts):
         raise DataError(f"{name}: is too short: a part of the text is empty")
@@ -85,10 +93,10 @@ def _in_three(path: Path) -> Corpus:
     return Corpus(*in_three(text))
 
 
-def _paragraphs(name: str, data_dir: Folder) -> Dataset:
+def _paragraphs(name: str, data_dir: Folder, *, skip_bad: bool) -> Dataset:
     if is_path(name):
         refuse_ambiguity(name, data_dir)
-        return text_files(given_path(name))
+        return text_files(given_path(name), skip_bad=skip_bad)
     from jaxnets.data.tfds import tfds_text
 
     return tfds_text(name, data_dir=data_dir)

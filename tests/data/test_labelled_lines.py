@@ -4,6 +4,7 @@ import pytest
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.labelled_lines import labelled_lines, looks_labelled
+from jaxnets.data.labelled_text import labelled_texts
 from jaxnets.data.loading import Survey
 from jaxnets.data.reading import DataWarning
 from jaxnets.data.sentences import sentence_pairs, split_of_file, text_files
@@ -121,6 +122,20 @@ def test_bad_lines_may_be_left_out_and_are_counted(tmp_path):
     with pytest.warns(DataWarning, match=r"1 problems, 40 examples left(.|\n)*line 41"):
         data = labelled_lines(tmp_path, skip_bad=True)
     assert sum(sizes(data)) == 40
+
+
+def test_a_label_of_one_line_is_left_out_with_the_line(tmp_path):
+    put(tmp_path, train=BODY + "a\tx\n")
+    with pytest.warns(DataWarning, match=r"1 problems, 40 examples left(.|\n)*line 41"):
+        data = labelled_texts(f"{tmp_path}/train.tsv", skip_bad=True)
+    assert data.classes == ("0", "1")
+    assert "a" not in texts(data.train)
+
+
+def test_texts_without_classes_are_no_bad_lines(tmp_path):
+    put(tmp_path, train=BODY.replace("\t1", "\t0"))
+    with pytest.raises(DataError, match="has one label only: '0'"):
+        labelled_lines(tmp_path, skip_bad=True)
 
 
 def test_quotes_in_a_tsv_are_part_of_the_text(tmp_path):

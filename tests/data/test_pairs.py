@@ -154,3 +154,30 @@ def test_dates_read_back():
     assert "".join(pairs.shown(row, made.source)) == made.source.decode(row)
     tokens = pairs.shown(np.asarray(last.target[0]), made.target)
     assert (tokens[0], tokens[-1], len(tokens)) == ("<start>", "<end>", 12)
+
+
+def test_bad_lines_may_be_left_out_of_files_only(tmp_path):
+    path = pairs_file(tmp_path / "a.tsv", [(f"go {i}", f"va {i}") for i in range(200)])
+    with path.open("a") as file:
+        file.write("go\n")
+    with pytest.raises(DataError, match="--skip-bad leaves the bad ones out"):
+        pairs.named_pairs(str(path))
+    with pytest.warns(DataWarning) as said:
+        made = pairs.named_pairs(str(path), skip_bad=True, minimum=1)
+    assert "1 problems, 200 examples left" in str(said[0].message)
+    assert sum(map(len, made.dataset.splits.values())) == 200
+    with pytest.raises(DataError, match="--skip-bad leaves out parts of a user's"):
+        pairs.named_pairs("dates", skip_bad=True)
+
+
+def test_dates_are_ours_also_beside_a_path_of_that_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    few = pairs.date_pairs(train=8, held_out=8)
+    monkeypatch.setattr(pairs, "date_pairs", lambda: few)
+    pairs.named_pairs("dates")
+    assert not capsys.readouterr().out
+    (tmp_path / "dates").mkdir()
+    pairs.named_pairs("dates")
+    assert "dates: the set that comes with jaxnets; ./dates is the folder" in (
+        capsys.readouterr().out
+    )

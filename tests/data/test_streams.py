@@ -187,3 +187,15 @@ def test_a_text_that_is_too_short_is_refused():
         windows(TEXT[:1], context=3)
     with pytest.raises(DataError, match="one character or more"):
         prompts(vocabulary(["a"], level="character"), "", rows=1)
+
+
+def test_bad_files_of_a_folder_may_be_left_out_and_nothing_else(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("one\n\n" * 40)
+    (tmp_path / "b.txt").write_bytes(b"\xff")
+    with pytest.raises(DataError, match="--skip-bad leaves the bad ones out"):
+        named_text(str(tmp_path))
+    with pytest.warns(DataWarning, match=r"1 problems, 40 examples left(.|\n)*b\.txt"):
+        assert named_text(str(tmp_path), skip_bad=True).test == "one\n\none"
+    for name in ("corpus", f"{tmp_path}/a.txt", "tiny_shakespeare"):
+        with pytest.raises(DataError, match="--skip-bad leaves out parts of a user's"):
+            named_text(name, skip_bad=True)
