@@ -19,8 +19,10 @@ from jaxnets.data.sentences import (
     LABEL_NAMES,
     TEXT_NAMES,
     as_texts,
+    column_names,
     has_words,
     listed,
+    pair_columns,
     split_of_file,
 )
 from jaxnets.data.text import words
@@ -129,6 +131,8 @@ def looks_labelled(path: Path) -> bool:
     except FileError:
         return False  # why it cannot be read is said where it is read
     rows = [line.split(delimiter) for line in lines if line.strip()]
+    if rows and delimiter == "\t" and pair_columns(rows[0]):
+        return False
     try:
         layout = _layout(rows)
     except FileError:
@@ -185,7 +189,7 @@ def _layout(rows: Sequence[Sequence[str]]) -> Layout:
     """
     if not rows:
         return Layout(0, 1, 2)
-    header = [cell.strip().lower() for cell in rows[0]]
+    header = column_names(rows[0])
     texts = [i for i, name in enumerate(header) if name in TEXT_NAMES]
     labels = [i for i, name in enumerate(header) if name in LABEL_NAMES]
     if texts and (labels or NUMBER_NAMES.union(TEXT_NAMES).issuperset(header)):

@@ -38,11 +38,21 @@ LABEL_NAMES = frozenset(
     )
 )
 # Of the columns of pairs, and of languages by name and code (ISO 639-1 and 639-3).
-_COLUMN_NAMES = frozenset(
+_SOURCES = frozenset(
     (
-        *("source", "target", "src", "tgt", "trg", "input", "output"),
-        *("source_text", "target_text", "sentence1", "sentence2", "original"),
-        *("translation", "english", "french", "german", "spanish", "italian"),
+        *("source", "src", "input", "source_text", "original"),
+        *("sentence1", "sentence", "text"),
+    )
+)
+_TARGETS = frozenset(
+    (
+        *("target", "tgt", "trg", "output", "target_text", "translation"),
+        *("translated", "sentence2"),
+    )
+)
+_LANGUAGES = frozenset(
+    (
+        *("english", "french", "german", "spanish", "italian"),
         *("portuguese", "dutch", "russian", "chinese", "japanese", "korean", "arabic"),
         *("hindi", "turkish", "polish", "en", "fr", "de", "es", "it", "pt", "nl"),
         *("ru", "zh", "ja", "ko", "ar", "hi", "tr", "pl", "cs", "fi", "sv", "ro", "uk"),
@@ -158,12 +168,14 @@ def sentence_pairs(
 ) -> Dataset:
     """Sentences and their translations from lines `source TAB target`.
 
-    A third column and more, for example attributions, are passed over, and so is a
-    first line of names (`source TAB target`, `en TAB fr`). Quotes are part of a
-    sentence. Which split a pair
-    belongs to is decided by a hash of its source, so that no sentence of the test is
-    also trained on with another translation; the shares are therefore approximate. In a
-    folder, files called `train`, `val` and `test` are the splits.
+    A first line of names (`source TAB target`, `id TAB en TAB fr`) says which columns
+    are read; see `pair_columns`. Without one they are the first two. Others, such as
+    attributions, are passed over. Quotes are part of a sentence.
+
+    Which split a pair belongs to is decided by a hash of its source, so that no
+    sentence of the test is also trained on with another translation; the shares are
+    therefore approximate. In a folder, files called `train`, `val` and `test` are the
+    splits.
 
     Args:
         path: Of a `.tsv` (or `.txt`) file, or of a folder of `.tsv` files.
@@ -183,26 +195,7 @@ def sentence_pairs(
     for name in names:
         here = rows.setdefault(split_of_file(name, names, found.notes), [])
         try:
-            for where, fields in read_rows(root, name, "\t", found):
-                if where == f"{name}, line 1" and _is_header(fields):
-                    header = " TAB ".join(fields)
-                    found.notes.append(f"{where}: `{header}` is a header, no pair")
-                    continue
-                if where == f"{name}, line 1" and _names_labels(fields):
-                    found.add(
-                        where,
-                        "names labels, not pairs of sentences: "
-                        "experiments/sentiment.py reads such files",
-                        "text",
-                    )
-                    break
-                if len(fields) < 2 or not fields[0].strip() or not fields[1].strip():
-                    found.add(where, "is not `source TAB target`", "text")
-                    continue
-                if not has_words(fields[0]) or not has_words(fields[1]):
-                    found.add(where, "has a side without any word", "text")
-                    continue
-                here.append((where, fields[0].strip(), fields[1].strip()))
+            here += _pairs_of(root, name, found)
         except FileError as error:
             found.add(name, str(error))
     missing = [split for split in ("test", "validation") if split not in rows]
@@ -234,15 +227,80 @@ def sentence_pairs(
     )
 
 
-def _is_header(fields: Sequence[str]) -> bool:
-    """Whether a line has names of columns or of languages instead of sentences."""
-    names = [field.strip().lower() for field in fields[:2]]
-    return len(set(names)) == 2 and _COLUMN_NAMES.issuperset(names)
+def _pairs_of(root: Path, name: str, survey: Survey) -> list[tuple[str, str, str]]:
+    """The place, source and target of each pair of a file.
+
+    Raises:
+        FileError: If the file cannot be read, or holds labels or numbers instead.
+    """
+    rows = list(read_rows(root, name, "\t", survey))
+    header = rows[0][1] if rows else []
+    if columns := pair_columns(header):
+        read = " and ".join(f"`{header[i].strip()}`" for i in columns)
+        survey.notes.append(
+            f"{rows[0][0]}: `{' TAB '.join(header)}` is a header, no pair; "
+            f"source and target are {read}"
+        )
+        rows = rows[1:]
+    elif _names_labels(header):
+        raise FileError(
+            "line 1: names labels, not pairs of sentences: "
+            "experiments/sentiment.py reads such files"
+        )
+    elif wrong := _numbered([row for _, row in rows]):
+        raise FileError(wrong)
+    made = []
+    for where, row in rows:
+        pair = [row[i].strip() if i < len(row) else "" for i in columns or (0, 1)]
+        if not all(pair):
+            survey.add(where, "is not `source TAB target`", "text")
+        elif not all(map(has_words, pair)):
+            survey.add(where, "has a side without any word", "text")
+        else:
+            made.append((where, *pair))
+    return made
+
+
+def pair_columns(header: Sequence[str]) -> tuple[int, int] | None:
+    """Where a first line says that sources and targets are; None if it is no header.
+
+    It is one if two of its cells or more name sides or languages, and none of them is a
+    label of a text. Languages are a source and its target in the order of the columns.
+    """
+    names = column_names(header)
+    sides = _SOURCES | _TARGETS | _LANGUAGES
+    known = [i for i, name in enumerate(names) if name in sides]
+    if len({names[i] for i in known}) < 2:
+        return None
+    target = next((i for i in known if names[i] in _TARGETS), None)
+    left = [i for i in known if i != target]
+    source = next((i for i in left if names[i] in _SOURCES), left[0])
+    target = next(i for i in left if i != source) if target is None else target
+    labelled = names[source] in TEXT_NAMES and LABEL_NAMES.intersection(names)
+    return None if labelled else (source, target)
+
+
+def column_names(header: Sequence[str]) -> list[str]:
+    """Names of columns as they are compared: in lower case, without quotes."""
+    return [cell.strip().strip("\"'").strip().lower() for cell in header]
+
+
+def _numbered(rows: Sequence[Sequence[str]]) -> str | None:
+    """What is wrong with rows whose first column numbers the sentences, if it does."""
+    if not rows or any(len(row) < 3 or not row[0].strip().isdecimal() for row in rows):
+        return None
+    numbered = all(len(row) > 3 and row[2].strip().isdecimal() for row in rows)
+    columns = "2,4" if numbered else "2,3"
+    return (
+        "the first column holds numbers: delete it, for example with "
+        f"`cut -f{columns} OLD > NEW`, or name the columns in a first line, for "
+        "example `source TAB target TAB licence`"
+    )
 
 
 def _names_labels(fields: Sequence[str]) -> bool:
     """Whether a line is the header of labelled texts, which are no pairs."""
-    names = {field.strip().lower() for field in fields}
+    names = set(column_names(fields))
     return bool(names & TEXT_NAMES and names & LABEL_NAMES)
 
 

@@ -3,6 +3,8 @@ import pytest
 
 from jaxnets.data import pairs, text
 from jaxnets.data.dataset import DataError
+from jaxnets.data.labelled_lines import looks_labelled
+from jaxnets.data.loading import Survey
 from jaxnets.data.reading import DataWarning
 from jaxnets.data.sentences import sentence_pairs
 
@@ -181,3 +183,61 @@ def test_dates_are_ours_also_beside_a_path_of_that_name(tmp_path, monkeypatch, c
     assert "dates: the set that comes with jaxnets; ./dates is the folder" in (
         capsys.readouterr().out
     )
+
+
+def read_sides(path, *lines):
+    """The first source and target that are read from lines, and the survey of them."""
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    survey = Survey()
+    columns = sentence_pairs(path, held_out=0.0, survey=survey).train.columns
+    return [list(columns[side][:])[:1] for side in ("source", "target")], survey
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("id\tsource\ttarget", "7\tgo\tva"),
+        ("target\tsource", "va\tgo"),
+        ('"source"\t"target"', "go\tva"),
+        ("'translation'\tEn\tscore", "va\tgo\t3"),
+        ("en\tid\tfr\tde", "go\t7\tva\tgeh"),
+        ("sentence\ttranslation", "go\tva"),
+        ("en\tsource", "va\tgo"),
+    ],
+)
+def test_a_header_says_which_columns_are_sides(tmp_path, header, row):
+    read, survey = read_sides(tmp_path / "a.tsv", header, row)
+    assert read == [["go"], ["va"]]
+    assert "is a header, no pair; source and target are `" in survey.notes[0]
+    assert not survey.problems
+    assert not looks_labelled(tmp_path / "a.tsv")
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"), [("7\tgo\t8\tva", "2,4"), ("7\tgo\tva\tCC-BY", "2,3")]
+)
+def test_numbers_are_no_sources(tmp_path, row, columns):
+    read, survey = read_sides(tmp_path / "a.tsv", *[row] * 3)
+    assert read == [[], []]
+    assert f"holds numbers: delete it, for example with `cut -f{columns} " in str(
+        survey.problems
+    )
+    for lines in (["7\tseven"] * 3, [row, "go\tva\tCC-BY"]):
+        read, survey = read_sides(tmp_path / "a.tsv", *lines)
+        assert not survey.problems
+        assert read[0] == ["7"]
+
+
+def test_labels_are_no_header_of_pairs(tmp_path):
+    for header in ("sentence1\tsentence2\tlabel", "text\ttarget"):
+        read, survey = read_sides(tmp_path / "a.tsv", header, *["go\tva\t0"] * 9)
+        assert read == [[], []]
+        assert "names labels, not pairs" in str(survey.problems)
+        assert looks_labelled(tmp_path / "a.tsv")
+
+
+def test_few_targets_under_a_header_of_languages_are_pairs(tmp_path):
+    rows = [f"I am {i}\t{'oui' if i % 2 else 'non'}" for i in range(60)]
+    read, _ = read_sides(tmp_path / "a.tsv", "en\tfr", *rows)
+    assert read == [["I am 0"], ["non"]]
+    assert not looks_labelled(tmp_path / "a.tsv")
