@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature
-from jaxnets.data.loading import SPLITS, Part, Survey, assembled, read_rows, split_of
+from jaxnets.data.loading import (
+    LARGEST_JSON,
+    SPLITS,
+    Part,
+    Survey,
+    assembled,
+    read_rows,
+    split_of,
+)
 from jaxnets.data.reading import (
     FileError,
     Problem,
     inside,
     line_feeds,
     read_text,
+    visible,
     walk,
 )
 from jaxnets.data.records import Texts
@@ -178,7 +187,8 @@ def sentence_pairs(
     splits.
 
     Args:
-        path: Of a `.tsv` (or `.txt`) file, or of a folder of `.tsv` files.
+        path: Of a `.tsv` (or `.txt`) file, or of a folder of `.tsv` files; if it has
+            none, of `.txt` files whose lines have TABs.
         held_out: Share of the sentences for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
         survey: Filled with all that was found; problems then neither stop nor warn.
@@ -190,7 +200,7 @@ def sentence_pairs(
         DataError: At any problem that may not be skipped.
     """
     found, quiet = survey or Survey(), survey is not None
-    root, names = listed(path, (".tsv",), found.problems)
+    root, names = _files_of_pairs(path, found)
     rows: dict[str, list[tuple[str, str, str]]] = {}
     for name in names:
         here = rows.setdefault(split_of_file(name, names, found.notes), [])
@@ -225,6 +235,48 @@ def sentence_pairs(
         skip_bad=skip_bad,
         quiet=quiet,
     )
+
+
+def _files_of_pairs(path: Path, survey: Survey) -> tuple[Path, list[str]]:
+    """A folder and the names of its files of pairs, as `listed`.
+
+    Raises:
+        DataError: If there is none.
+    """
+    root, names = listed(path, (".tsv", ".txt"), survey.problems)
+    tables = [name for name in names if name.lower().endswith(".tsv")]
+    if tables or path.is_file():
+        return root, tables or names
+    paired = [name for name in names if _begins_with_pairs(root, name)]
+    if not paired:
+        raise DataError(
+            f"{path} holds no file called *.tsv, and no *.txt that begins with lines "
+            "`source TAB target`"
+        )
+    for name in names:
+        if name not in paired:
+            survey.notes.append(
+                f"{name}: is passed over: it begins with no lines `source TAB target`"
+            )
+    return root, paired
+
+
+def has_pairs(folder: Path) -> bool:
+    """Whether the `.txt` files in a folder, not below it, are such as hold pairs."""
+    names = (path.name for path in visible(folder) if path.suffix.lower() == ".txt")
+    return any(_begins_with_pairs(folder, name) for name in names)
+
+
+def _begins_with_pairs(root: Path, name: str) -> bool:
+    try:
+        text = read_text(inside(root, name), limit=LARGEST_JSON)
+    except FileError:
+        return False  # why it cannot be read is said where it is read
+    first = [line.split("\t") for line in text.split("\n", 10)[:10] if line.strip()]
+    pairs = [
+        sides for sides in first if len(sides) > 1 and all(map(str.strip, sides[:2]))
+    ]
+    return bool(pairs) and 2 * len(pairs) > len(first)
 
 
 def _pairs_of(root: Path, name: str, survey: Survey) -> list[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.labelled_lines import looks_labelled
 from jaxnets.data.loading import Survey
 from jaxnets.data.reading import DataWarning
-from jaxnets.data.sentences import sentence_pairs
+from jaxnets.data.sentences import has_pairs, sentence_pairs
 
 
 @pytest.fixture(scope="module")
@@ -241,3 +241,17 @@ def test_few_targets_under_a_header_of_languages_are_pairs(tmp_path):
     read, _ = read_sides(tmp_path / "a.tsv", "en\tfr", *rows)
     assert read == [["I am 0"], ["non"]]
     assert not looks_labelled(tmp_path / "a.tsv")
+
+
+def test_a_folder_of_txt_may_hold_pairs(tmp_path, capsys):
+    (tmp_path / "_about.txt").write_text("These are pairs.\n")
+    with pytest.raises(DataError, match=r"no file called \*\.tsv, and no \*\.txt that"):
+        sentence_pairs(tmp_path)
+    assert not has_pairs(tmp_path)
+    lines = "".join(f"go {i}\tva {i}\tCC-BY\n" for i in range(100))
+    (tmp_path / "fra.txt").write_text(lines)
+    assert has_pairs(tmp_path)
+    assert sum(map(len, sentence_pairs(tmp_path).splits.values())) == 100
+    assert "_about.txt: is passed over" in capsys.readouterr().out
+    (tmp_path / "a.tsv").write_text("".join(lines.splitlines(keepends=True)[:99]))
+    assert sum(map(len, sentence_pairs(tmp_path).splits.values())) == 99

@@ -199,3 +199,9 @@ def test_bad_files_of_a_folder_may_be_left_out_and_nothing_else(tmp_path, capsys
     for name in ("corpus", f"{tmp_path}/a.txt", "tiny_shakespeare"):
         with pytest.raises(DataError, match="--skip-bad leaves out parts of a user's"):
             named_text(name, skip_bad=True)
+
+
+def test_a_folder_may_be_called_like_a_file(tmp_path):
+    (tmp_path / "my.txt").mkdir()
+    (tmp_path / "my.txt" / "a.txt").write_text("one\n\n" * 40)
+    assert named_text(str(tmp_path / "my.txt")).test == "one\n\none"
