@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature
 from jaxnets.data.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
-from jaxnets.data.reading import FileError, lines_of, read_text
+from jaxnets.data.reading import FileError, inside, lines_of, read_text
 from jaxnets.data.sentences import (
     LABEL_NAMES,
     TEXT_NAMES,
@@ -31,6 +31,7 @@ NUMBER_NAMES = frozenset(
     ["", "index", "id", "idx", "guid", "phraseid", "sentenceid", "#1 id", "#2 id"]
 )
 _SUFFIXES = (".tsv", ".csv")
+_DELIMITERS = (",", "\t", ";", "|")
 
 
 class Layout(NamedTuple):
@@ -62,6 +63,9 @@ def labelled_lines(
     A row is a text and a label. A first row that names the columns (`sentence`,
     `label`) decides which ones are read; others are passed over. In a `.tsv` quotes are
     part of the text.
+
+    Columns are separated by commas in a `.csv` and by TABs in a `.tsv`, unless a header
+    is split into names by another of `, ; |` and TAB, which is said.
 
     In a folder, files with `train`, `dev` (or `val`) or `test` in their names are the
     splits. Those that are missing, or have no labels, are held out from train by a
@@ -125,11 +129,11 @@ def looks_labelled(path: Path) -> bool:
     It does if its header says so. A `.tsv` without a header does if lines of several
     words end with few different values of three words or fewer; see `_few`.
     """
-    delimiter = _delimiter(path.name)
     try:
         lines = lines_of(read_text(path, limit=LARGEST_JSON))
     except FileError:
         return False  # why it cannot be read is said where it is read
+    delimiter = _delimiter(path.name, lines)
     rows = [line.split(delimiter) for line in lines if line.strip()]
     if rows and delimiter == "\t" and pair_columns(rows[0]):
         return False
@@ -157,7 +161,11 @@ def _few(rows: Sequence[Sequence[str]]) -> bool:
 
 def _lines(root: Path, name: str, survey: Survey) -> list[Line] | None:
     """The examples of one file; None if it has no labels."""
-    rows = list(read_rows(root, name, _delimiter(name), survey))
+    lines_read = lines_of(read_text(inside(root, name), limit=LARGEST_JSON))
+    delimiter = _delimiter(name, lines_read)
+    if delimiter != _delimiter(name, ()):
+        survey.notes.append(f"{name}: its columns are separated by {delimiter!r}")
+    rows = list(read_rows(root, name, delimiter, survey))
     layout = _layout([row for _, row in rows])
     if layout.header:
         read = [layout.header[i] for i in (layout.text, layout.label) if i is not None]
@@ -177,8 +185,15 @@ def _lines(root: Path, name: str, survey: Survey) -> list[Line] | None:
     return lines
 
 
-def _delimiter(name: str) -> str:
-    return "," if name.lower().endswith(".csv") else "\t"
+def _delimiter(name: str, lines: Sequence[str]) -> str:
+    """What separates columns: by the suffix, unless the header says otherwise."""
+    usual = "," if name.lower().endswith(".csv") else "\t"
+    header = next((line for line in lines if line.strip()), "")
+    for delimiter in (usual, *_DELIMITERS):
+        names = set(column_names(header.split(delimiter)))
+        if names & TEXT_NAMES and names & LABEL_NAMES:
+            return delimiter
+    return usual
 
 
 def _layout(rows: Sequence[Sequence[str]]) -> Layout:

@@ -33,6 +33,42 @@ _ARCHIVES = {
     ".tar.bz2": "mkdir {1} && tar -xf {0} -C {1}",
     ".tar.xz": "mkdir {1} && tar -xf {0} -C {1}",
 }
+_AS_TEXT = "save it as plain text (UTF-8)"
+_AS_TABLE = "save it as CSV (UTF-8)"
+_STARTS = {  # of files that are no text: what they are, and what to do
+    b"\x1f\x8b": ("a gzip file", "unpack it, for example with `gunzip OLD.gz`"),
+    b"BZh91AY&SY": ("a bzip2 file", "unpack it, for example with `bunzip2 OLD.bz2`"),
+    b"\xfd7zXZ\0": ("an xz file", "unpack it, for example with `unxz OLD.xz`"),
+    b"\x28\xb5\x2f\xfd": (
+        "a zstd file",
+        "unpack it, for example with `unzstd OLD.zst`",
+    ),
+    b"7z\xbc\xaf\x27\x1c": (
+        "a 7-Zip archive",
+        "unpack it, for example with `7z x OLD`",
+    ),
+    b"Rar!\x1a\x07": ("a RAR archive", "unpack it, for example with `unrar x OLD`"),
+    b"%PDF-": ("a PDF", "convert it, for example with `pdftotext OLD NEW`"),
+    b"{\\rtf": ("a document in RTF", _AS_TEXT),
+    b"\xd0\xcf\x11\xe0": ("a document of old Word or Excel", f"{_AS_TEXT} or CSV"),
+    b"PAR1\x15": (
+        "a Parquet file",
+        "convert it to CSV or TSV, for example with pandas",
+    ),
+    b"ARROW1\0": ("an Arrow file", "convert it to CSV or TSV, for example with pandas"),
+    b"SQLite format 3\0": ("a SQLite database", "export a table of it as CSV"),
+    b"\x89PNG": ("a PNG image", "give a file of text"),
+    b"\xff\xd8\xff": ("a JPEG image", "give a file of text"),
+}
+_INSIDE_ZIP = {
+    b"word/document.xml": ("a Word document", _AS_TEXT),
+    b"xl/workbook.xml": ("an Excel workbook", _AS_TABLE),
+    b"application/vnd.oasis.opendocument.text": ("an OpenDocument text", _AS_TEXT),
+    b"application/vnd.oasis.opendocument.spreadsheet": (
+        *("an OpenDocument spreadsheet", _AS_TABLE),
+    ),
+    b"application/epub+zip": ("an EPUB book", "convert it with `pandoc OLD -t plain`"),
+}
 _JOINERS = "\u200c\u200d"  # inside words of many scripts, and inside emoji
 
 
@@ -222,9 +258,12 @@ def read_text(path: Path, *, limit: int = LARGEST) -> str:
     """A file as UTF-8, with or without a byte-order mark.
 
     Raises:
-        FileError: As `read`; or naming the first byte that is not UTF-8, or a NUL.
+        FileError: As `read`; or naming the format that the file has instead, the first
+            byte that is not UTF-8, or a NUL.
     """
     content = read(path, limit=limit)
+    if other := _other_format(content):
+        raise FileError(other)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -232,6 +271,21 @@ def read_text(path: Path, *, limit: int = LARGEST) -> str:
     if "\0" in text:
         raise FileError(f"is not text: character {text.index(chr(0))} is NUL")
     return text
+
+
+def _other_format(content: bytes) -> str | None:
+    """What a file that begins as no text does is, and what to do; else None."""
+    if content.startswith(b"PK\x03\x04"):  # names of files stand uncompressed in it
+        what, remedy = next(
+            (said for name, said in _INSIDE_ZIP.items() if name in content),
+            ("a ZIP archive", "unpack it, for example with `unzip OLD`"),
+        )
+    else:
+        what, remedy = next(
+            (said for start, said in _STARTS.items() if content.startswith(start)),
+            ("", ""),
+        )
+    return f"is {what}, not text: {remedy}" if what else None
 
 
 def _encoding(content: bytes, wrong: int) -> str:

@@ -138,6 +138,21 @@ def test_texts_without_classes_are_no_bad_lines(tmp_path):
         labelled_lines(tmp_path, skip_bad=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "delimiter"),
+    [("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", ","), ("a.csv", "|")],
+)
+def test_a_header_says_what_separates_columns(tmp_path, name, delimiter, capsys):
+    body = BODY.replace(";", ".").replace(",", ".")
+    text = f'"text"\tlabel\n{body}'.replace("\t", delimiter)
+    (tmp_path / name).write_text(text)
+    assert looks_labelled(tmp_path / name)
+    data = labelled_lines(tmp_path / name)
+    assert (sizes(data), data.classes) == ([32, 4, 4], ("0", "1"))
+    said = capsys.readouterr().out
+    assert f"{name}: its columns are separated by {delimiter!r}" in said
+
+
 def test_quotes_in_a_tsv_are_part_of_the_text(tmp_path):
     put(tmp_path, train=BODY + '"fine"\t1\n')
     assert '"fine"' in texts(labelled_lines(tmp_path, held_out=0.05).train)

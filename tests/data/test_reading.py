@@ -1,6 +1,11 @@
 """Lines and encodings of files; what is said of data that a rule leaves out."""
 
+import bz2
+import gzip
+import io
+import lzma
 import warnings
+import zipfile
 
 import pytest
 
@@ -15,6 +20,13 @@ from jaxnets.data.reading import (
 )
 
 pytestmark = pytest.mark.host
+
+
+def zipped(name):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, "a" * 20)
+    return buffer.getvalue()
 
 
 def test_what_is_left_out_is_counted_and_much_of_it_is_a_warning(capsys):
@@ -89,3 +101,24 @@ def test_other_encodings_are_named_with_the_command_that_converts_them(tmp_path)
         path.write_bytes(content)
         with pytest.raises(FileError, match=said):
             read_text(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (zipped("a.txt"), "is a ZIP archive, not text: unpack it.*`unzip OLD`"),
+        (zipped("word/document.xml"), "is a Word document, not text: save it as plain"),
+        (zipped("xl/workbook.xml"), "is an Excel workbook, not text: save it as CSV"),
+        (gzip.compress(b"a"), "is a gzip file.*`gunzip"),
+        (bz2.compress(b"a"), "is a bzip2 file"),
+        (lzma.compress(b"a"), "is an xz file"),
+        (b"%PDF-1.4 all of it ASCII", "is a PDF, not text.*`pdftotext"),
+        (b"PAR1\x15\x04", "is a Parquet file"),
+    ],
+    ids=["zip", "docx", "xlsx", "gz", "bz2", "xz", "pdf", "parquet"],
+)
+def test_what_is_no_text_is_named_with_what_to_do(tmp_path, content, said):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=said):
+        read_text(path)
