@@ -6,6 +6,7 @@ many. `python -m jaxnets.data check` lists them all. Nothing outside the folder 
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -221,7 +222,7 @@ def _tree(root: Path, survey: Survey) -> dict[str, list[tuple[str, str]]]:
     splits = _splits(folders, survey)
     listed = {}
     for split in sorted(splits, key=list(SPLITS).index) or ["train"]:
-        place = splits.get(split, root)
+        place = _unwrapped(splits.get(split, root), root)
         rows: list[tuple[str, str]] = []
         for folder in folders if place == root else _subfolders(root, place, survey):
             files = [
@@ -240,12 +241,46 @@ def _tree(root: Path, survey: Survey) -> dict[str, list[tuple[str, str]]]:
                 place.name, "holds no folder of images: CLASS/name.png", "layout"
             )
     listed.setdefault("train", [])
+    _note_nested([row for rows in listed.values() for row in rows], survey)
     return listed
 
 
+def _note_nested(rows: Sequence[tuple[str, str]], survey: Survey) -> None:
+    """Says that folders below a class are no classes, in case they were meant to be."""
+    inner = {
+        (label, place.as_posix())
+        for file, label in rows
+        if printable((place := PurePosixPath(file).parent).name) != label
+    }
+    if inner:
+        labels = sorted({label for label, _ in inner})
+        shown = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
+        survey.notes.append(
+            f"nested folders: {len(inner)} folders below {shown} are read as "
+            f"{len(labels)} class{'es' if len(labels) > 1 else ''}"
+        )
+
+
+def _unwrapped(place: Path, root: Path) -> Path:
+    """The folder of classes in a split that an archive packed twice: `train/train`."""
+    inner = place / place.name
+    try:
+        alone = [path.name for path in visible(place)] == [place.name]
+    except FileError:
+        return place  # reported by those who read it
+    if place == root or not alone or not _is_open_folder(inner):
+        return place
+    return place if _holds_images(inner) else inner
+
+
 def _splits(folders: Sequence[Path], survey: Survey) -> dict[str, Path]:
-    """Split to folder; none if the folders are classes."""
-    named = [f for f in folders if split_of(f.name) is not None]
+    """Split to folder; none if the folders are classes.
+
+    Folders called `train` and `test` are splits. `training_set` and `test_set` are, if
+    they hold folders: with images in them they are classes.
+    """
+    by_words = _splits_by_words(folders, survey)
+    named = [f for f in folders if f in by_words or split_of(f.name) is not None]
     flat = [f for f in named if _holds_images(f)]
     names = ", ".join(f"`{f.name}`" for f in flat)
     if flat and len(flat) == len(named) < len(folders):
@@ -255,12 +290,35 @@ def _splits(folders: Sequence[Path], survey: Survey) -> dict[str, Path]:
         survey.add(folder.name, "is a split, which holds CLASS/name.png", "layout")
     splits: dict[str, Path] = {}
     for folder in folders if named else ():
-        split = split_of(folder.name)
+        split = split_of(folder.name) or by_words.get(folder)
         if split is None:
             survey.add(folder.name, "lies beside the splits", "layout")
         elif splits.setdefault(split, folder) != folder:
             survey.add(folder.name, "is a second folder of one split", "layout")
     return splits
+
+
+def _splits_by_words(folders: Sequence[Path], survey: Survey) -> dict[Path, str]:
+    """The splits of folders whose names have a word for one: `seg_train`, `Test Set`.
+
+    There must be two splits at least, that of folders called just `train` included.
+    """
+    found = {f: split for f in folders if (split := _split_in(f.name)) is not None}
+    wordy = [f for f in found if split_of(f.name) is None]
+    if not wordy or len(set(found.values())) < 2:
+        return {}
+    names = ", ".join(f"`{f.name}`" for f in wordy)
+    if any(map(_holds_images, wordy)):
+        survey.notes.append(f"{names} read as classes: images lie directly in them")
+        return {}
+    survey.notes.append(f"{names} read as {', '.join(found[f] for f in wordy)}")
+    return {f: found[f] for f in wordy}
+
+
+def _split_in(name: str) -> str | None:
+    """The split that the words of a name mean, if they do not mean two."""
+    splits = {split_of(word) for word in re.split(r"[\W_]+", name)} - {None}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def _holds_images(folder: Path) -> bool:

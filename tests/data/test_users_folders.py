@@ -200,6 +200,38 @@ def test_a_class_may_be_called_like_a_split(tmp_path, capsys, words):
         assert "read as a class: images lie directly in it" in text
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("training_set", "test_set"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("Train Images", "test"),
+    ],
+)
+def test_folders_with_a_word_for_a_split_are_splits(tmp_path, capsys, train, test):
+    tree(tmp_path / train, 6)
+    tree(tmp_path / test, 3)
+    dataset, refused, said, out = agree(capsys, tmp_path)
+    assert refused is None
+    assert dataset.classes == ("cat", "dog")
+    assert [len(dataset.test), len(dataset.train)] == [6, 10]
+    assert all(name.startswith(test) for name in dataset.test.ids)
+    note = f"`{train.split('/')[0]}`"
+    assert note in said and note in out
+
+
+def test_classes_with_words_of_splits_and_nested_folders_are_noted(tmp_path, capsys):
+    tree(tmp_path / "a", classes=("train_station", "test_tube"))
+    dataset, _, said, out = agree(capsys, tmp_path / "a")
+    assert dataset.classes == ("test_tube", "train_station")
+    assert "read as classes: images lie directly in them" in said and "[note]" in out
+    for label in ("cat", "dog"):
+        tree(tmp_path / "b" / label, classes=("old", "young"))
+    dataset, _, said, _ = agree(capsys, tmp_path / "b")
+    assert dataset.classes == ("cat", "dog")
+    assert "nested folders: 4 folders below cat, dog are read as 2 classes" in said
+
+
 def test_splits_without_classes_are_not_taken_for_classes(tmp_path, capsys):
     tree(tmp_path, classes=("train", "val", "test"))
     _, refused, *_ = agree(capsys, tmp_path)
