@@ -38,7 +38,7 @@ from jaxnets.data.loading import (
     read_json,
     split_of,
 )
-from jaxnets.data.places import Places, say_unlisted
+from jaxnets.data.places import Places, composed, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     existing_folder,
@@ -116,7 +116,7 @@ def image_folder(
     every = [(split, *row) for split, rows in listed.items() for row in rows]
     # All splits at once, so that without a size they must agree with each other.
     images = pictures(root, [row[1] for row in every], picture, found)
-    rows = [every[i] for i in images.kept]
+    rows = _in_one_form([every[i] for i in images.kept])
     classes = _classes(rows, found)
     number = {label: i for i, label in enumerate(classes)}
     for split in listed:
@@ -174,6 +174,16 @@ def _is_copy(name: str) -> bool:
     )
 
 
+def _in_one_form(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """The rows, each class spelled as in train: systems differ in NFC and NFD."""
+    training = {label for split, _, label in rows if split == "train"}
+    spelled = {composed(label): label for label in training}
+    return [
+        (s, f, label if label in training else spelled.get(composed(label), label))
+        for s, f, label in rows
+    ]
+
+
 def _classes(rows: Sequence[tuple[str, str, str]], survey: Survey) -> tuple[str, ...]:
     """The classes that training can learn, in order; what else there is, is a problem.
 
@@ -199,7 +209,10 @@ def _classes(rows: Sequence[tuple[str, str, str]], survey: Survey) -> tuple[str,
 def _too_few(root: Path, classes: Sequence[str]) -> str:
     """The message about a single class, with the folder that may have been meant."""
     what = f"has one class, {classes[0]}: telling classes apart needs two"
-    deeper = [path.name for path in visible(root / classes[0]) if path.is_dir()]
+    try:
+        deeper = [path.name for path in visible(root / classes[0]) if path.is_dir()]
+    except FileError:  # below a split, or its name is not the class's to the byte
+        return what
     if len(deeper) < 2:
         return what
     return f"{what}. Its folders look like classes: give {root.name}/{classes[0]}"

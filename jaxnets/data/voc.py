@@ -16,7 +16,7 @@ from jaxnets.data.dataset import DataError, Dataset
 from jaxnets.data.images import SUFFIXES, Picture
 from jaxnets.data.loading import SPLITS, Survey, split_of
 from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
-from jaxnets.data.places import Places, say_unlisted
+from jaxnets.data.places import Places, composed, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     inside,
@@ -166,8 +166,8 @@ def _sheets(
             if alone:
                 survey.add(file, "is no .xml file", "box")
             continue
-        stem = file[:-4].removeprefix(f"{folder}/")
-        identity = stem if alone else file[:-4]
+        stem = composed(file[:-4].removeprefix(f"{folder}/"))
+        identity = stem if alone else composed(file[:-4])
         images |= {image for image in [places.found(stem)] if image}
         try:
             sheet, other = _sheet(root, file, stem, identity, places)
@@ -341,7 +341,7 @@ def _members(
 
 def _member(line: str, known: set[str]) -> str:
     """The image that a line names: all of it, or what stands before 1, 0 or -1."""
-    whole = line.strip()
+    whole = composed(line.strip())
     if whole in known:
         return whole
     before, _, flag = whole.rpartition(" ")

@@ -16,6 +16,7 @@ from jaxnets.data.images import SUFFIXES, Picture
 from jaxnets.data.loading import SPLITS, Survey, split_of
 from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
 from jaxnets.data.outlines import outline
+from jaxnets.data.places import composed
 from jaxnets.data.reading import FileError, inside, is_text, noted, read_text, walk
 from jaxnets.data.yaml_keys import names_of, scalar_of, top_keys
 
@@ -280,20 +281,20 @@ def _scenes(
 
 
 def _texts(root: Path, place: _Place) -> dict[str, str]:
-    """Text files of a place by stem, relative to the folder."""
+    """Text files of a place by stem in NFC, relative to the folder."""
     folder = root / place.labels
     names = walk(root, folder, []) if folder.is_dir() else []
     if place.images == place.labels:
         names = [n for n in names if "/" not in n.removeprefix(f"{place.labels}/")]
     return {
-        name[:-4].removeprefix(f"{place.labels}/"): name
+        composed(name[:-4].removeprefix(f"{place.labels}/")): name
         for name in names
         if name.lower().endswith(".txt") and name.rsplit("/", 1)[-1] not in _LISTS
     }
 
 
 def _stems(root: Path, folder: str, survey: Survey) -> dict[str, str]:
-    """Images below a folder by stem; other files are problems if it is for images."""
+    """Images below a folder by stem in NFC; in one for images others are problems."""
     images = {}
     beside = folder == _labels_of(folder)  # text files and more lie there, too
     for name in walk(root, root / folder, survey.problems):
@@ -302,7 +303,7 @@ def _stems(root: Path, folder: str, survey: Survey) -> dict[str, str]:
         if beside and "/" in inner:
             continue
         if f".{suffix.lower()}" in SUFFIXES:
-            images[stem] = name
+            images[composed(stem)] = name
         elif not beside and f".{suffix}" not in _CACHES:
             survey.add(name, f"is not called {', '.join(SUFFIXES)}")
     return images

@@ -1,6 +1,7 @@
 """Annotations as tools write them: COCO's and VOC's siblings, and what is refused."""
 
 import json
+import os
 
 import damage
 import numpy as np
@@ -263,6 +264,39 @@ def test_places_prefer_the_exact_name_and_never_guess_between_two(tmp_path):
         "": "",
     }
     assert {name: places.find(name) for name in expected} == expected
+
+
+def test_places_find_names_in_both_of_unicodes_forms(tmp_path):
+    whole, apart = "caf\u00e9", "cafe\u0301"
+    put(tmp_path, f"{apart}/{whole}.jpg", "x")
+    put(tmp_path, f"{apart}.png", "x")
+    places = Places(tmp_path, [""])
+    expected = {
+        f"{whole}/{apart}.jpg": f"{apart}/{whole}.jpg",
+        whole: f"{apart}.png",
+        f"{whole}.PNG".upper(): f"{apart}.png",
+        f"../{whole}.jpg": f"../{whole}.jpg",
+    }
+    assert {name: places.find(name) for name in expected} == expected
+
+
+def test_voc_lists_and_files_agree_in_both_of_unicodes_forms(tmp_path):
+    whole, apart = "\u00e9", "e\u0301"
+    scene(tmp_path, "JPEGImages", 10)
+    for i in range(10):
+        os.rename(
+            tmp_path / f"JPEGImages/{i}.jpg", tmp_path / f"JPEGImages/{whole}{i}.jpg"
+        )
+        xml = voc_xml("", HEIGHT, WIDTH, [("cat", 0, (4, 5, 20, 15))])
+        put(tmp_path, f"Annotations/{apart}{i}.xml", xml)
+    put(
+        tmp_path,
+        "ImageSets/Main/train.txt",
+        "".join(f"{apart}{i}\n" for i in range(10)),
+    )
+    dataset, problems = voc_surveyed(tmp_path)
+    assert problems == []
+    assert len(every(dataset)) == 10
 
 
 @pytest.mark.parametrize(

@@ -217,19 +217,33 @@ def test_folders_with_a_word_for_a_split_are_splits(tmp_path, capsys, train, tes
     assert [len(dataset.test), len(dataset.train)] == [6, 10]
     assert all(name.startswith(test) for name in dataset.test.ids)
     note = f"`{train.split('/')[0]}`"
-    assert note in said and note in out
+    assert note in said
+    assert note in out
 
 
 def test_classes_with_words_of_splits_and_nested_folders_are_noted(tmp_path, capsys):
     tree(tmp_path / "a", classes=("train_station", "test_tube"))
     dataset, _, said, out = agree(capsys, tmp_path / "a")
     assert dataset.classes == ("test_tube", "train_station")
-    assert "read as classes: images lie directly in them" in said and "[note]" in out
+    assert "read as classes: images lie directly in them" in said
+    assert "[note]" in out
     for label in ("cat", "dog"):
         tree(tmp_path / "b" / label, classes=("old", "young"))
     dataset, _, said, _ = agree(capsys, tmp_path / "b")
     assert dataset.classes == ("cat", "dog")
     assert "nested folders: 4 folders below cat, dog are read as 2 classes" in said
+
+
+def test_a_class_is_one_in_both_of_unicodes_forms(tmp_path, capsys):
+    tree(tmp_path, 10, ("train",), ("caf\u00e9", "bar"))
+    tree(tmp_path, 3, ("test",), ("cafe\u0301", "bar"))
+    dataset, refused, *_ = agree(capsys, tmp_path)
+    assert refused is None
+    assert dataset.classes == ("bar", "caf\u00e9")
+    assert len(dataset.test) == 6
+    tree(tmp_path / "one", 2, ("train",), ("bar",))
+    _, refused, *_ = agree(capsys, tmp_path / "one")
+    assert refused == "one: has one class, bar: telling classes apart needs two"
 
 
 def test_splits_without_classes_are_not_taken_for_classes(tmp_path, capsys):

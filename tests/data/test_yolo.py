@@ -67,6 +67,16 @@ def test_boxes_are_read_where_tools_put_them(tmp_path, images, labels, keys):
         np.testing.assert_array_equal(labels_, 1)
 
 
+def test_names_of_images_and_texts_agree_in_both_of_unicodes_forms(tmp_path, capsys):
+    labelled(tmp_path, "images", "labels")
+    (tmp_path / "images/3.jpg").rename(tmp_path / "images/\u00e9.jpg")
+    (tmp_path / "labels/3.txt").rename(tmp_path / "labels/e\u0301.txt")
+    dataset, problems = surveyed(tmp_path)
+    assert problems == []
+    assert len(boxes(dataset)) == 10
+    assert "show no object" not in capsys.readouterr().out
+
+
 def test_splits_are_those_of_the_folders_or_of_data_yaml(tmp_path, capsys):
     for name in ("train", "valid", "test"):
         labelled(tmp_path, f"{name}/images", f"{name}/labels")
