@@ -1,11 +1,15 @@
 """Looks after data: `python -m jaxnets.data` with `check`, `digest` or `prepare`."""
 
+import contextlib
 import sys
+import warnings
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
 from jaxnets import files
 from jaxnets.data.dataset import DataError, checked, constant_channels
@@ -14,6 +18,7 @@ from jaxnets.data.images import Fit, height_and_width
 from jaxnets.data.loading import Survey, several_shapes
 from jaxnets.data.reading import (
     DIGESTS,
+    DataWarning,
     FileError,
     Problem,
     digest_line,
@@ -24,7 +29,25 @@ from jaxnets.data.reading import (
 )
 from jaxnets.data.voc import FirstPixel
 
-Where = Annotated[Path, tyro.conf.Positional]
+
+def _path(words: list[str]) -> Path:
+    """The path on a command line; an empty one would be the current folder."""
+    if not words[0]:
+        raise ValueError("the path is empty: `.` is the current folder")
+    return Path(words[0])
+
+
+Where = Annotated[
+    Path,
+    tyro.conf.Positional,
+    PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=_path,
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 Kind = Literal[
     "auto",
     "images",
@@ -67,13 +90,14 @@ def check(
         first_pixel: How the boxes of VOC count. 1: from 1, the last pixel included; 0:
             from 0, the last pixel included; edges: edges of pixels, from 0 to the
             width.
-        captions: The list of captions, where a folder holds several.
+        captions: The list of captions, where a folder holds several; the kind is
+            captions then.
     """
     survey = Survey()
     chosen: str = kind
     try:
         height_and_width(size)
-        chosen = kind_of(path) if kind == "auto" else kind
+        chosen = _kind(path, kind, captions)
         options: dict[str, Any] = {"survey": survey}
         if chosen not in _TEXTS:
             options["size"] = (16, 16)  # decoded whole, kept small
@@ -108,6 +132,19 @@ def check(
     kinds = Counter(problem.kind for problem in survey.problems)
     _say(f"{len(survey.problems)} problems" + (f": {_counts(kinds)}" if kinds else ""))
     return 1 if survey.problems else 0
+
+
+def _kind(path: Path, kind: str, captions: str | None) -> str:
+    """The kind of data that is asked for, else what the path looks like.
+
+    Raises:
+        DataError: If a list of captions is given for another kind; as `kind_of`.
+    """
+    if captions is not None and kind not in ("auto", "captions"):
+        raise DataError(f"--captions is for --kind captions, not {kind}")
+    if captions is not None:
+        return "captions"
+    return kind_of(path) if kind == "auto" else kind
 
 
 def digest(path: Where, /) -> int:
@@ -186,9 +223,28 @@ COMMANDS = {"check": check, "digest": digest, "prepare": prepare}
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one of `COMMANDS`; returns the exit code."""
-    return tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="python -m jaxnets.data", args=arguments
-    )
+    with _plain_warnings():
+        return tyro.extras.subcommand_cli_from_dict(
+            COMMANDS, prog="python -m jaxnets.data", args=arguments
+        )
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows each warning about data as a line, as experiments do, without our code."""
+    before = warnings.showwarning
+
+    def shown(message: Any, category: type, *rest: Any) -> None:
+        if issubclass(category, DataWarning):
+            sys.stderr.write(f"warning: {printable(str(message))}\n")
+        else:
+            before(message, category, *rest)
+
+    warnings.showwarning = shown
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 if __name__ == "__main__":

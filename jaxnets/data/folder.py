@@ -556,7 +556,10 @@ def kind_of(path: Path) -> str:
             return "labels"
         if path.suffix.lower() in kinds:
             return kinds[path.suffix.lower()]
-        raise DataError(f"{path} is a file; give the folder, or a .tsv, .csv or .txt")
+        raise DataError(
+            f"{path} is a file that ends in none of .tsv, .csv and .txt: say what it "
+            "holds by --kind text, pairs or labels, or give the folder"
+        )
     _checked_root(path)
     if is_voc(path):
         return "voc"
@@ -578,7 +581,7 @@ def kind_of(path: Path) -> str:
     if folders:
         for name in unread:
             noted(path.name, f"{name} lists no captions and is not read")
-        return "images"
+        return _kind_below(path)
     if ".tsv" in suffixes:
         return "pairs"
     if ".txt" in suffixes:
@@ -588,6 +591,24 @@ def kind_of(path: Path) -> str:
         "captions, annotations of COCO, VOC or YOLO, .txt files or a .tsv of sentence "
         "pairs"
     )
+
+
+def _kind_below(root: Path) -> str:
+    """What a folder of folders holds: texts, if no image is anywhere in them."""
+    tables, suffixes = list[Path](), set[str]()
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        here = [Path(place, name) for name in sorted(files) if not is_hidden(name)]
+        found = {path.suffix.lower() for path in here}
+        if found & {*SUFFIXES, *_OTHER_IMAGES}:
+            return "images"
+        tables += [path for path in here if path.suffix.lower() in (".tsv", ".csv")]
+        suffixes |= found
+    if tables and looks_labelled(tables[0]):
+        return "labels"
+    if ".tsv" in suffixes:
+        return "pairs"
+    return "text" if ".txt" in suffixes else "images"
 
 
 def _tables_and_json(root: Path) -> list[str]:

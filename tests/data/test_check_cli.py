@@ -129,6 +129,37 @@ def test_what_looks_like_nothing_or_is_missing_is_one_problem(capsys, tmp_path):
         assert out.splitlines()[-1] == "1 problems: layout 1"
 
 
+def test_an_empty_path_is_not_the_current_folder(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["check", ""])
+    assert stopped.value.code == 2
+    assert "the path is empty" in capsys.readouterr().err
+
+
+def test_a_list_of_captions_says_the_kind(capsys, tmp_path):
+    tree(tmp_path / "photos")
+    lines = [f"photos/cat/{i:03}.png,x" for i in range(10)]
+    put(tmp_path, "list.csv", "\n".join(["image,caption", *lines]))
+    put(tmp_path, "other.csv", "\n".join(["image,caption", *lines]))
+    code, out = run(capsys, "check", tmp_path, "--captions", "list.csv")
+    assert code == 0
+    assert out.splitlines()[0].startswith(f"{tmp_path}: captions, ")
+    flags = ("--kind", "images", "--captions", "list.csv")
+    code, out = run(capsys, "check", tmp_path, *flags)
+    assert code == 1
+    assert "--captions is for --kind captions, not images" in out
+
+
+@pytest.mark.filterwarnings("always::jaxnets.data.reading.DataWarning")
+def test_what_is_left_out_is_a_plain_line(capsys, tmp_path):
+    captions(tmp_path)
+    for i in range(12, 20):
+        put(tmp_path, f"images/{i}.png", png(damage.picture(i, 6, 7)))
+    assert main(["check", str(tmp_path)]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {tmp_path.name}: left out 8 of 20 (40.0 %)")
+
+
 def test_what_only_the_whole_set_shows_is_a_problem_too(capsys, tmp_path):
     tree(tmp_path, count=2)  # nothing is left to validate on
     code, out = run(capsys, "check", tmp_path)

@@ -1092,6 +1092,16 @@ def test_kinds_are_told_by_their_looks(tmp_path):
     assert kind_of(tmp_path / "pairs" / "a.tsv") == "pairs"
     put(tmp_path, "plain.tsv", "a good film\t1\na bad film\t0\n" * 10)
     assert kind_of(tmp_path / "plain.tsv") == "labels"
+    put(tmp_path, "books/a/1.txt", "x")
+    put(tmp_path, "more/train/a.tsv", "x\ty")
+    put(tmp_path, "films/train/a.csv", "text,label\nx,y")
+    for name, kind in {"books": "text", "more": "pairs", "films": "labels"}.items():
+        assert kind_of(tmp_path / name) == kind
+    for name in ("book.md", "book"):
+        with pytest.raises(DataError, match="by --kind text, pairs or labels"):
+            kind_of(put(tmp_path, name, "x"))
+    put(tmp_path, "books/b/c/1.png", "x")
+    assert kind_of(tmp_path / "books") == "images"
     for missing in ("nowhere", "coco/train2017/000.png"):
         with pytest.raises(DataError, match=r"is not a folder|is a file"):
             kind_of(tmp_path / missing)
