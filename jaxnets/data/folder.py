@@ -445,7 +445,7 @@ def captioned_folder(
         "captions": Feature((), "object"),
     }
     made = assembled(name, features, parts, **ending)
-    if not found.problems:
+    if skip_bad or not found.problems:
         say_unlisted(root, told, "add their captions to use them")
     return made
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxnets.data.dataset import (
     Column,
+    DataError,
     Dataset,
     Feature,
     Split,
@@ -276,23 +277,22 @@ def read_rows(
     r"""The rows of a CSV or TSV file, each with its place for messages.
 
     Lines end at `\n` and `\r\n` only. A TSV has no quotes: every line is one row.
-    Empty lines are left out, and counted at the end.
+    Empty lines are left out, and counted at the end. A line of a CSV with a wrong quote
+    is a problem; the lines after it are read.
 
     Raises:
         FileError: If the file cannot be read.
+        DataError: If a quote stays open over several lines of a CSV. What follows it
+            cannot be read, which may not be skipped.
     """
     text = read_text(inside(root, name), limit=LARGEST_JSON)
-    rows = _tsv(text) if delimiter == "\t" else _csv(text, delimiter)
-    line, total, empty = 0, 0, 0
-    try:
-        for line, row in rows:
-            total += 1
-            empty += not row
-            if row:
-                yield f"{name}, line {line}", row
-    except csv.Error as error:
-        # What follows an open quote cannot be told apart: nothing more is read.
-        survey.add(f"{name}, line {line + 1}", f"is no CSV: {error}", "text")
+    rows = _tsv(text) if delimiter == "\t" else _csv(text, delimiter, name, survey)
+    total, empty = 0, 0
+    for line, row in rows:
+        total += 1
+        empty += not row
+        if row:
+            yield f"{name}, line {line}", row
     left_out(name, empty, total, "lines are empty", "delete or fill them")
 
 
@@ -301,9 +301,28 @@ def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
         yield number, line.split("\t") if line.strip() else []
 
 
-def _csv(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _csv(
+    text: str, delimiter: str, name: str, survey: Survey
+) -> Iterator[tuple[int, list[str]]]:
+    """The last line of each row, and its fields; see `read_rows`."""
+    csv.field_size_limit(LARGEST_JSON)  # the default is 131,072 characters
     # The reader takes a single "\r" for the end of a row; no text holds a NUL.
-    lines = (line.replace("\r", "\0") + "\n" for line in lines_of(text))
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    for row in rows:
-        yield rows.line_num, [field.replace("\0", "\r") for field in row]
+    lines = [line.replace("\r", "\0") + "\n" for line in lines_of(text)]
+    rest, done = iter(lines), 0
+    while done < len(lines):
+        first = done  # lines that were read before this reader
+        rows = csv.reader(rest, delimiter=delimiter, strict=True)
+        try:
+            for row in rows:
+                done = first + rows.line_num
+                yield done, [field.replace("\0", "\r") for field in row]
+        except csv.Error as error:
+            where, wrong = f"{name}, line {done + 1}", f"is no CSV: {error}"
+            if first + rows.line_num > done + 1:
+                raise DataError(
+                    f"{where}: {wrong}. A quote stays open: close it, because this "
+                    f"line and what follows, {len(lines) - done} lines, cannot be read"
+                ) from None
+            wrong += '; write a quote in a quoted field twice, for example """stop"""'
+            survey.add(where, wrong, "text")
+            done += 1

@@ -184,6 +184,17 @@ def test_images_that_no_list_has_are_counted(tmp_path, capsys):
         captioned_folder(tmp_path / "c.csv")
 
 
+def test_where_a_row_is_skipped_its_image_is_counted(tmp_path, capsys):
+    scene(tmp_path, count=20)
+    rows = [f"{i}.jpg,a dog {i}\n" for i in range(20)]
+    rows[7] = '7.jpg,"a "dog"\n'
+    put(tmp_path, "c.csv", "image,caption\n" + "".join(rows))
+    with pytest.warns(DataWarning, match="1 problems, 19 examples left"):
+        dataset = captioned_folder(tmp_path, skip_bad=True)
+    assert len(told(dataset)) == 19
+    assert "left out 1 of 20 (5.0 %): images are not listed" in capsys.readouterr().out
+
+
 def test_of_several_lists_the_flag_that_chooses_is_named(tmp_path):
     scene(tmp_path)
     put(tmp_path, "a.csv", table("image,caption"))

@@ -9,6 +9,7 @@ import zipfile
 
 import pytest
 
+from jaxnets.data.dataset import DataError
 from jaxnets.data.loading import Survey, read_rows
 from jaxnets.data.reading import (
     DataWarning,
@@ -70,11 +71,23 @@ def test_what_is_no_end_of_a_line_stays_in_its_field(tmp_path, mark):
 
 def test_a_quoted_field_of_a_csv_holds_line_ends_and_an_open_one_is_named(tmp_path):
     (tmp_path / "a.csv").write_bytes(b'a,"b\r\nc\rd"\r\ne,f\n"g,h\ni,j\n')
+    rows = read_rows(tmp_path, "a.csv", ",", Survey())
+    assert [next(rows)[1] for _ in range(2)] == [["a", "b\nc\rd"], ["e", "f"]]
+    with pytest.raises(DataError, match=r"a.csv, line 4: is no CSV.*, 2 lines, cannot"):
+        next(rows)
+
+
+def test_a_line_with_a_wrong_quote_is_a_problem_and_the_next_ones_are_read(tmp_path):
+    long = "x" * 200_000
+    text = f'a,b\n"stop" sign,c\nd,"two\nlines"\n"x"y\n{long},e\nf,"open\n'
+    (tmp_path / "a.csv").write_text(text)
     survey = Survey()
     read = list(read_rows(tmp_path, "a.csv", ",", survey))
-    assert [row for _, row in read] == [["a", "b\nc\rd"], ["e", "f"]]
-    (problem,) = survey.problems
-    assert str(problem).startswith("a.csv, line 4: is no CSV")
+    assert [row for _, row in read] == [["a", "b"], ["d", "two\nlines"], [long, "e"]]
+    assert [where for where, _ in read] == [f"a.csv, line {n}" for n in (1, 4, 6)]
+    places = [problem.where for problem in survey.problems]
+    assert places == [f"a.csv, line {n}" for n in (2, 5, 7)]
+    assert 'twice, for example """stop"""' in survey.problems[0].what
 
 
 def test_empty_lines_are_counted(tmp_path, capsys):
