@@ -73,9 +73,9 @@ class Config:
     skip_bad: bool = False  # leave out images and captions that cannot be used, counted
     generated: Annotated[int, within(1, 10_000_000)] = 22_400  # training images
     side: Annotated[int, within(8, 4096)] = 64  # pixels along each edge of the images
-    # Tokens of a caption that are learned; it may write 8 more. None: 22 for shapes,
-    # for a folder the 95th percentile of its training captions.
-    longest: Annotated[int | None, within(1, 65_536)] = None
+    # Tokens of a caption that are learned, with start and end; 8 more may be written.
+    # None: 22 for shapes; for a folder the 95th percentile of its training captions.
+    longest: Annotated[int | None, within(3, 65_536)] = None
     minimum: Count = 1  # a word that is there less often is <unk>; 5 for photos
     attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
     reads_first: bool = True  # a word before attention; False: after, as in the paper

@@ -180,7 +180,7 @@ def refused(name, *flags):
         ("vae", "--widths 3 0 --binarise-seed -1", ["--widths", "--binarise-seed"]),
         ("gan", "--beta2 1 --noise 0", ["--noise", "--beta2"]),
         ("language", "--temperature 0 --top-p 0", ["--temperature", "--top-p"]),
-        ("caption", "--side 1 --features 0", ["--side", "--features"]),
+        ("caption", "--side 1 --features 0 --longest 2", ["--side", "--longest"]),
         ("caption", "--beams 0 --each 0 --generated 0", ["--generated", "--beams"]),
         ("translate", "--longest 0 --embedding 0", ["--longest", "--embedding"]),
         ("sentiment", "--shown 0 --words 0", ["--words", "--shown"]),
