@@ -9,7 +9,7 @@ Face), and a text file beside each image. COCO's captions are read by `coco`.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -31,12 +31,17 @@ _IMAGE = ("image", "file_name", "filename", "file", "path", "image_name", "image
 _IMAGE_NAMES = (*_IMAGE, "filepath", "img", "photo", "image_id")
 _CAPTION = ("caption", "captions", "text", "sentence", "comment", "description")
 _CAPTION_NAMES = (*_CAPTION, "sentences", "texts", "comments", "raw")
+_NUMBERED = re.compile(r"(caption|text|sentence|comment|description|raw)[ _.-]?\d+")
 _DELIMITERS = (",", ";", "\t", "|")
 _TABLES = (".csv", ".tsv", ".txt", ".token")
 _LISTS = (".csv", ".json", ".jsonl")  # suffixes of lists for certain
 _TOKEN = re.compile(r"(.+)#\d+\t(.*)")
 _NUMBERS = re.compile(r"[\d.\-+eE\s]*")  # a box of YOLO is no caption
 _FIRST = 2**16  # bytes, enough for a header
+_JSON_LISTS = (
+    "a cell with several captions holds a list in JSON, for example by pandas: "
+    "`df[name].map(ast.literal_eval).map(json.dumps)`, or has a row for each caption"
+)
 
 
 class Row(NamedTuple):
@@ -112,7 +117,7 @@ def rows_of(root: Path, name: str, survey: Survey) -> list[Row]:
     """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".json":
-        return _json_rows(name, read_json(root, name))
+        return _json_rows(name, read_json(root, name), survey)
     if suffix == ".jsonl":
         return _line_rows(root, name, survey)
     first = _first_line(root, name)
@@ -204,9 +209,7 @@ def _is_listing(value: Any) -> bool:
 
 
 def _is_row(value: Any) -> bool:
-    return _first(value, _IMAGE_NAMES) is not None and (
-        _first(value, _CAPTION_NAMES) is not None
-    )
+    return _first(value, _IMAGE_NAMES) is not None and _captions(value) is not None
 
 
 def _is_karpathy(value: Any) -> bool:
@@ -234,9 +237,14 @@ def _columns(header: str) -> tuple[str, list[str]] | None:
     """The delimiter and the names of the columns, if it is a header of captions."""
     for delimiter in _DELIMITERS:
         words = [w.strip().strip('"').strip().lower() for w in header.split(delimiter)]
-        if set(words) & set(_IMAGE_NAMES) and set(words) & set(_CAPTION_NAMES):
+        if set(words) & set(_IMAGE_NAMES) and any(map(_is_caption, words)):
             return delimiter, words
     return None
+
+
+def _is_caption(column: str) -> bool:
+    """Whether a column or key holds captions, by its name: `caption`, `caption_2`."""
+    return column in _CAPTION_NAMES or bool(_NUMBERED.fullmatch(column))
 
 
 def _table_rows(root: Path, name: str, first: str, survey: Survey) -> list[Row]:
@@ -249,30 +257,63 @@ def _table_rows(root: Path, name: str, first: str, survey: Survey) -> list[Row]:
             "names the columns, for example image,caption"
         )
     delimiter, columns = found
-    image, caption = (
-        columns.index(next(n for n in names if n in columns))
-        for names in (_IMAGE_NAMES, _CAPTION_NAMES)
-    )
+    image = columns.index(next(n for n in _IMAGE_NAMES if n in columns))
+    captions = [i for i, column in enumerate(columns) if _is_caption(column)]
     split = columns.index("split") if "split" in columns else None
+    used = [i for i in (image, *captions, split) if i is not None]
+    if len(columns) > len(used) or len(captions) > 1:
+        read = ", ".join(f"`{columns[i]}`" for i in used)
+        survey.notes.append(f"{name}: columns read: {read}")
+    last = len(columns) - 1
     listed, more = [], 0
     for where, row in _table(root, name, delimiter, survey):
         if not any(cell.strip() for cell in row):
             continue  # spreadsheets write empty rows
-        if len(row) > len(columns) and caption == len(columns) - 1:
-            row = [*row[:caption], delimiter.join(row[caption:])]
+        if len(row) > len(columns) and captions == [last]:
+            row = [*row[:last], delimiter.join(row[last:])]
             more += 1
         if len(row) != len(columns):
             survey.add(where, _wrong_count(row, columns, delimiter), "text")
             continue
         said = None if split is None else row[split].strip()
-        listed.append(Row(where, row[image].strip(), row[caption].strip(), said))
+        texts = [text for i in captions for text in _in_cell(row[i].strip())]
+        listed.append(Row(where, row[image].strip(), _filled(texts), said))
     if more:
         noted(
             name,
             f"{more} of {len(listed)} rows have more {delimiter!r} than the header: "
             "the caption is the rest of the line",
         )
+    _refuse_lists_of_python(listed)
     return listed
+
+
+def _in_cell(cell: str) -> list[str]:
+    """The captions of a cell of a table: those of a list in JSON, or its text."""
+    try:
+        value = parsed_json(cell) if cell.startswith("[") else None
+    except FileError:
+        return [cell]  # `[A man speaks]`
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return value
+    return [cell]
+
+
+def _filled(captions: list[Any]) -> list[Any]:
+    """Each caption once; empty ones only if all are: an image may have fewer."""
+    once = list({repr(text): text for text in captions}.values())
+    return [text for text in once if text not in (None, "")] or once
+
+
+def _refuse_lists_of_python(rows: Sequence[Row]) -> None:
+    """Raises if every row has the list as which Python and pandas print captions."""
+    texts = [(row.where, text) for row in rows for text in row.captions]
+    if texts and all(text.startswith(("['", '["')) for _, text in texts):
+        where, text = texts[0]
+        raise FileError(
+            f"holds lists that are not JSON, the first in {where.partition(', ')[2]}: "
+            f"{text[:40]}. {_JSON_LISTS}"
+        )
 
 
 def _wrong_count(row: Sequence[str], columns: Sequence[str], delimiter: str) -> str:
@@ -287,9 +328,9 @@ def _table(
 ) -> Iterator[tuple[str, list[str]]]:
     """Rows below the header; `|` and TAB know no quotes."""
     if delimiter != "|":
-        rows = read_rows(root, name, delimiter, survey)
-        next(rows, None)
-        yield from rows
+        for where, row in read_rows(root, name, delimiter, survey):
+            if where != f"{name}, line 1":
+                yield where, row
         return
     lines = read_text(inside(root, name), limit=LARGEST_JSON).split("\n")
     for number, line in enumerate(lines[1:], 2):
@@ -330,7 +371,7 @@ def _flickr_splits(root: Path) -> dict[str, str]:
     }
 
 
-def _json_rows(name: str, value: Any) -> list[Row]:
+def _json_rows(name: str, value: Any, survey: Survey) -> list[Row]:
     if refused := foreign(value):
         raise FileError(refused)
     if _is_karpathy(value):
@@ -345,28 +386,51 @@ def _json_rows(name: str, value: Any) -> list[Row]:
         ]
     if not isinstance(value, list):
         raise FileError("is neither a list nor an object")
+    _say_keys(name, value, survey)
     return [_row(f"{name}, row {i}", row) for i, row in enumerate(value)]
 
 
 def _line_rows(root: Path, name: str, survey: Survey) -> list[Row]:
-    listed = []
+    values = {}
     lines = read_text(inside(root, name), limit=LARGEST_JSON).split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         where = f"{name}, line {number}"
         try:
-            listed.append(_row(where, parsed_json(line)))
+            values[where] = parsed_json(line)
         except FileError as error:
             survey.add(where, str(error), "text")
-    return listed
+    _say_keys(name, values.values(), survey)
+    return [_row(where, value) for where, value in values.items()]
 
 
 def _row(where: str, value: Any) -> Row:
     image = _first(value, _IMAGE_NAMES)
     named = str(image) if type(image) is int else image
     split = value.get("split") if isinstance(value, dict) else None
-    return Row(where, named, _first(value, _CAPTION_NAMES), split)
+    return Row(where, named, _captions(value), split)
+
+
+def _caption_keys(row: Any) -> list[str]:
+    return [key for key in row if _is_caption(key)] if isinstance(row, dict) else []
+
+
+def _captions(row: Any) -> Any:
+    """The caption of a JSON object, or the list of those that all its keys hold."""
+    values = [row[key] for key in _caption_keys(row)]
+    if len(values) < 2:
+        return values[0] if values else None
+    lists = (value if isinstance(value, list) else [value] for value in values)
+    return _filled([text for texts in lists for text in texts])
+
+
+def _say_keys(name: str, rows: Iterable[Any], survey: Survey) -> None:
+    """Notes the keys of captions if there are several."""
+    keys = dict.fromkeys(key for row in rows for key in _caption_keys(row))
+    if len(keys) > 1:
+        read = ", ".join(f"`{key}`" for key in keys)
+        survey.notes.append(f"{name}: captions are read from {read}")
 
 
 def _karpathy_row(where: str, value: Any) -> Row:

@@ -7,6 +7,7 @@ import pytest
 from test_annotations import scene
 from test_folder import put
 
+from jaxnets.data.caption_lists import rows_of
 from jaxnets.data.dataset import DataError
 from jaxnets.data.folder import captioned_folder, kind_of
 from jaxnets.data.loading import Survey
@@ -64,6 +65,27 @@ def bare(image, text):
     return f"{image},{text}"
 
 
+def texts_of(i):
+    return [text for image, text in ROWS if image == f"{i}.jpg"]
+
+
+def lists_in_cells(write=json.dumps):
+    rows = [f"{quoted(write(texts_of(i)))},train,{i}.jpg,{i}\n" for i in range(10)]
+    return "raw,split,filename,img_id\n" + "".join(rows)
+
+
+def two_columns():
+    rows = [",".join([f"{i}.jpg", *map(quoted, texts_of(i))]) for i in range(10)]
+    return "\n".join(["image,caption,caption_2", *rows])
+
+
+def both_keys():
+    return [
+        {"image": f"{i}.jpg", "caption": texts_of(i)[0], "captions": texts_of(i)}
+        for i in range(10)
+    ]
+
+
 FORMS = {  # file, its content, folder of the images
     "kaggle": ("captions.txt", table("image,caption"), "Images"),
     "excel": ("captions.csv", "\ufeff" + table("Image,Caption", end="\r\n"), "images"),
@@ -83,6 +105,9 @@ FORMS = {  # file, its content, folder of the images
     "coco": ("annotations/captions_train2017.json", coco_captions(), "train2017"),
     "hugging face": ("metadata.jsonl", records(), ""),
     "ids": ("c.json", "[" + ",".join(records("image_id").split("\n")[:-1]) + "]", ""),
+    "hugging face's flickr30k": ("flickr.csv", lists_in_cells(), "images"),
+    "a column for each caption": ("c.csv", two_columns(), "images"),
+    "both keys": ("c.json", json.dumps(both_keys()), "images"),
     "without endings": ("c.csv", table("image,caption").replace(".jpg", ""), "images"),
     "windows": ("c.csv", "image,caption\n" + lines(r"images\{},{}".format), "images"),
 }
@@ -115,6 +140,42 @@ def test_captions_are_read_as_they_are_downloaded(tmp_path, form):
     # By name it is the same list.
     again = captioned_folder(tmp_path, name, survey=Survey())
     assert again.digest == dataset.digest
+
+
+@pytest.mark.parametrize(
+    ("content", "captions"),
+    [
+        ("image,id,caption\n0.jpg,7,[A man speaks]\n", ["[A man speaks]"]),
+        ("image,caption1,caption2\n0.jpg,a dog,\n", ["a dog"]),
+        ('image,raw,n\n0.jpg,"[""a, b"", ""c""]",2\n', ["a, b", "c"]),
+    ],
+)
+def test_cells_and_columns_of_captions(tmp_path, content, captions):
+    put(tmp_path, "c.csv", content)
+    survey = Survey()
+    (row,) = rows_of(tmp_path, "c.csv", survey)
+    assert row.captions == captions
+    (note,) = survey.notes
+    columns = content.split("\n")[0].split(",")
+    read = [column for column in columns if column not in ("id", "n")]
+    assert note == "c.csv: columns read: " + ", ".join(f"`{c}`" for c in read)
+
+
+def test_captions_under_several_keys_are_taken_once(tmp_path):
+    put(tmp_path, "c.json", json.dumps(both_keys()))
+    put(tmp_path, "c.jsonl", "\n".join(map(json.dumps, both_keys())))
+    for name in ("c.json", "c.jsonl"):
+        rows = rows_of(tmp_path, name, survey := Survey())
+        assert [row.captions for row in rows] == [texts_of(i) for i in range(10)]
+        assert survey.notes == [f"{name}: captions are read from `caption`, `captions`"]
+
+
+def test_a_header_with_a_wrong_quote_costs_no_row(tmp_path):
+    put(tmp_path, "c.csv", 'image,"caption" \n0.jpg,a dog\n')
+    survey = Survey()
+    (row,) = rows_of(tmp_path, "c.csv", survey)
+    assert (row.where, row.captions) == ("c.csv, line 2", ["a dog"])
+    assert [problem.where for problem in survey.problems] == ["c.csv, line 1"]
 
 
 def test_flickr8k_has_lists_of_its_splits(tmp_path, capsys):
@@ -230,6 +291,7 @@ def test_of_several_lists_the_flag_that_chooses_is_named(tmp_path):
         ("c.json", '{"images": [{"sentences": []}, 3]}', "image 1: names no image"),
         ("c.json", "[3]", "row 0: names no image"),
         ("c.json", "3", "is neither a list nor an object"),
+        ("c.csv", lists_in_cells(repr), "not JSON, the first in line 2: ['A dog"),
         ("c.csv", b"image,caption\n0.jpg,caf\xe9\n", "is not UTF-8"),
     ],
 )
