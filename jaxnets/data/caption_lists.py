@@ -9,6 +9,7 @@ Face), and a text file beside each image. COCO's captions are read by `coco`.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -39,7 +40,7 @@ _TOKEN = re.compile(r"(.+)#\d+\t(.*)")
 _NUMBERS = re.compile(r"[\d.\-+eE\s]*")  # a box of YOLO is no caption
 _FIRST = 2**16  # bytes, enough for a header
 _JSON_LISTS = (
-    "a cell with several captions holds a list in JSON, for example by pandas: "
+    "A cell with several captions holds a list in JSON, for example by pandas: "
     "`df[name].map(ast.literal_eval).map(json.dumps)`, or has a row for each caption"
 )
 
@@ -54,7 +55,10 @@ class Row(NamedTuple):
 
 
 def lists_of(root: Path, file: str | None) -> dict[str, str | None]:
-    """The lists to read, and the split that the folder of each stands for.
+    """The lists to read, and the split that the folder or name of each stands for.
+
+    Lists called after different splits, `train.csv` and `val.csv`, are read together.
+    Lists of lemmas, `Flickr8k.lemma.token.txt`, are passed over beside others.
 
     Args:
         root: The folder.
@@ -73,15 +77,45 @@ def lists_of(root: Path, file: str | None) -> dict[str, str | None]:
             there = ", ".join([*found, *coco]) or "none"
             raise DataError(f"{root} has no list of captions {file}; there is: {there}")
         return {file: None}
+    found = _without_lemmas(root, found)
     here = [name for name in found if "/" not in name]
+    if len(here) > 1 and not coco and (by_name := _splits_by_name(here)):
+        read = ", ".join(f"{name} is {split}" for name, split in by_name.items())
+        noted(root.name, f"the lists are read as splits: {read}")
+        return by_name
     if len(here) > 1 or (found and coco):
         raise DataError(
             f"{root} has several lists of captions, {', '.join([*found, *coco])}: "
-            f"choose one, for example --captions {found[0]}"
+            f"choose one, for example --captions {shlex.quote(found[0])}"
         )
     if not found:  # the reader says what is wrong with the first
         found = [f for f in _visible(root) if f.lower().endswith(_LISTS)][:1]
     return {name: split_of(name.split("/")[0]) for name in found}
+
+
+def _without_lemmas(root: Path, lists: list[str]) -> list[str]:
+    """The lists with captions as people wrote them, if there are any."""
+    written = [name for name in lists if ".lemma." not in name.lower()]
+    if not written:
+        return lists
+    for name in sorted(set(lists) - set(written)):
+        noted(
+            root.name,
+            f"{name} has words in their basic form and is not read: "
+            f"--captions {shlex.quote(name)} reads it",
+        )
+    return written
+
+
+def _splits_by_name(lists: Sequence[str]) -> dict[str, str | None]:
+    """The split of each list by a word of its name; empty unless all differ."""
+    splits: dict[str, str | None] = {}
+    for name in lists:
+        words = re.split(r"[_\-. ]+", PurePosixPath(name).stem)
+        found = {split_of(word) for word in words} - {None}
+        splits[name] = found.pop() if len(found) == 1 else None
+    different = set(splits.values()) - {None}
+    return splits if len(different) == len(lists) else {}
 
 
 def lists_in(root: Path) -> list[str]:

@@ -7,6 +7,7 @@ many. `python -m jaxnets.data check` lists them all. Nothing outside the folder 
 
 import os
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -420,7 +421,7 @@ def captioned_folder(
     if root.is_file():
         raise DataError(
             f"{root} is a file: give its folder, {root.parent}, and the list of "
-            f"captions by --captions {root.name}"
+            f"captions by --captions {shlex.quote(root.name)}"
         )
     name, picture = _checked_root(root).name, Picture(size, channels, fit)
     coco = caption_files(root)
@@ -468,7 +469,8 @@ def _told(
         for row in rows_beside_images(root, survey):
             _take(row, str(row.image), str(row.image), told, survey)
     for file, split in lists.items():
-        places = Places(root, _image_folders(root, file))
+        inner = _folders_of_split(root, split) if split else []
+        places = Places(root, [*inner, *_image_folders(root, file)])
         try:
             for row in rows_of(root, file, survey):
                 image = places.find(row.image) if is_text(row.image) else ""
@@ -511,6 +513,13 @@ def _take(
         return survey.add(row.where, what, "text")
     before.captions.extend(texts)
     return None
+
+
+def _folders_of_split(root: Path, split: str) -> list[str]:
+    """Where a list that is a split may have its images: `val/`, `images/val/`."""
+    found = [p for place in ("*", "images/*") for p in root.glob(place)]
+    folders = [p for p in found if split_of(p.name) == split and _is_open_folder(p)]
+    return sorted(p.relative_to(root).as_posix() for p in folders)
 
 
 def _image_folders(root: Path, file: str) -> list[str]:

@@ -275,6 +275,36 @@ def test_of_several_lists_the_flag_that_chooses_is_named(tmp_path):
     assert len(told(captioned_folder(tmp_path))) == 20
 
 
+def test_lists_named_after_splits_are_those_splits(tmp_path, capsys):
+    splits = {"train": 6, "val": 3, "test": 2}
+    for split, count in splits.items():
+        scene(tmp_path, f"images/{split}", count=count)
+        rows = [f"{i}.jpg,{split} {i}" for i in range(count)]
+        put(tmp_path, f"captions-{split}.csv", "\n".join(["image,caption", *rows]))
+    dataset = captioned_folder(tmp_path)
+    assert [len(s) for s in dataset.splits.values()] == list(splits.values())
+    assert dataset.validation.ids[0] == "images/val/0.jpg"
+    assert list(dataset.test.columns["captions"][:]) == [("test 0",), ("test 1",)]
+    assert "captions-val.csv is validation" in capsys.readouterr().out
+    put(tmp_path, "valid.csv", table("image,caption"))
+    with pytest.raises(DataError, match="several lists"):
+        captioned_folder(tmp_path)
+
+
+def test_lemmas_are_passed_over_and_names_are_quoted(tmp_path, capsys):
+    scene(tmp_path)
+    put(tmp_path, "Flickr8k.lemma.token.txt", lines("{}#0\tlemma {}".format))
+    assert "lemma" in min(told(captioned_folder(tmp_path)))
+    put(tmp_path, "Flickr8k.token.txt", lines("{}#0\t{}".format))
+    assert told(captioned_folder(tmp_path)) == {text for _, text in ROWS}
+    assert "--captions Flickr8k.lemma.token.txt reads it" in capsys.readouterr().out
+    put(tmp_path, "A copy.token", lines("{}#0\t{}".format))
+    with pytest.raises(DataError, match=r"--captions 'A copy.token'$"):
+        captioned_folder(tmp_path)
+    with pytest.raises(DataError, match=r"--captions 'A copy.token'$"):
+        captioned_folder(tmp_path / "A copy.token")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
