@@ -43,7 +43,7 @@ def few(monkeypatch):
     text = functools.partial(corpus.corpus_text, documented)
     monkeypatch.setattr(streams, "corpus_text", text)
     dates = functools.partial(pairs.date_pairs, train=128, held_out=32)
-    monkeypatch.setattr(module("translate"), "date_pairs", dates)
+    monkeypatch.setattr(pairs, "date_pairs", dates)
 
 
 def shortly(name):

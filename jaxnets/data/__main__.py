@@ -1,6 +1,7 @@
 """Looks after data: `python -m jaxnets.data` with `check`, `digest` or `prepare`."""
 
 import contextlib
+import signal
 import sys
 import warnings
 from collections import Counter
@@ -158,7 +159,8 @@ def digest(path: Where, /) -> int:
     problems: list[Problem] = []
     lines = []
     try:
-        names = walk(path, existing_folder(path), problems)
+        root = existing_folder(path)
+        names = walk(root, root, problems)
     except DataError as error:
         _say(f"error: {error}")
         return 1
@@ -166,7 +168,7 @@ def digest(path: Where, /) -> int:
         if name == DIGESTS:
             continue
         try:
-            file = inside(path, name)
+            file = inside(root, name)
             if not file.is_file():
                 raise FileError("is not a regular file")
             lines.append(digest_line(files.sha256(file), name))
@@ -177,7 +179,7 @@ def digest(path: Where, /) -> int:
     if problems:
         _say(f"{len(problems)} problems: {DIGESTS} was not written")
         return 1
-    files.write(path / DIGESTS, "".join(lines))
+    files.write(root / DIGESTS, "".join(lines))
     _say(f"{path / DIGESTS}: {len(lines)} files")
     return 0
 
@@ -222,11 +224,28 @@ COMMANDS = {"check": check, "digest": digest, "prepare": prepare}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one of `COMMANDS`; returns the exit code."""
-    with _plain_warnings():
-        return tyro.extras.subcommand_cli_from_dict(
-            COMMANDS, prog="python -m jaxnets.data", args=arguments
-        )
+    """Runs one of `COMMANDS`; returns the exit status.
+
+    130 after Ctrl-C, 141 if the reader of a pipe is gone, 1 if the system refuses a
+    file: each with a line at most, as experiments end.
+    """
+    try:
+        with _plain_warnings():
+            status = tyro.extras.subcommand_cli_from_dict(
+                COMMANDS, prog="python -m jaxnets.data", args=arguments
+            )
+            sys.stdout.flush()
+            return status
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; no file was changed\n")
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.stdout = None
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        sys.stdout = None  # it may be what cannot be written
+        sys.stderr.write(f"error: {printable(str(error))}\n")
+        return 1
 
 
 @contextlib.contextmanager

@@ -211,3 +211,33 @@ def test_as_a_program(tmp_path):
         "1 problems: file 1",
     ]
     assert set(COMMANDS) >= {"check", "digest"}
+
+
+def test_digests_of_a_folder_by_any_path(capsys, tmp_path, monkeypatch):
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    (tmp_path / "set" / "a" / "1.txt").write_text("x")
+    (tmp_path / "link").symlink_to("set")
+    monkeypatch.chdir(tmp_path)
+    for path in ("set", "./set/", "link"):
+        assert main(["digest", path]) == 0
+        sums = tmp_path / "set" / "SHA256SUMS"
+        assert sums.read_text().split()[1] == "a/1.txt"
+        sums.unlink()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (KeyboardInterrupt(), 130, "stopped; no file was changed\n"),
+        (BrokenPipeError(), 141, ""),
+        (OSError(28, "No space left"), 1, "error: [Errno 28] No space left\n"),
+    ],
+)
+def test_ends_are_one_line(capsys, tmp_path, monkeypatch, error, status, line):
+    def fails(*given, **options):
+        raise error
+
+    monkeypatch.setattr("tyro.extras.subcommand_cli_from_dict", fails)
+    monkeypatch.setattr("sys.stdout", sys.stdout)  # gets it back
+    assert main(["check", str(tmp_path)]) == status
+    assert capsys.readouterr().err == line
