@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from jaxnets.data.dataset import DataError, Dataset, channel_statistics
 from jaxnets.data.digits import FOLDS, digits
 from jaxnets.data.glyphs import glyphs
 from jaxnets.data.images import Fit, Picture, height_and_width, resized
-from jaxnets.data.reading import given_path, is_path, noted
+from jaxnets.data.reading import given_path, is_path, say_built_in
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -62,8 +61,7 @@ def labelled_images(
     if skip_bad:
         raise DataError(f"--skip-bad leaves out files of a folder; {name} is none")
     if name in EMBEDDED:
-        if os.path.isdir(name):
-            noted(name, f"the set that comes with jaxnets; ./{name} is the folder")
+        say_built_in(name)
         return _fitted(EMBEDDED[name](), shape, fit)
     if kind := catalogue.EMBEDDED.get(name):
         raise DataError(

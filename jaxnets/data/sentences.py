@@ -392,7 +392,7 @@ def split_of_file(name: str, among: Sequence[str], notes: list[str]) -> str:
         named = " and ".join(splits)
         note = f"{place}: names {named}, so it is read as training data"
     elif splits and split_of(_SEPARATORS.split(place)[0]) is None:
-        note = f"{place}: is read as {splits[0]} data, by a word in its name"
+        note = f"{place}: is {splits[0]} data, by a word in its name"
     elif not splits and any(_named_splits(file)[0] for file in among):
         note = (
             f"{name}: is read as training data: its name has none of the words train, "

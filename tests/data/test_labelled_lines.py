@@ -217,7 +217,7 @@ def test_pairs_do_not_look_labelled_and_lose_their_header(tmp_path, capsys):
     ("name", "among", "split", "said"),
     [
         ("ptb.train.txt", ("ptb.valid.txt", "ptb.test.txt"), "train", "by a word"),
-        ("ptb.valid.txt", ("ptb.train.txt",), "validation", "read as validation data"),
+        ("ptb.valid.txt", ("ptb.train.txt",), "validation", "is validation data"),
         ("ptb/data/Test/a.txt", ("train.txt",), "test", ""),
         ("en-fr.dev2.tsv", ("en-fr.train.tsv",), "validation", "by a word"),
         ("imdb test.csv", ("imdb_train.csv",), "test", "by a word"),
