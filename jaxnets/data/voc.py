@@ -24,6 +24,7 @@ from jaxnets.data.reading import (
     noted,
     read,
     read_text,
+    visible,
     walk,
 )
 
@@ -56,9 +57,10 @@ def voc_folder(
 ) -> Dataset:
     """Images in `JPEGImages`, objects in `Annotations`, splits in `ImageSets/Main`.
 
-    The folders may be `images` and `annotations`, or XML files may lie beside the
-    images, in the folder or in `train`, `valid` and `test` (Roboflow). An image belongs
-    to the XML file of the same name, else to the one that says its `<filename>`.
+    The folders may be `images` and `annotations` (or `annotations/xmls`), or XML files
+    may lie beside the images, in the folder or in `train`, `valid` and `test`
+    (Roboflow). An image belongs to the XML file of the same name, else to the one that
+    says its `<filename>`.
     Without lists, validation and test are carved by a hash. The classes are those
     found, in the order of their names. An image with a bad annotation is left out
     whole. EXIF tags do not turn images.
@@ -86,6 +88,11 @@ def voc_folder(
     folders = _folders(root)
     if not folders:
         raise DataError(f"{root} has no folder Annotations, nor XML files")
+    if "annotations/xmls" in folders:
+        others = {path.name for path in visible(root / "annotations")} - {"xmls"}
+        if others:
+            shown = ", ".join(sorted(others)[:5])
+            noted(root.name, f"of annotations, only xmls is read, not {shown}")
     sheets: dict[str, _Sheet] = {}
     splits: dict[str, str] = {}
     images: set[str] = set()  # all that have an XML file, good or bad
@@ -131,8 +138,9 @@ def _folders(root: Path) -> dict[str, str]:
     """Folders with XML files, relative to the root, and the split of each."""
     if (root / "Annotations").is_dir():
         return {"Annotations": "train"}
-    if _has_xml(root / "annotations"):
-        return {"annotations": "train"}
+    for folder in ("annotations", "annotations/xmls"):  # the latter is Oxford's pets
+        if _has_xml(root / folder):
+            return {folder: "train"}
     inner = (
         sorted(p for p in root.iterdir() if split_of(p.name)) if root.is_dir() else []
     )
@@ -155,7 +163,9 @@ def _sheets(
         images: Takes the images that have an XML file.
         survey: Takes problems.
     """
-    alone = folder.lower() == "annotations"  # nothing but XML is expected in it
+    alone = folder.lower().startswith(
+        "annotations"
+    )  # nothing but XML is expected in it
     beside = ["JPEGImages", "images", "Images", ""] if alone else []
     inner = [f"{folder}/{name}".lstrip("/") for name in ("images", "JPEGImages")]
     places = Places(root, [*beside, folder, *inner])

@@ -6,8 +6,9 @@ https://docs.ultralytics.com/datasets/detect/ and .../segment/.
 """
 
 import math
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
@@ -16,13 +17,22 @@ from jaxnets.data.images import SUFFIXES, Picture
 from jaxnets.data.loading import SPLITS, Survey, split_of
 from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
 from jaxnets.data.outlines import outline
-from jaxnets.data.places import composed
-from jaxnets.data.reading import FileError, inside, is_text, noted, read_text, walk
+from jaxnets.data.places import Places, composed, say_unlisted
+from jaxnets.data.reading import (
+    FileError,
+    inside,
+    is_text,
+    lines_of,
+    noted,
+    read_text,
+    walk,
+)
 from jaxnets.data.yaml_keys import names_of, scalar_of, top_keys
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _LISTS = ("classes.txt", "obj.names", "_darknet.labels")  # of classes, one a line
 _KEYS = {"train": "train", "val": "validation", "test": "test"}  # of data.yaml
+_CVAT = re.compile(r"obj_(.+)_data", re.IGNORECASE)
 _FIRST = 2**12  # bytes, enough for a line
 _CACHES = (".cache", ".npy")  # Ultralytics writes them beside the data
 
@@ -33,6 +43,7 @@ class _Place(NamedTuple):
     split: str
     images: str
     labels: str
+    only: frozenset[str] | None = None  # the images that a list names; None: all
 
 
 class _Header(NamedTuple):
@@ -41,6 +52,8 @@ class _Header(NamedTuple):
     names: list[str]  # of the classes; empty if nothing is said
     keypoints: bool  # behind every box there are points, which are not read
     places: list[_Place]
+    notes: list[str]  # how data.yaml was read
+    missing: list[tuple[str, str]]  # a place in a list, and the image it names
 
 
 def yolo_folder(
@@ -57,8 +70,9 @@ def yolo_folder(
     """Images with `class x y width height` lines, as shares of the image.
 
     Images lie in `images/SPLIT` and text files in `labels/SPLIT`, or in `SPLIT/images`
-    and `SPLIT/labels` (Roboflow), or without splits, or text files beside images; else
-    where `data.yaml` says. Lines of 7 or more numbers are outlines. An image without a
+    and `SPLIT/labels` (Roboflow), or without splits, or text files beside images, as in
+    `obj_train_data` (CVAT); else where `data.yaml` says, by folders or by text files
+    that list images. Lines of 7 or more numbers are outlines. An image without a
     text file shows no object. Names come from `data.yaml`, `classes.txt` or
     `obj.names`. EXIF tags turn the images, as in Ultralytics' programs. An image with a
     bad line is left out whole.
@@ -85,6 +99,10 @@ def yolo_folder(
     header = _header(root)
     if not header.places:
         raise DataError(f"{root} has no folder `images` beside `labels`, nor data.yaml")
+    for note in header.notes:
+        noted(root.name, note)
+    for where, image in header.missing:
+        found.add(where, f"there is no image {image}", "layout")
     scenes: dict[str, list[Scene]] = {place.split: [] for place in header.places}
     for place in header.places:
         scenes[place.split] += _scenes(root, place, header, found)
@@ -95,7 +113,7 @@ def yolo_folder(
         noted(
             root.name, "no data.yaml or classes.txt: classes are called by their number"
         )
-    return annotated(
+    made = annotated(
         root.resolve().name,
         root,
         {split: scenes[split] for split in SPLITS if split in scenes},
@@ -107,6 +125,9 @@ def yolo_folder(
         skip_bad=skip_bad,
         quiet=quiet,
     )
+    listed = [name for place in header.places for name in place.only or ()]
+    say_unlisted(root, listed, "add them to the lists that data.yaml names")
+    return made
 
 
 def is_yolo(root: Path) -> bool:
@@ -151,10 +172,14 @@ def _header(root: Path) -> _Header:
         count = scalar_of(keys["nc"]) if "nc" in keys else str(len(names))
         if count != str(len(names)):
             raise FileError(f"says nc: {count}, and names {len(names)} classes")
-        places = _said_places(root, file, keys)
+        notes: list[str] = []
+        missing: list[tuple[str, str]] = []
+        places = _said_places(root, keys, notes, missing)
     except FileError as error:
         raise FileError(f"{file} {error}") from None
-    return _Header(names, "kpt_shape" in keys, places or _usual_places(root))
+    places = places or _usual_places(root)
+    notes = [f"{file}, {note}" for note in notes]
+    return _Header(names, "kpt_shape" in keys, places, notes, missing)
 
 
 def _yaml(root: Path) -> tuple[str, dict[str, list[str]]]:
@@ -184,28 +209,84 @@ def _listed_names(root: Path) -> list[str]:
 
 
 def _said_places(
-    root: Path, file: str, keys: Mapping[str, Sequence[str]]
+    root: Path,
+    keys: Mapping[str, Sequence[str]],
+    notes: list[str],
+    missing: list[tuple[str, str]],
 ) -> list[_Place]:
-    """The folders of data.yaml, if that of `train` is inside the root."""
+    """The folders and lists of data.yaml, if something of `train` is inside the root.
+
+    Args:
+        root: The folder of the data set.
+        keys: Of data.yaml.
+        notes: Takes what is passed over.
+        missing: Takes places in lists, and the images they name that are not there.
+
+    Raises:
+        FileError: As `_listed_places`.
+    """
     places: list[_Place] = []
     for key in (key for key in _KEYS if key in keys and "".join(keys[key]).strip()):
-        said = scalar_of(keys[key])
-        folder = _inner(root, said)
-        if folder is None:
-            _say(root, file, f"{key}: {said} is no folder here")
-        elif folder in [place.images for place in places]:
-            _say(root, file, f"{key}: {said} is the folder of another split, not used")
-        else:
-            places.append(_Place(_KEYS[key], folder, _labels_of(folder)))
+        for said in _paths_of(keys[key]):
+            if said.lower().endswith(".txt"):
+                places += _listed_places(root, key, said, notes, missing)
+            elif (folder := _inner(root, said, os.path.isdir)) is None:
+                notes.append(f"{key}: {said} is no folder here")
+            elif folder in [place.images for place in places]:
+                notes.append(f"{key}: {said} is the folder of another split, not used")
+            else:
+                places.append(_Place(_KEYS[key], folder, _labels_of(folder)))
     return places if any(place.split == "train" for place in places) else []
 
 
-def _say(root: Path, file: str, line: str) -> None:
-    noted(root.name, f"{file}, {line}")
+def _paths_of(lines: Sequence[str]) -> list[str]:
+    """The path behind a key, or its list of paths."""
+    several = lines[0].lstrip().startswith("[") or any(map(str.strip, lines[1:]))
+    return names_of(lines) if several else [scalar_of(lines)]
 
 
-def _inner(root: Path, said: str) -> str | None:
-    """The folder that data.yaml means, relative to the root.
+def _listed_places(
+    root: Path, key: str, said: str, notes: list[str], missing: list[tuple[str, str]]
+) -> list[_Place]:
+    """The folders of the images that a text file lists, one a line.
+
+    Raises:
+        FileError: If none of its images is there; or if it is missing itself, and no
+            folder is called like a split, so that all images would be trained on.
+    """
+    file = _inner(root, said, os.path.isfile)
+    if file is None:
+        if {place.split for place in _usual_places(root)} <= {"train"}:
+            raise FileError(
+                f"{key}: there is no list {said}: add it, or name a folder of images"
+            )
+        notes.append(f"{key}: {said} is no file here")
+        return []
+    within = Places(root, [_parent(file), ""])
+    folders: dict[str, set[str]] = {}
+    for number, line in enumerate(lines_of(read_text(inside(root, file))), 1):
+        if not (written := line.strip()):
+            continue
+        image = _inner(root, written, os.path.isfile) or within.found(written)
+        if image is None:
+            missing.append((f"{file}, line {number}", written))
+        else:
+            folders.setdefault(_parent(image), set()).add(image)
+    if not folders:
+        raise FileError(f"{key}: {said} lists no image that is in this folder")
+    return [
+        _Place(_KEYS[key], folder, _labels_of(folder), frozenset(names))
+        for folder, names in folders.items()
+    ]
+
+
+def _parent(name: str) -> str:
+    """The folder of a file, relative to the same root."""
+    return name.rpartition("/")[0]
+
+
+def _inner(root: Path, said: str, there: Callable[[Path], bool]) -> str | None:
+    """The folder or file that data.yaml means, relative to the root.
 
     The file names folders of the machine that wrote it: `../train/images`,
     `/home/me/set/images/val`. The longest end of the path that exists here counts.
@@ -213,7 +294,7 @@ def _inner(root: Path, said: str) -> str | None:
     parts = [p for p in PurePosixPath(said).parts if p not in ("..", "/")]
     for start in range(len(parts)):
         inner = PurePosixPath(*parts[start:]).as_posix()
-        if (root / inner).is_dir():
+        if there(root / inner):
             return inner
     return None
 
@@ -228,13 +309,16 @@ def _labels_of(images: str) -> str:
 
 
 def _usual_places(root: Path) -> list[_Place]:
-    """Of `images/SPLIT`, `SPLIT/images`, `SPLIT`, `images` and the root the first."""
+    """Of `images/SPLIT`, `SPLIT/images`, `SPLIT`, `images` and the root the first.
+
+    `SPLIT` is a folder called like one, or CVAT's `obj_SPLIT_data`.
+    """
     for pattern in ("images/{}", "{}/images", "{}"):
         parent = root / "images" if pattern == "images/{}" else root
         names = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
-        folders = {n: pattern.format(n) for n in names if split_of(n)}
+        folders = {n: pattern.format(n) for n in names if _split_of(n)}
         places = [
-            _Place(split_of(name) or "", folder, _labels_of(folder))
+            _Place(_split_of(name) or "", folder, _labels_of(folder))
             for name, folder in folders.items()
             if (root / folder).is_dir()
         ]
@@ -244,6 +328,11 @@ def _usual_places(root: Path) -> list[_Place]:
         if _has_texts(root / _labels_of(folder)) and (root / folder).is_dir():
             return [_Place("train", folder, _labels_of(folder))]
     return []
+
+
+def _split_of(folder: str) -> str | None:
+    found = _CVAT.fullmatch(folder)
+    return split_of(found[1] if found else folder)
 
 
 def _has_texts(folder: Path) -> bool:
@@ -259,6 +348,13 @@ def _scenes(
     """The images whose lines are all sound; text files without one are problems."""
     texts = _texts(root, place)
     images = _stems(root, place.images, survey)
+    if place.only is not None:  # the others are counted once, for all lists
+        texts = {
+            s: text
+            for s, text in texts.items()
+            if s not in images or images[s] in place.only
+        }
+        images = {s: name for s, name in images.items() if name in place.only}
     beside = place.images == place.labels
     for stem in sorted(texts.keys() - images.keys()):
         if not beside or _looks_like_boxes(root, texts[stem]):
@@ -284,8 +380,8 @@ def _texts(root: Path, place: _Place) -> dict[str, str]:
     """Text files of a place by stem in NFC, relative to the folder."""
     folder = root / place.labels
     names = walk(root, folder, []) if folder.is_dir() else []
-    if place.images == place.labels:
-        names = [n for n in names if "/" not in n.removeprefix(f"{place.labels}/")]
+    if place.images == place.labels == "":
+        names = [n for n in names if "/" not in n]
     return {
         composed(name[:-4].removeprefix(f"{place.labels}/")): name
         for name in names
@@ -300,7 +396,7 @@ def _stems(root: Path, folder: str, survey: Survey) -> dict[str, str]:
     for name in walk(root, root / folder, survey.problems):
         inner = name.removeprefix(f"{folder}/")
         stem, _, suffix = inner.rpartition(".")
-        if beside and "/" in inner:
+        if not folder and "/" in inner:
             continue
         if f".{suffix.lower()}" in SUFFIXES:
             images[composed(stem)] = name

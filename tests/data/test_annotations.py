@@ -280,6 +280,18 @@ def test_places_find_names_in_both_of_unicodes_forms(tmp_path):
     assert {name: places.find(name) for name in expected} == expected
 
 
+def test_voc_files_of_oxfords_pets_are_read_and_the_rest_is_said(tmp_path, capsys):
+    voc(tmp_path, [(4, 5, 20, 15)], "annotations/xmls", "images")
+    put(tmp_path, "annotations/trimaps/0.png", "x")
+    put(tmp_path, "annotations/test.txt", "0 1 1 1\n")
+    assert kind_of(tmp_path) == "voc"
+    dataset, problems = voc_surveyed(tmp_path)
+    assert problems == []
+    assert sorted(every(dataset)) == [str(i) for i in range(10)]
+    line = "of annotations, only xmls is read, not test.txt, trimaps"
+    assert line in capsys.readouterr().out
+
+
 def test_voc_lists_and_files_agree_in_both_of_unicodes_forms(tmp_path):
     whole, apart = "\u00e9", "e\u0301"
     scene(tmp_path, "JPEGImages", 10)

@@ -14,7 +14,7 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.folder import kind_of
 from jaxnets.data.images import SUFFIXES
 from jaxnets.data.loading import Survey
-from jaxnets.data.reading import FileError
+from jaxnets.data.reading import DataWarning, FileError
 from jaxnets.data.yaml_keys import names_of, scalar_of, top_keys
 from jaxnets.data.yolo import yolo_folder
 
@@ -65,6 +65,53 @@ def test_boxes_are_read_where_tools_put_them(tmp_path, images, labels, keys):
         labels_ = split.columns["label"][split.columns["present"]]
         assert not split.columns["ignore"].any()
         np.testing.assert_array_equal(labels_, 1)
+
+
+def test_the_export_of_cvat_has_its_splits(tmp_path):
+    for name in ("obj_train_data", "obj_Test_data"):
+        labelled(tmp_path, name, name)
+    put(tmp_path, "obj.names", "cat\ndog\n")
+    put(tmp_path, "obj.data", "classes = 2\ntrain = data/train.txt\n")
+    put(tmp_path, "train.txt", "data/obj_train_data/0.jpg\n")
+    assert kind_of(tmp_path) == "yolo"
+    dataset, problems = surveyed(tmp_path)
+    assert problems == []
+    assert dataset.classes == ("cat", "dog")
+    assert sorted(dataset.test.ids) == [f"obj_Test_data/{i}.jpg" for i in range(10)]
+
+
+def test_lists_of_images_are_the_splits(tmp_path, capsys):
+    labelled(tmp_path, "images", "labels")
+    lines = [f"/home/me/set/images/{i}.jpg" for i in range(8)]
+    put(tmp_path, "train.txt", "\n".join(lines[:6]) + "\n")
+    put(tmp_path, "lists/val.txt", "\r\n".join([f"./{lines[6][13:]}", "99.jpg"]))
+    paths = "train: train.txt\nval: lists/val.txt\ntest: gone\n"
+    put(tmp_path, "data.yaml", paths + NAMES)
+    kind_of(tmp_path)
+    with pytest.warns(DataWarning, match=r"left out 3 of 10 \(30.0 %\)"):
+        dataset, problems = surveyed(tmp_path)
+    assert problems == ["lists/val.txt, line 2: there is no image 99.jpg"]
+    assert dataset.validation.ids == ["images/6.jpg"]
+    assert sorted(dataset.train.ids + dataset.test.ids) == [
+        f"images/{i}.jpg" for i in range(6)
+    ]
+    assert capsys.readouterr().out.count("test: gone is no folder here") == 1
+    put(tmp_path, "lists/val.txt", "images/0.jpg\n" + "\n".join(lines[6:]))
+    with pytest.raises(DataError, match=r"images/0\.jpg"):  # in train, too
+        yolo_folder(tmp_path)
+
+
+def test_a_list_that_is_missing_is_refused_and_several_folders_are_read(tmp_path):
+    for name in ("a", "b"):
+        labelled(tmp_path, f"images/{name}", f"labels/{name}")
+    put(tmp_path, "data.yaml", "train: train.txt\n" + NAMES)
+    with pytest.raises(DataError, match=r"train: there is no list train\.txt: add it"):
+        yolo_folder(tmp_path)
+    for said in ("[images/a, images/b]", "\n  - images/a\n  - images/b"):
+        put(tmp_path, "data.yaml", f"train: {said}\n" + NAMES)
+        dataset, problems = surveyed(tmp_path)
+        assert problems == []
+        assert len(every(dataset)) == 20
 
 
 def test_names_of_images_and_texts_agree_in_both_of_unicodes_forms(tmp_path, capsys):
