@@ -177,6 +177,9 @@ def decode_strictly(content: bytes, picture: Picture) -> Decoded:
             return Decoded(pixels.reshape(*pixels.shape[:2], -1), original, placement)
     except FileError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        limit = min(picture.limit, Image.MAX_IMAGE_PIXELS or picture.limit)
+        raise too_large(error, limit) from None
     except Exception as error:
         # Decoders of damaged files raise anything: OSError, SyntaxError, struct.error,
         # ValueError, TypeError, MemoryError, warnings.
@@ -184,6 +187,20 @@ def decode_strictly(content: bytes, picture: Picture) -> Decoded:
         raise FileError(
             f"cannot be decoded: {reason} ({type(error).__name__})"
         ) from None
+
+
+def too_large(what: object, limit: int = LARGEST_IMAGE) -> FileError:
+    """The error about an image of too many pixels, with the remedy.
+
+    Args:
+        what: "12 x 34", or Pillow's message, of which the first number is of pixels.
+        limit: The most pixels that are decoded.
+    """
+    number = re.search(r"\d+( x \d+)?", str(what))
+    return FileError(
+        f"claims {number[0] if number else 'too many'} pixels; the limit is {limit}: "
+        "shrink it, for example `mogrify -resize 4000x4000\\> FILE`"
+    )
 
 
 _APPLE_AND_AV1 = {b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis"}
@@ -221,7 +238,7 @@ def _check_header(image: Image.Image, kind: str, length: int, limit: int) -> Non
             f"claims {width} x {height} pixels; a side is 1 to {LARGEST_SIDE}"
         )
     if width * height > limit:
-        raise FileError(f"claims {width} x {height} pixels; the limit is {limit}")
+        raise too_large(f"{width} x {height}", limit)
     if kind in _PIXELS_A_BYTE and width * height > _PIXELS_A_BYTE[kind] * length:
         raise FileError(
             f"claims {width} x {height} pixels, which {length} bytes cannot hold"

@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from PIL import Image, UnidentifiedImageError
 
 from jaxnets.data.dataset import Dataset, Feature
-from jaxnets.data.images import Picture, Placement
+from jaxnets.data.images import Picture, Placement, too_large
 from jaxnets.data.loading import (
     SPLITS,
     Part,
@@ -140,6 +140,8 @@ def picture_size(root: Path, file: str, *, oriented: bool) -> tuple[int, int]:
         raise FileError(
             f"the image {file} has no header of a {', '.join(FORMATS)} file"
         ) from None
+    except Image.DecompressionBombError as error:
+        raise FileError(f"the image {file} {too_large(error)}") from None
     except Exception as error:  # damaged files raise anything
         raise FileError(f"the image {file} cannot be read: {error}") from None
     return (width, height) if turned else (height, width)
@@ -174,7 +176,7 @@ def annotated(
     """
     every = [(split, scene) for split, rows in scenes.items() for scene in rows]
     images = pictures(root, [scene.file for _, scene in every], picture, survey)
-    images = _of_said_size(images, every, survey)
+    images = _of_said_size(root, images, every, survey)
     most = max((len(every[i][1].things) for i in images.kept), default=0) or 1
     parts = {}
     for split in (s for s in SPLITS if s in scenes or s == "train"):
@@ -212,7 +214,7 @@ def annotated(
 
 
 def _of_said_size(
-    images: Pictures, every: Sequence[tuple[str, Scene]], survey: Survey
+    root: Path, images: Pictures, every: Sequence[tuple[str, Scene]], survey: Survey
 ) -> Pictures:
     """Those images that are as large as their annotations say."""
     good = []
@@ -226,11 +228,13 @@ def _of_said_size(
             f"has {have[0]} x {have[1]} pixels, its annotation says "
             f"{said[0]} x {said[1]}"
         )
-        if said == have[::-1]:
+        if said == have[::-1] == picture_size(root, scene.file, oriented=True):
             what += (
                 ": it was annotated as its EXIF tag turns it; store it turned, for "
                 "example by `mogrify -auto-orient`"
             )
+        elif said == have[::-1]:
+            what += ": its annotation has height and width the other way round"
         survey.add(scene.file, what, "shape")
     return Pictures(
         images.pixels if len(good) == len(images.kept) else images.pixels[good],

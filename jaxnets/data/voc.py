@@ -60,10 +60,9 @@ def voc_folder(
     The folders may be `images` and `annotations` (or `annotations/xmls`), or XML files
     may lie beside the images, in the folder or in `train`, `valid` and `test`
     (Roboflow). An image belongs to the XML file of the same name, else to the one that
-    says its `<filename>`.
-    Without lists, validation and test are carved by a hash. The classes are those
-    found, in the order of their names. An image with a bad annotation is left out
-    whole. EXIF tags do not turn images.
+    says its `<filename>`. Without lists, validation and test are carved by a hash. The
+    classes are those found, in the order of their names. An image with a bad annotation
+    is left out whole. EXIF tags do not turn images.
 
     Args:
         root: The folder, for example `VOC2012`.

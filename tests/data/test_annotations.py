@@ -6,6 +6,7 @@ import os
 import damage
 import numpy as np
 import pytest
+from PIL import Image
 from test_folder import every, png, put, voc_xml
 
 from jaxnets.data.coco import coco_folder
@@ -153,6 +154,11 @@ def test_without_a_size_that_of_the_image_counts_and_a_turned_one_is_explained(
     assert surveyed(tmp_path)[1] == []
     rows[5] |= {"height": WIDTH, "width": HEIGHT}
     write(tmp_path, rows, [*annotations[:5], *annotations[6:]])
+    (problem,) = surveyed(tmp_path)[1]
+    assert "says 30 x 20: its annotation has height and width the other" in problem
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    put(tmp_path, "images/5.jpg", png(damage.picture(5, HEIGHT, WIDTH), exif=exif))
     (problem,) = surveyed(tmp_path)[1]
     assert "says 30 x 20: it was annotated as its EXIF tag turns it" in problem
     rows[5] |= {"height": 20, "width": None}

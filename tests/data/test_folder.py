@@ -17,6 +17,7 @@ from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.folder import KINDS, captioned_folder, folder, image_folder, kind_of
 from jaxnets.data.images import Picture, Placement, decode
 from jaxnets.data.loading import Survey
+from jaxnets.data.objects import picture_size
 from jaxnets.data.outlines import Outline, _uncompressed, outline, rasterized
 from jaxnets.data.reading import DataWarning, FileError, inside, read
 from jaxnets.data.sentences import sentence_pairs, text_files
@@ -183,6 +184,20 @@ def test_headers_are_compared_with_the_file_before_anything_is_allocated(monkeyp
         decode(png(damage.picture(0, 11, 10)), Picture(limit=100))
 
 
+@pytest.mark.parametrize("side", [8192 + 128, 10_000, 15_000])
+def test_an_image_of_too_many_pixels_is_told_to_shrink(tmp_path, side):
+    content = lying_png(side, side, bytes(90_000))  # Pillow warns, or refuses it
+    message = r"claims [\d x]+ pixels; the limit is 67108864: shrink it, for example"
+    with pytest.raises(FileError, match=message):
+        decode(content)
+    put(tmp_path, "1.png", content)
+    if side > 14_000:
+        with pytest.raises(
+            FileError, match=r"1\.png claims 225000000 pixels; the limit"
+        ):
+            picture_size(tmp_path, "1.png", oriented=False)
+
+
 def test_a_bomb_of_zeros_within_its_own_bound_still_meets_the_limit():
     content = lying_png(20000, 20000, bytes(20000 * 3 * 5))
     with pytest.raises(FileError, match=r"exceeds|limit|cannot hold"):
@@ -225,7 +240,7 @@ def test_what_a_decoder_only_warns_of_is_an_error_also_in_threads(
         warnings.simplefilter("ignore")
         image_folder(tmp_path, survey=survey)
     assert len(survey.problems) == 20
-    assert "(DecompressionBombWarning)" in survey.problems[0].what
+    assert "claims 42 pixels; the limit is 40" in survey.problems[0].what
 
 
 def test_a_switch_that_lets_truncated_images_through_is_noticed(monkeypatch):
