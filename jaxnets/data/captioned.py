@@ -117,6 +117,15 @@ def _refuse_too_many(generated: int, side: int) -> None:
         )
 
 
+def _refuse_flags_of_files(file: str | None, *, skip_bad: bool) -> None:
+    given = ["--captions"] * (file is not None) + ["--skip-bad"] * skip_bad
+    if given:
+        raise DataError(
+            f"{' and '.join(given)}: for files of a folder, but `shapes` is generated; "
+            f"leave out {' and '.join(given)}, or give a folder by --data ./FOLDER"
+        )
+
+
 def named_captions(
     name: str,
     side: int,
@@ -135,9 +144,11 @@ def named_captions(
         skip_bad: Leave out images and captions of a folder that cannot be used.
 
     Raises:
-        DataError: If there is no such set, or anything is wrong with it.
+        DataError: If there is no such set, or anything is wrong with it; also if
+            `shapes` comes with what a folder alone has.
     """
     if name == "shapes":
+        _refuse_flags_of_files(file, skip_bad=skip_bad)
         _refuse_too_many(generated, side)
         data = shapes(side=side, train=generated)
         texts = {n: captions_of(s) for n, s in data.splits.items()}

@@ -101,6 +101,19 @@ def test_images_that_would_not_fit_into_memory_are_not_generated():
         named_captions("shapes", 4096, generated=10_000_000)
 
 
+@pytest.mark.parametrize(
+    ("file", "skip_bad", "flags"),
+    [
+        ("c.csv", True, "--captions and --skip-bad"),
+        ("c.csv", False, "--captions"),
+        (None, True, "--skip-bad"),
+    ],
+)
+def test_what_a_folder_alone_has_is_refused_for_generated_images(file, skip_bad, flags):
+    with pytest.raises(DataError, match=f"^{flags}: for files of a folder"):
+        named_captions("shapes", 16, file, 10, skip_bad=skip_bad)
+
+
 def test_a_word_that_is_unknown_is_one_word_of_the_picture(captions):
     """Split as text, `<unk>` is three, and every later word gets another one's map."""
     feeds = caption_feeds(captions, longest=5, batch_size=3, seed=0, minimum=2)
