@@ -101,7 +101,12 @@ def labelled_lines(
                 "out from train"
             )
         elif here is None:
-            found.add(name, "has no column of labels to train on", "label")
+            found.add(
+                name,
+                "has no column of labels to train on; if other marks separate its "
+                "columns, begin with a line such as `text;label`",
+                "label",
+            )
         else:
             lines.setdefault(split, []).extend(here)
     classes = _classes(path.name, lines["train"], found)

@@ -124,6 +124,12 @@ def test_bad_lines_may_be_left_out_and_are_counted(tmp_path):
     assert sum(sizes(data)) == 40
 
 
+def test_another_delimiter_without_a_header_has_a_remedy(tmp_path):
+    (tmp_path / "a.csv").write_text("a film;1\nanother film;0\n" * 9)
+    with pytest.raises(DataError, match="begin with a line such as `text;label`"):
+        labelled_lines(tmp_path / "a.csv")
+
+
 def test_a_label_of_one_line_is_left_out_with_the_line(tmp_path):
     put(tmp_path, train=BODY + "a\tx\n")
     with pytest.warns(DataWarning, match=r"1 problems, 40 examples left(.|\n)*line 41"):
