@@ -22,7 +22,7 @@ from jaxnets.data.feed import Feed, filled_batches, ordered, shuffled
 from jaxnets.data.folder import captioned_folder
 from jaxnets.data.images import Picture, decode
 from jaxnets.data.prefetch import prefetched
-from jaxnets.data.reading import FileError, given_path, left_out, noted
+from jaxnets.data.reading import FileError, given_path, left_out, noted, say_built_in
 from jaxnets.data.shapes import captions_of, shapes
 from jaxnets.data.text import END, PAD, UNKNOWN, Vocabulary, vocabulary
 from jaxnets.ops.augment import Transform, chain, normalize
@@ -149,6 +149,7 @@ def named_captions(
     """
     if name == "shapes":
         _refuse_flags_of_files(file, skip_bad=skip_bad)
+        say_built_in(name)
         _refuse_too_many(generated, side)
         data = shapes(side=side, train=generated)
         texts = {n: captions_of(s) for n, s in data.splits.items()}

@@ -50,7 +50,7 @@ from jaxnets.data.reading import (
     visible,
     walk,
 )
-from jaxnets.data.sentences import as_texts, sentence_pairs, text_files
+from jaxnets.data.sentences import as_texts, has_pairs, sentence_pairs, text_files
 from jaxnets.data.voc import is_voc, voc_folder
 from jaxnets.data.yolo import is_yolo, yolo_folder
 
@@ -591,7 +591,7 @@ def kind_of(path: Path) -> str:
         for name in unread:
             noted(path.name, f"{name} lists no captions and is not read")
         return _kind_below(path)
-    if ".tsv" in suffixes:
+    if ".tsv" in suffixes or has_pairs(path):
         return "pairs"
     if ".txt" in suffixes:
         return "text"

@@ -241,3 +241,11 @@ def test_ends_are_one_line(capsys, tmp_path, monkeypatch, error, status, line):
     monkeypatch.setattr("sys.stdout", sys.stdout)  # gets it back
     assert main(["check", str(tmp_path)]) == status
     assert capsys.readouterr().err == line
+
+
+def test_a_folder_of_text_files_with_pairs_is_called_so(capsys, tmp_path):
+    rows = "".join(f"go {i}\tva {i}\tCC-BY\n" for i in range(100))
+    put(tmp_path, "fra.txt", rows)
+    put(tmp_path, "_about.txt", "These are pairs.\n")
+    assert main(["check", str(tmp_path)]) == 0
+    assert ": pairs, " in capsys.readouterr().out
