@@ -270,7 +270,7 @@ def _note_nested(rows: Sequence[tuple[str, str]], survey: Survey) -> None:
         labels = sorted({label for label, _ in inner})
         shown = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
         survey.notes.append(
-            f"nested folders: {len(inner)} folders below {shown} are read as "
+            f"nested folders: those below {shown} ({len(inner)}) are read as "
             f"{len(labels)} class{'es' if len(labels) > 1 else ''}"
         )
 
@@ -306,7 +306,9 @@ def _splits(folders: Sequence[Path], survey: Survey) -> dict[str, Path]:
     for folder in folders if named else ():
         split = split_of(folder.name) or by_words.get(folder)
         if split is None:
-            survey.add(folder.name, "lies beside the splits", "layout")
+            survey.add(
+                folder.name, "lies beside the splits: move it elsewhere", "layout"
+            )
         elif splits.setdefault(split, folder) != folder:
             survey.add(folder.name, "is a second folder of one split", "layout")
     return splits
@@ -316,13 +318,15 @@ def _splits_by_words(folders: Sequence[Path], survey: Survey) -> dict[Path, str]
     """The splits of folders whose names have a word for one: `seg_train`, `Test Set`.
 
     There must be two splits at least, that of folders called just `train` included.
+    With images in them, `train_images` and `test_images` are splits without classes,
+    `train_station` and `test_tube` are classes.
     """
     found = {f: split for f in folders if (split := _split_in(f.name)) is not None}
     wordy = [f for f in found if split_of(f.name) is None]
     if not wordy or len(set(found.values())) < 2:
         return {}
     names = ", ".join(f"`{f.name}`" for f in wordy)
-    if any(map(_holds_images, wordy)):
+    if all(map(_holds_images, wordy)) and len({_rest_of(f.name) for f in found}) > 1:
         survey.notes.append(f"{names} read as classes: images lie directly in them")
         return {}
     survey.notes.append(f"{names} read as {', '.join(found[f] for f in wordy)}")
@@ -331,8 +335,17 @@ def _splits_by_words(folders: Sequence[Path], survey: Survey) -> dict[Path, str]
 
 def _split_in(name: str) -> str | None:
     """The split that the words of a name mean, if they do not mean two."""
-    splits = {split_of(word) for word in re.split(r"[\W_]+", name)} - {None}
+    splits = {split_of(word) for word in _words(name)} - {None}
     return splits.pop() if len(splits) == 1 else None
+
+
+def _rest_of(name: str) -> tuple[str, ...]:
+    """The words of a name that mean no split, in lower case."""
+    return tuple(word.lower() for word in _words(name) if split_of(word) is None)
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[\W_]+", name)
 
 
 def _holds_images(folder: Path) -> bool:

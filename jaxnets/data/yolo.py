@@ -322,7 +322,7 @@ def _usual_places(root: Path) -> list[_Place]:
             for name, folder in folders.items()
             if (root / folder).is_dir()
         ]
-        if any(_has_texts(root / place.labels) for place in places):
+        if any(_has_texts(root / place.labels, "**/*.txt") for place in places):
             return places
     for folder in ("images", ""):
         if _has_texts(root / _labels_of(folder)) and (root / folder).is_dir():
@@ -335,8 +335,8 @@ def _split_of(folder: str) -> str | None:
     return split_of(found[1] if found else folder)
 
 
-def _has_texts(folder: Path) -> bool:
-    return folder.is_dir() and next(folder.glob("*.txt"), None) is not None
+def _has_texts(folder: Path, pattern: str = "*.txt") -> bool:
+    return folder.is_dir() and next(folder.glob(pattern), None) is not None
 
 
 # --- images and lines -----------------------------------------------------------------

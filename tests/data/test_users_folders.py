@@ -190,7 +190,9 @@ def test_what_systems_leave_behind_is_no_data(tmp_path, capsys):
         assert "2 images are left out, because their names or folders begin" in text
 
 
-@pytest.mark.parametrize("words", [("train",), ("test",), ("val",), ("train", "test")])
+@pytest.mark.parametrize(
+    "words", [("train",), ("val",), ("train", "test"), ("train", "test_tube")]
+)
 def test_a_class_may_be_called_like_a_split(tmp_path, capsys, words):
     tree(tmp_path, classes=(*words, "bus", "car"))
     dataset, refused, said, out = agree(capsys, tmp_path)
@@ -227,11 +229,14 @@ def test_classes_with_words_of_splits_and_nested_folders_are_noted(tmp_path, cap
     assert dataset.classes == ("test_tube", "train_station")
     assert "read as classes: images lie directly in them" in said
     assert "[note]" in out
+    tree(tmp_path / "c", classes=("train_images", "test_images"))
+    _, refused, *_ = agree(capsys, tmp_path / "c")
+    assert "train_images: is a split, which holds CLASS/name.png" in refused
     for label in ("cat", "dog"):
         tree(tmp_path / "b" / label, classes=("old", "young"))
     dataset, _, said, _ = agree(capsys, tmp_path / "b")
     assert dataset.classes == ("cat", "dog")
-    assert "nested folders: 4 folders below cat, dog are read as 2 classes" in said
+    assert "nested folders: those below cat, dog (4) are read as 2 classes" in said
 
 
 def test_a_class_is_one_in_both_of_unicodes_forms(tmp_path, capsys):

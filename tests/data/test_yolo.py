@@ -68,11 +68,11 @@ def test_boxes_are_read_where_tools_put_them(tmp_path, images, labels, keys):
 
 
 def test_the_export_of_cvat_has_its_splits(tmp_path):
-    for name in ("obj_train_data", "obj_Test_data"):
+    for name in ("obj_train_data/one", "obj_Test_data"):
         labelled(tmp_path, name, name)
     put(tmp_path, "obj.names", "cat\ndog\n")
     put(tmp_path, "obj.data", "classes = 2\ntrain = data/train.txt\n")
-    put(tmp_path, "train.txt", "data/obj_train_data/0.jpg\n")
+    put(tmp_path, "train.txt", "data/obj_train_data/one/0.jpg\n")
     assert kind_of(tmp_path) == "yolo"
     dataset, problems = surveyed(tmp_path)
     assert problems == []
