@@ -42,10 +42,10 @@ class Hyper(NamedTuple):
 
     learning_rate: Positive = 2e-3  # of the generator, at first: it falls to 0
     ratio: Positive = 0.5  # of the discriminator's learning rate to the generator's
-    beta1: Rate = 0.5  # how long Adam remembers gradients
-    beta2: Rate = 0.999  # and their squares
-    r1: NonNegative = 1.0  # weight of that penalty
-    gradient_penalty: NonNegative = 10.0  # likewise
+    beta1: Rate = 0.5  # decay rate of Adam's first moment
+    beta2: Rate = 0.999  # decay rate of Adam's second moment
+    r1: NonNegative = 1.0  # weight of the penalty r1 (--penalty)
+    gradient_penalty: NonNegative = 10.0  # weight of the gradient penalty (--penalty)
     average_decay: Rate = 0.998  # of the averaged generator, which makes the samples
 
 
@@ -73,7 +73,7 @@ class Config:
     discriminator_steps: Count = 1  # of it before the other's
     generator_steps: Count = 1  # of the generator in a step
     batch_size: Count = 64  # images in each of these
-    steps: Count = 2800  # how many
+    steps: Count = 2800  # training steps
     reports: Count = 10  # how often the samples are looked at
     seed: Seed = 0  # of initialisation and noise
     data_seed: Seed = 0  # of the order
