@@ -123,15 +123,15 @@ def _among(hints: Mapping[str, Any], values: Mapping[str, Any]) -> Iterator[Numb
             continue
         allowed, whole = interval(hint), not _has(float, hint)
         for given in value if isinstance(value, tuple | list) else [value]:
-            entry = _scalar(given)
+            entry = scalar(given)
             if isinstance(entry, int | float) and not isinstance(entry, bool):
                 yield Number(flag, entry, allowed, whole)
             elif allowed is not None and isinstance(entry, bool | str):
                 yield Number(flag, entry, allowed, whole)  # of another type: a fault
 
 
-def _scalar(value: Any) -> Any:
-    """A number of NumPy or JAX as Python's."""
+def scalar(value: Any) -> Any:
+    """Returns a number of NumPy or JAX as Python's; anything else as it is."""
     is_one = getattr(value, "shape", None) == () and hasattr(value, "item")
     return value.item() if is_one else value
 

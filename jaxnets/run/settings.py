@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from jaxnets import files
+from jaxnets import files, ranges
 
 
 class Extendable:
@@ -57,10 +57,9 @@ def to_json(config: Any) -> Any:
         return [to_json(value) for value in config]
     if isinstance(config, Path):
         return str(config)
+    config = ranges.scalar(config)
     if config is None or isinstance(config, bool | int | float | str):
         return config
-    if getattr(config, "shape", None) == () and hasattr(config, "item"):
-        return typing.cast(Any, config).item()  # a number of NumPy or JAX
     raise TypeError(f"a configuration cannot hold {config!r}")
 
 
