@@ -8,9 +8,13 @@
   figure 2. The towers are groups of channels; local response norm follows `conv1` and
   `conv2`.
 
-Departures: Kaiming's initialisation instead of normal weights of deviation 0.01; images
-of 224 pixels are padded by 2, with which the paper's 55x55 maps come out. Other sizes
-are averaged to the 6x6 grid that `fc6` expects.
+Initial weights: `alexnet_2012` draws the paper's (section 5), all kernels normal with
+deviation 0.01, biases of 1 in conv2, conv4, conv5, fc6 and fc7 and of 0 elsewhere; for
+`alexnet`, of which its paper says nothing, torch draws kernels and biases uniformly
+between -1 / sqrt(fan_in) and that.
+
+Departures: images of 224 pixels are padded by 2, with which the paper's 55x55 maps come
+out. Other sizes are averaged to the 6x6 grid that `fc6` expects.
 """
 
 from collections.abc import Sequence
@@ -22,13 +26,22 @@ from jaxtyping import Array, Float
 
 from jaxnets.models.blocks import (
     Activation,
+    Dense,
     Dropout,
     Norm,
     Rate,
     Unit,
     flatten,
     float32_or_wider,
-    kaiming,
+)
+from jaxnets.models.initial import (
+    BiasInitializer,
+    Initializer,
+    bias_uniform,
+    constant,
+    fan_uniform,
+    scaled_normal,
+    zeros,
 )
 from jaxnets.ops.norm import local_response_norm
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
@@ -47,6 +60,9 @@ class AlexNet(nn.Module):
             pool), 1 (5x5, no pool) for smaller ones.
         grid: Side of the grid that `fc6` sees.
         hidden: Units of `fc6` and `fc7`.
+        ones: Names of the layers whose biases are 1 at first.
+        kernel_init: Draws the kernels.
+        bias_init: Draws the other biases.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer but the last.
         dtype: Of the computation.
@@ -59,6 +75,9 @@ class AlexNet(nn.Module):
     stem: int = 8
     grid: int = 6
     hidden: int = 4096
+    ones: Sequence[str] = ()
+    kernel_init: Initializer = fan_uniform
+    bias_init: BiasInitializer = bias_uniform
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -94,6 +113,7 @@ class AlexNet(nn.Module):
                 groups=groups,
                 norm=self.norm,
                 activation=self.activation,
+                **self._drawn(f"conv{layer}"),
                 dtype=self.dtype,
                 name=f"conv{layer}",
             )
@@ -105,11 +125,15 @@ class AlexNet(nn.Module):
         x = flatten(adaptive_avg_pool(x, self.grid))
         for name in ("fc6", "fc7"):
             x = Dropout(name=f"drop{name[-1]}")(x, dropout, train=train)
-            dense = nn.Dense(
-                self.hidden, dtype=self.dtype, kernel_init=kaiming, name=name
-            )
+            drawn = self._drawn(name)
+            dense = Dense(self.hidden, **drawn, dtype=self.dtype, name=name)
             x = self.activation(dense(x))
-        return nn.Dense(self.classes, dtype=float32_or_wider(self.dtype), name="fc8")(x)
+        wide, drawn = float32_or_wider(self.dtype), self._drawn("fc8")
+        return Dense(self.classes, **drawn, dtype=wide, name="fc8")(x)
+
+    def _drawn(self, layer: str) -> dict[str, Any]:
+        bias = constant(1.0) if layer in self.ones else self.bias_init
+        return {"kernel_init": self.kernel_init, "bias_init": bias}
 
 
 def alexnet(classes: int = 1000, **options: Any) -> AlexNet:
@@ -125,5 +149,12 @@ def alexnet_2012(classes: int = 1000, **options: Any) -> AlexNet:
 
     `options` are attributes of `AlexNet`.
     """
-    filters, groups = (96, 256, 384, 384, 256), (1, 2, 1, 2, 2)
-    return AlexNet(classes, filters, groups, **{"local_response": True, **options})
+    paper = {
+        "filters": (96, 256, 384, 384, 256),
+        "groups": (1, 2, 1, 2, 2),
+        "local_response": True,
+        "ones": ("conv2", "conv4", "conv5", "fc6", "fc7"),
+        "kernel_init": scaled_normal(0.01),
+        "bias_init": zeros,
+    }
+    return AlexNet(classes, **{**paper, **options})

@@ -7,45 +7,33 @@ Three attributes mean the same in every architecture:
   convolution has a bias where no norm follows it.
 - `activation` is a function of arrays.
 - `dtype` is the type of the computation, such as `jax.numpy.bfloat16`. Parameters,
-  statistics and logits stay float32.
+  statistics and logits stay float32. The default, float32, gives way to wider inputs:
+  with `jax_enable_x64`, what is given float64 computes in float64.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxnets.models.initial import (
+    BiasInitializer,
+    Initializer,
+    kaiming,
+    lecun,
+    zeros,
+)
 from jaxnets.ops import norm as norms
 from jaxnets.ops.conv import conv
 from jaxnets.ops.dropout import dropout
 from jaxnets.types import Scalar
 
 Activation: TypeAlias = Callable[[Array], Array]
-Initializer: TypeAlias = Callable[..., Array]
 Norm: TypeAlias = Callable[..., nn.Module]
 Rate: TypeAlias = Scalar | float | int
-
-# He, Zhang, Ren & Sun, "Delving deep into rectifiers", 2015,
-# https://arxiv.org/abs/1502.01852, equation 10: variance 2 / fan_in, where fan_in is
-# the number of inputs that one output sees.
-kaiming: Initializer = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-
-# Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural
-# networks", 2010, https://proceedings.mlr.press/v9/glorot10a.html, equation 16:
-# uniform with variance 2 / (fan_in + fan_out).
-xavier: Initializer = jax.nn.initializers.xavier_uniform()
-
-
-def scaled_normal(scale: float) -> Initializer:
-    """Normal weights of one standard deviation, whatever the fan.
-
-    AlexNet's 0.01 works for eight layers; with depth every such choice lets the signal
-    vanish or explode, which is what `kaiming` and `xavier` cure.
-    """
-    return jax.nn.initializers.normal(scale)
 
 
 class Logits(NamedTuple):
@@ -53,6 +41,9 @@ class Logits(NamedTuple):
 
     main: Float[Array, "b classes"]
     auxiliary: tuple[Float[Array, "b classes"], ...]
+
+
+_NONE = zeros(0)
 
 
 def off(rate: Rate) -> bool:
@@ -65,6 +56,15 @@ def float32_or_wider(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+def computed(dtype: Any, x: Array) -> Any:
+    """The type that a layer of type `dtype` computes in when it is given `x`.
+
+    That is `dtype`, but for float32, the default: a float64 input stays float64.
+    """
+    wide = jnp.dtype(dtype) == jnp.float32
+    return jnp.promote_types(dtype, x.dtype) if wide else dtype
+
+
 def flatten(x: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
     """One row an image, channel by channel as torch has it, so that weights carry."""
     return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
@@ -75,10 +75,11 @@ def global_average(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
     return jnp.mean(norms.widen(x), axis=(1, 2))
 
 
-def biased(module: nn.Module, x: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
+def biased(
+    module: nn.Module, x: Float[Array, "*b c"], drawn: Initializer = _NONE
+) -> Float[Array, "*b c"]:
     """`x` and the module's parameter `bias`, a number for each channel; 0 at first."""
-    zeros = nn.initializers.zeros
-    bias = module.param("bias", zeros, (x.shape[-1],), jnp.float32)
+    bias = module.param("bias", drawn, (x.shape[-1],), jnp.float32)
     return x + bias.astype(x.dtype).reshape((1,) * (x.ndim - 1) + (-1,))
 
 
@@ -95,6 +96,7 @@ class Conv(nn.Module):
         use_bias: Whether a bias is added. Leave it out before a norm: there its
             gradient is zero in mathematics and noise in practice.
         kernel_init: Draws the kernel; Kaiming's normal by default.
+        bias_init: Draws the bias, given the number of inputs that one output sees.
         dtype: Of the computation; the parameters stay float32.
     """
 
@@ -106,6 +108,7 @@ class Conv(nn.Module):
     groups: int = 1
     use_bias: bool = True
     kernel_init: Initializer = kaiming
+    bias_init: BiasInitializer = zeros
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -124,14 +127,45 @@ class Conv(nn.Module):
         shape = (side, side, channels // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x = conv(
-            x.astype(self.dtype),
+            x.astype(computed(self.dtype, x)),
             kernel,
             stride=(self.stride,) * 2,
             padding=pad if isinstance(pad, str) else ((pad, pad),) * 2,
             dilation=(self.dilation,) * 2,
             groups=self.groups,
         )
-        return biased(self, x) if self.use_bias else x
+        drawn = self.bias_init(math.prod(shape[:3]))
+        return biased(self, x, drawn) if self.use_bias else x
+
+
+class Dense(nn.Module):
+    """A dense layer: `x` times a kernel `[in, out]`, and a bias.
+
+    Flax's own, but that its bias may be drawn by the number of inputs, and that float64
+    stays float64.
+
+    Attributes:
+        features: How many out.
+        use_bias: Whether a bias is added.
+        kernel_init: Draws the kernel; LeCun's normal by default.
+        bias_init: Draws the bias, given the number of inputs.
+        dtype: Of the computation; the parameters stay float32.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Initializer = lecun
+    bias_init: BiasInitializer = zeros
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b do"]:
+        """Returns `x` times the kernel, and the bias."""
+        kind, inputs = computed(self.dtype, x), x.shape[-1]
+        shape = inputs, self.features
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        x = x.astype(kind) @ kernel.astype(kind)
+        return biased(self, x, self.bias_init(inputs)) if self.use_bias else x
 
 
 class Unit(nn.Module):
@@ -147,6 +181,7 @@ class Unit(nn.Module):
         activation: Or None.
         use_bias: Whether the convolution has a bias; None: where no norm follows.
         kernel_init: Draws the kernel.
+        bias_init: Draws the bias, given the number of inputs that one output sees.
         dtype: Of the computation.
     """
 
@@ -159,6 +194,7 @@ class Unit(nn.Module):
     activation: Activation | None = nn.relu
     use_bias: bool | None = None
     kernel_init: Initializer = kaiming
+    bias_init: BiasInitializer = zeros
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -174,6 +210,7 @@ class Unit(nn.Module):
             groups=self.groups,
             use_bias=self.norm is None if self.use_bias is None else self.use_bias,
             kernel_init=self.kernel_init,
+            bias_init=self.bias_init,
             dtype=self.dtype,
             name="conv",
         )(x)
@@ -223,8 +260,8 @@ class BatchNorm(nn.Module):
             ValueError: In training, if there is one value a channel: its variance is 0.
         """
         scale, bias = _affine(self, x.shape[-1])
-        zeros, ones, channels = nn.initializers.zeros, nn.initializers.ones, bias.shape
-        running_mean = self.variable("batch_stats", "mean", zeros, None, channels)
+        none, ones, channels = nn.initializers.zeros, nn.initializers.ones, bias.shape
+        running_mean = self.variable("batch_stats", "mean", none, None, channels)
         running_var = self.variable("batch_stats", "var", ones, None, channels)
         if train:
             count = x.size // x.shape[-1]
@@ -235,12 +272,14 @@ class BatchNorm(nn.Module):
                 )
             mean, var = norms.batch_statistics(x)
             keep, unbiased = self.momentum, var * (count / (count - 1))
-            running_mean.value = keep * running_mean.value + (1 - keep) * mean
-            running_var.value = keep * running_var.value + (1 - keep) * unbiased
+            for running, seen in ((running_mean, mean), (running_var, unbiased)):
+                old = running.value
+                running.value = (keep * old + (1 - keep) * seen).astype(old.dtype)
         else:
             mean, var = running_mean.value, running_var.value
+        kind = computed(self.dtype, x)
         x = norms.batch_norm(x, scale, bias, mean, var, epsilon=self.epsilon)
-        return x.astype(self.dtype)
+        return x.astype(kind)
 
 
 class GroupNorm(nn.Module):
@@ -341,12 +380,13 @@ NORMS: dict[str, Norm | None] = {
 
 
 def _affine(module: nn.Module, channels: int) -> tuple[Array, Array]:
-    ones, zeros = nn.initializers.ones, nn.initializers.zeros
+    ones, none = nn.initializers.ones, nn.initializers.zeros
     scale = module.param("scale", ones, (channels,), jnp.float32)
-    return scale, module.param("bias", zeros, (channels,), jnp.float32)
+    return scale, module.param("bias", none, (channels,), jnp.float32)
 
 
 def _group_norm(module: Any, x: Array, groups: int) -> Array:
     scale, bias = _affine(module, x.shape[-1])
+    kind = computed(module.dtype, x)
     x = norms.group_norm(x, scale, bias, groups=groups, epsilon=module.epsilon)
-    return x.astype(module.dtype)
+    return x.astype(kind)

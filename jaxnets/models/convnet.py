@@ -16,15 +16,15 @@ from jaxtyping import Array, Float
 from jaxnets.models.blocks import (
     Activation,
     BatchNorm,
+    Dense,
     Dropout,
-    Initializer,
     Norm,
     Rate,
     Unit,
     float32_or_wider,
     global_average,
-    kaiming,
 )
+from jaxnets.models.initial import Initializer, kaiming
 from jaxnets.ops.pool import ImageSizeError, max_pool
 
 
@@ -89,7 +89,7 @@ class ConvNet(nn.Module):
                 x = max_pool(x, 2, stride=2)
         x = Dropout(name="drop")(global_average(x), dropout, train=train)
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(x)
+        return Dense(self.classes, dtype=wide, name="output")(x)
 
 
 def convnet(classes: int = 10, **options: Any) -> ConvNet:

@@ -3,6 +3,10 @@
 Huang, Liu, van der Maaten & Weinberger, "Densely connected convolutional networks",
 2016, https://arxiv.org/abs/1608.06993: table 1 for ImageNet, section 3 for CIFAR, where
 B stands for bottleneck layers and C for compression between the blocks.
+
+Initial weights: Kaiming's normal (section 4.2, after He et al., 2015); of the last
+layer, as in torch's reference, kernels uniform between -1 / sqrt(fan_in) and that,
+biases 0.
 """
 
 from collections.abc import Sequence
@@ -16,12 +20,14 @@ from jaxnets.models.blocks import (
     Activation,
     BatchNorm,
     Conv,
+    Dense,
     Dropout,
     Norm,
     Rate,
     float32_or_wider,
     global_average,
 )
+from jaxnets.models.initial import Initializer, fan_uniform, kaiming
 from jaxnets.ops.pool import avg_pool, max_pool
 
 
@@ -32,6 +38,7 @@ class Layers(nn.Module):
         filters: Channels of each convolution.
         kernel_sizes: Side of each kernel.
         numbered: Whether the names end in the number of the convolution, from 1.
+        kernel_init: Draws the convolutions' kernels.
         norm: Makes the norms, or None.
         activation: Before every convolution.
         dtype: Of the computation.
@@ -40,6 +47,7 @@ class Layers(nn.Module):
     filters: Sequence[int]
     kernel_sizes: Sequence[int]
     numbered: bool = True
+    kernel_init: Initializer = kaiming
     norm: Norm | None = BatchNorm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -59,6 +67,7 @@ class Layers(nn.Module):
                 side,
                 padding=side // 2,
                 use_bias=self.norm is None,
+                kernel_init=self.kernel_init,
                 dtype=self.dtype,
                 name=f"conv{end}",
             )(self.activation(x))
@@ -79,6 +88,7 @@ class DenseNet(nn.Module):
             norm, activation, pool) for images near 224 pixels, 2 (3x3 convolution and
             the rest) near 64, 1 (nothing but a 3x3 convolution, as the paper has for
             CIFAR) near 32.
+        kernel_init: Draws the convolutions' kernels.
         norm: Makes the norms, or None.
         activation: Of every layer.
         dtype: Of the computation.
@@ -91,6 +101,7 @@ class DenseNet(nn.Module):
     bottleneck: bool = True
     compression: float = 0.5
     stem: int = 4
+    kernel_init: Initializer = kaiming
     norm: Norm | None = BatchNorm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -113,6 +124,7 @@ class DenseNet(nn.Module):
         if self.stem not in (1, 2, 4):
             raise ValueError(f"a DenseNet's stem is 1, 2 or 4, not {self.stem}")
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        rest |= {"kernel_init": self.kernel_init}
         side, stride = (7, 2) if self.stem == 4 else (3, 1)
         x = Conv(
             self.stem_features,
@@ -120,6 +132,7 @@ class DenseNet(nn.Module):
             stride=stride,
             padding=side // 2,
             use_bias=self.norm is None,
+            kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv0",
         )(image)
@@ -139,7 +152,9 @@ class DenseNet(nn.Module):
                 x = avg_pool(shrink(x, train=train), 2, stride=2)
         x = global_average(self._active(x, f"norm{len(self.depths) + 1}", train=train))
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(x)
+        return Dense(self.classes, kernel_init=fan_uniform, dtype=wide, name="output")(
+            x
+        )
 
     def _active(self, x: Array, name: str, *, train: bool) -> Array:
         if self.norm is not None:

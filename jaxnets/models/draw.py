@@ -26,7 +26,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import float32_or_wider, xavier
+from jaxnets.models.blocks import float32_or_wider
+from jaxnets.models.initial import xavier
 from jaxnets.models.latent import Coded, Decoded, Drawing
 from jaxnets.models.recurrent import LSTMCell
 from jaxnets.ops import filterbank

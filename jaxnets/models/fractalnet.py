@@ -9,6 +9,8 @@ two by their mean. Written out, a block of C columns has 2^(C-1) rows, and colum
 from 1, has 2^(c-1) convolutions, each as long as 2^(C-c) rows; where several columns
 end, their mean goes on in all of them.
 
+Initial weights: Xavier's (section 4), biases 0.
+
 Departures: joins stand before the pool, not after it; drop-path draws for each image,
 not for the mini-batch; dropout comes after the activation.
 """
@@ -24,6 +26,7 @@ from jaxtyping import Array, Bool, Float
 from jaxnets.models.blocks import (
     Activation,
     BatchNorm,
+    Dense,
     Dropout,
     Norm,
     Rate,
@@ -32,6 +35,7 @@ from jaxnets.models.blocks import (
     global_average,
     off,
 )
+from jaxnets.models.initial import Initializer, xavier
 from jaxnets.ops.drop_path import join, survivors
 from jaxnets.ops.pool import max_pool
 
@@ -43,6 +47,7 @@ class FractalBlock(nn.Module):
         features: Channels out.
         columns: How many columns there are.
         column: The one column to run alone, from 1; None runs and joins them all.
+        kernel_init: Draws the kernels.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer.
         dtype: Of the computation.
@@ -51,6 +56,7 @@ class FractalBlock(nn.Module):
     features: int
     columns: int
     column: int | None = None
+    kernel_init: Initializer = xavier
     norm: Norm | None = BatchNorm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -89,6 +95,7 @@ class FractalBlock(nn.Module):
                     self.features,
                     norm=self.norm,
                     activation=self.activation,
+                    kernel_init=self.kernel_init,
                     dtype=self.dtype,
                     name=f"column{column}_{index}",
                 )
@@ -136,6 +143,7 @@ class FractalNet(nn.Module):
         stem: How much a first convolution, absent for 1, shrinks the image: 1 for
             images near 32 pixels, 2 near 64, 4 (7x7 with stride 2, and a pool) near
             224.
+        kernel_init: Draws the kernels.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer.
         dtype: Of the computation.
@@ -146,6 +154,7 @@ class FractalNet(nn.Module):
     filters: Sequence[int] = (64, 128, 256, 512, 512)
     column: int | None = None
     stem: int = 1
+    kernel_init: Initializer = xavier
     norm: Norm | None = BatchNorm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -181,7 +190,9 @@ class FractalNet(nn.Module):
             raise ValueError(f"column {self.column} of {self.columns} does not exist")
         if self.stem not in (1, 2, 4):
             raise ValueError(f"FractalNet's stem is 1, 2 or 4, not {self.stem}")
+        drawn: dict[str, Any] = {"kernel_init": self.kernel_init}
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        rest |= drawn
         x = image
         if self.stem > 1:
             side = 7 if self.stem == 4 else 3
@@ -198,7 +209,8 @@ class FractalNet(nn.Module):
             rates = {"drop_path": drop_path, "dropout": ramp}
             x = max_pool(block(x, train=train, follow=follow, **rates), 2, stride=2)
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(global_average(x))
+        head = Dense(self.classes, **drawn, dtype=wide, name="output")
+        return head(global_average(x))
 
     def _follow(self, images: int, rate: Rate) -> Array | None:
         if off(rate):

@@ -34,16 +34,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxnets.models.blocks import (
-    BatchNorm,
-    Conv,
-    Initializer,
-    Norm,
-    biased,
-    float32_or_wider,
-    scaled_normal,
-    xavier,
-)
+from jaxnets.models.blocks import BatchNorm, Conv, Norm, biased, float32_or_wider
+from jaxnets.models.initial import Initializer, scaled_normal, xavier
 from jaxnets.models.spectral import convolution, dense
 from jaxnets.ops.conv import conv_transpose
 from jaxnets.ops.pool import ImageSizeError, avg_pool

@@ -7,6 +7,13 @@ deeper with convolutions", 2014, https://arxiv.org/abs/1409.4842, table 1 and se
   says 5x5, a 2x2 `pool4`.
 - `googlenet_2014` is the paper's: 5x5 convolutions, local response norm, no batch norm.
 
+Initial weights: `googlenet` as torch's reference, all kernels normal with deviation
+0.01 (truncated at 200 deviations there), biases of dense layers uniform between
+-1 / sqrt(fan_in) and that. The paper says nothing, and without batch norm those fade
+away within 22 layers: `googlenet_2014` draws kernels by Xavier's rule and biases of 0.2,
+of 0 in the layers that give logits, as the Caffe model zoo's GoogLeNet does (by a form
+of the rule that knows fan_in only).
+
 Departures of both: the auxiliary classifiers average over a 4x4 grid of cells (the
 paper: 5x5 windows with stride 3, the same grid at 224 pixels); the constants of local
 response norm, which the paper does not give, are AlexNet's.
@@ -22,6 +29,7 @@ from jaxtyping import Array, Float
 from jaxnets.models.blocks import (
     Activation,
     BatchNorm,
+    Dense,
     Dropout,
     Logits,
     Norm,
@@ -30,7 +38,15 @@ from jaxnets.models.blocks import (
     flatten,
     float32_or_wider,
     global_average,
-    kaiming,
+)
+from jaxnets.models.initial import (
+    BiasInitializer,
+    Initializer,
+    bias_uniform,
+    constant,
+    scaled_normal,
+    xavier,
+    zeros,
 )
 from jaxnets.ops.norm import local_response_norm
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
@@ -60,6 +76,8 @@ class Inception(nn.Module):
     Attributes:
         filters: Channels of 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
         largest: Side of the branch that the paper calls 5x5.
+        kernel_init: Draws the kernels.
+        bias_init: Draws the biases, where there are any.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer.
         dtype: Of the computation.
@@ -67,6 +85,8 @@ class Inception(nn.Module):
 
     filters: Sequence[int]
     largest: int = 3
+    kernel_init: Initializer = scaled_normal(0.01)
+    bias_init: BiasInitializer = zeros
     norm: Norm | None = BatchNorm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -79,7 +99,8 @@ class Inception(nn.Module):
 
         def unit(x: Array, features: int, side: int, name: str) -> Array:
             rest = {"norm": self.norm, "activation": self.activation}
-            made = Unit(features, side, **rest, dtype=self.dtype, name=name)
+            drawn = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+            made = Unit(features, side, **rest, **drawn, dtype=self.dtype, name=name)
             return made(x, train=train)
 
         one, reduce3, three, reduce5, five, pool = self.filters
@@ -97,12 +118,18 @@ class AuxiliaryClassifier(nn.Module):
 
     Attributes:
         classes: How many logits to return.
+        kernel_init: Draws the kernels.
+        bias_init: Draws the biases of all layers but the last.
+        last_bias: Draws those of the last.
         norm: Makes the norm after the convolution, or None.
         activation: Of every layer but the last.
         dtype: Of the computation.
     """
 
     classes: int
+    kernel_init: Initializer = scaled_normal(0.01)
+    bias_init: BiasInitializer = zeros
+    last_bias: BiasInitializer = zeros
     norm: Norm | None = BatchNorm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -112,12 +139,23 @@ class AuxiliaryClassifier(nn.Module):
         self, x: Float[Array, "b h w c"], *, train: bool, dropout: Rate = 0
     ) -> Float[Array, "b classes"]:
         """Returns the logits of each image."""
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        x = Unit(128, 1, **rest, name="conv")(adaptive_avg_pool(x, 4), train=train)
-        dense = nn.Dense(1024, dtype=self.dtype, kernel_init=kaiming, name="fc1")
-        x = self.activation(dense(flatten(x)))
+        drawn: dict[str, Any]
+        drawn = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+        unit = Unit(
+            128,
+            1,
+            norm=self.norm,
+            activation=self.activation,
+            **drawn,
+            dtype=self.dtype,
+            name="conv",
+        )
+        x = flatten(unit(adaptive_avg_pool(x, 4), train=train))
+        x = self.activation(Dense(1024, **drawn, dtype=self.dtype, name="fc1")(x))
         x = Dropout(name="drop")(x, dropout, train=train)
-        return nn.Dense(self.classes, dtype=float32_or_wider(self.dtype), name="fc2")(x)
+        wide = float32_or_wider(self.dtype)
+        drawn["bias_init"] = self.last_bias
+        return Dense(self.classes, **drawn, dtype=wide, name="fc2")(x)
 
 
 class GoogLeNet(nn.Module):
@@ -137,6 +175,9 @@ class GoogLeNet(nn.Module):
         filters: Channels of `conv1`, `conv2_reduce` and `conv2`.
         inceptions: The modules' names and channels; pools follow 3b and 4e, auxiliary
             classifiers 4a and 4d.
+        kernel_init: Draws the kernels.
+        bias_init: Draws the biases of all layers but those that give logits.
+        last_bias: Draws theirs.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer but the last.
         dtype: Of the computation.
@@ -149,6 +190,9 @@ class GoogLeNet(nn.Module):
     rescale: bool = False
     filters: Sequence[int] = (64, 64, 192)
     inceptions: Sequence[tuple[str, Sequence[int]]] = INCEPTIONS
+    kernel_init: Initializer = scaled_normal(0.01)
+    bias_init: BiasInitializer = bias_uniform
+    last_bias: BiasInitializer = bias_uniform
     norm: Norm | None = torch_batch_norm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -176,6 +220,8 @@ class GoogLeNet(nn.Module):
             ValueError: If `stem` is not 1, 2, 4 or 8.
         """
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        rest |= {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
+        last: dict[str, Any] = {"last_bias": self.last_bias}
         x = self._stem(_rescaled(image) if self.rescale else image, rest, train=train)
         auxiliary = []
         for name, filters in self.inceptions:
@@ -189,11 +235,14 @@ class GoogLeNet(nn.Module):
             runs = self.auxiliary and (train or self.is_initializing())
             if name in ("4a", "4d") and runs:
                 index = len(auxiliary) + 1
-                head = AuxiliaryClassifier(self.classes, **rest, name=f"aux{index}")
+                head = AuxiliaryClassifier(
+                    self.classes, **rest, **last, name=f"aux{index}"
+                )
                 auxiliary.append(head(x, train=train, dropout=auxiliary_dropout))
         x = Dropout(name="drop")(global_average(x), dropout, train=train)
         wide = float32_or_wider(self.dtype)
-        logits = nn.Dense(self.classes, dtype=wide, name="output")(x)
+        drawn = {"kernel_init": self.kernel_init, "bias_init": self.last_bias}
+        logits = Dense(self.classes, **drawn, dtype=wide, name="output")(x)
         return Logits(logits, tuple(auxiliary)) if train and auxiliary else logits
 
     def _stem(self, x: Array, rest: dict[str, Any], *, train: bool) -> Array:
@@ -233,4 +282,11 @@ def googlenet_2014(classes: int = 1000, **options: Any) -> GoogLeNet:
 
     `options` are attributes of `GoogLeNet`: `auxiliary=True` makes it 13,378,280.
     """
-    return GoogLeNet(classes, **{"paper": True, "norm": None, **options})
+    paper = {
+        "paper": True,
+        "kernel_init": xavier,
+        "bias_init": constant(0.2),
+        "last_bias": zeros,
+        "norm": None,
+    }
+    return GoogLeNet(classes, **{**paper, **options})

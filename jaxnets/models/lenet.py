@@ -2,22 +2,41 @@
 
 LeCun, Bottou, Bengio & Haffner, "Gradient-based learning applied to document
 recognition", Proc. IEEE 86(11), 1998, https://doi.org/10.1109/5.726791, figure 2.
+
+Initial weights: uniform between -2.4 / fan_in and that, biases with them (appendix A).
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxnets.models.blocks import (
     Activation,
+    Dense,
     Norm,
     Unit,
     flatten,
     float32_or_wider,
 )
+from jaxnets.models.initial import BiasInitializer, Initializer
 from jaxnets.ops.pool import ImageSizeError, avg_pool
+
+
+def _small(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+    bound = 2.4 / math.prod(shape[:-1])
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _small_bias(fan_in: int) -> Initializer:
+    def draw(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -2.4 / fan_in, 2.4 / fan_in)
+
+    return draw
 
 
 class LeNet5(nn.Module):
@@ -30,12 +49,16 @@ class LeNet5(nn.Module):
 
     Attributes:
         classes: How many logits to return.
+        kernel_init: Draws the kernels.
+        bias_init: Draws the biases.
         norm: Makes the norms after the convolutions, or None.
         activation: After every layer but the last.
         dtype: Of the computation.
     """
 
     classes: int = 10
+    kernel_init: Initializer = _small
+    bias_init: BiasInitializer = _small_bias
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -54,16 +77,19 @@ class LeNet5(nn.Module):
             raise ImageSizeError(
                 f"LeNet-5 needs images of 12x12 pixels or more, not {image.shape[1:3]}"
             )
+        drawn: dict[str, Any]
+        drawn = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        rest |= drawn
         border = 2 if image.shape[1] == 28 else 0
         x = Unit(6, 5, padding=border, **rest, name="c1")(image, train=train)
         x = avg_pool(x, 2, stride=2)
         x = Unit(16, 5, padding=0, **rest, name="c3")(x, train=train)
         x = flatten(avg_pool(x, 2, stride=2))
-        x = self.activation(nn.Dense(120, dtype=self.dtype, name="c5")(x))
-        x = self.activation(nn.Dense(84, dtype=self.dtype, name="f6")(x))
+        x = self.activation(Dense(120, **drawn, dtype=self.dtype, name="c5")(x))
+        x = self.activation(Dense(84, **drawn, dtype=self.dtype, name="f6")(x))
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(x)
+        return Dense(self.classes, **drawn, dtype=wide, name="output")(x)
 
 
 def lenet5(classes: int = 10, **options: Any) -> LeNet5:

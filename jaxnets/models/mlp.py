@@ -2,7 +2,8 @@
 
 Rumelhart, Hinton & Williams, "Learning representations by back-propagating errors",
 Nature 323, 1986, https://doi.org/10.1038/323533a0. Departure: ReLU and Kaiming's
-initialisation instead of the logistic function and small uniform weights.
+initialisation instead of the logistic function and small uniform weights; the last
+layer's variance is LeCun's 1 / fan_in.
 """
 
 from collections.abc import Sequence
@@ -14,13 +15,13 @@ from jaxtyping import Array, Float
 
 from jaxnets.models.blocks import (
     Activation,
+    Dense,
     Dropout,
-    Initializer,
     Norm,
     Rate,
     float32_or_wider,
-    kaiming,
 )
+from jaxnets.models.initial import Initializer, kaiming
 
 
 class MLP(nn.Module):
@@ -55,7 +56,7 @@ class MLP(nn.Module):
         """
         x = image.reshape(image.shape[0], -1)
         for index, width in enumerate(self.widths, start=1):
-            x = nn.Dense(
+            x = Dense(
                 width,
                 use_bias=self.norm is None,
                 dtype=self.dtype,
@@ -67,7 +68,7 @@ class MLP(nn.Module):
             x = self.activation(x)
             x = Dropout(name=f"drop{index}")(x, dropout, train=train)
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(x)
+        return Dense(self.classes, dtype=wide, name="output")(x)
 
 
 def mlp(classes: int = 10, **options: Any) -> MLP:

@@ -4,7 +4,8 @@ Lin, Chen & Yan, "Network in network", 2013, https://arxiv.org/abs/1312.4400: se
 3.1 (mlpconv layers), 3.2 (global average pooling) and 4.2 (CIFAR-10), with the filters
 of the authors' published configuration.
 
-Departure: Kaiming's initialisation.
+Initial weights: normal with deviation 0.05, biases 0, as in that configuration; the
+paper says no more than that they were set by hand (section 4.1).
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from jaxnets.models.blocks import (
     Unit,
     global_average,
 )
+from jaxnets.models.initial import Initializer, scaled_normal
 from jaxnets.ops.pool import max_pool
 
 
@@ -34,6 +36,7 @@ class NIN(nn.Module):
         kernel_sizes: Side of each mlpconv layer's first kernel.
         stem: How much the first convolution shrinks the image: 1 for images near 32
             pixels; 2 or 4 for larger ones.
+        kernel_init: Draws the kernels.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer, the last one too.
         dtype: Of the computation.
@@ -43,6 +46,7 @@ class NIN(nn.Module):
     filters: Sequence[int] = (192, 160, 96, 192, 192, 192, 192, 192)
     kernel_sizes: Sequence[int] = (5, 5, 3)
     stem: int = 1
+    kernel_init: Initializer = scaled_normal(0.05)
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -70,6 +74,7 @@ class NIN(nn.Module):
                     stride=self.stem if layer == index == 0 else 1,
                     norm=None if last else self.norm,
                     activation=self.activation,
+                    kernel_init=self.kernel_init,
                     dtype=self.dtype,
                     name=f"mlpconv{layer + 1}_{index + 1}",
                 )

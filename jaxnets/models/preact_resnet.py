@@ -4,12 +4,18 @@ He, Zhang, Ren & Sun, "Identity mappings in deep residual networks", 2016,
 https://arxiv.org/abs/1603.05027: figure 4e, tables 2 to 5. Norm and activation come
 before each convolution, so that nothing stands between one sum and the next.
 
+Initial weights: Kaiming's normal (the paper's appendix, after He et al., "Delving deep
+into rectifiers", 2015, equation 10); of the last layer, of which it says nothing, as in
+torch's residual networks, kernels and biases uniform between -1 / sqrt(fan_in) and
+that. No norm's scale begins at zero: the paper has none.
+
 Departure: shortcuts between stages are 1x1 convolutions of the activated features in
 all variants.
 """
 
 from typing import Any
 
+from jaxnets.models.initial import kaiming
 from jaxnets.models.residual import PreactBlock, PreactBottleneck, ResidualNetwork
 
 
@@ -26,7 +32,7 @@ def cifar_preact_resnet(
     """
     block = PreactBottleneck if bottleneck else PreactBlock
     cifar = {"stem": 1, "stem_features": 16, "widths": (16, 32, 64)}
-    options = {"preactivated": True, **cifar, **options}
+    options = {"preactivated": True, "kernel_init": kaiming, **cifar, **options}
     return ResidualNetwork(classes, block, (blocks,) * 3, **options)
 
 
@@ -52,29 +58,29 @@ def preact_resnet1001(classes: int = 10, **options: Any) -> ResidualNetwork:
 
 def preact_resnet18(classes: int = 1000, **options: Any) -> ResidualNetwork:
     """Pre-activation ResNet-18: 11,687,720 parameters for 1000 classes."""
-    options = {"preactivated": True, **options}
+    options = {"preactivated": True, "kernel_init": kaiming, **options}
     return ResidualNetwork(classes, PreactBlock, (2, 2, 2, 2), **options)
 
 
 def preact_resnet50(classes: int = 1000, **options: Any) -> ResidualNetwork:
     """Pre-activation ResNet-50: 25,549,352 parameters for 1000 classes."""
-    options = {"preactivated": True, **options}
+    options = {"preactivated": True, "kernel_init": kaiming, **options}
     return ResidualNetwork(classes, PreactBottleneck, (3, 4, 6, 3), **options)
 
 
 def preact_resnet101(classes: int = 1000, **options: Any) -> ResidualNetwork:
     """Pre-activation ResNet-101: 44,541,480 parameters for 1000 classes."""
-    options = {"preactivated": True, **options}
+    options = {"preactivated": True, "kernel_init": kaiming, **options}
     return ResidualNetwork(classes, PreactBottleneck, (3, 4, 23, 3), **options)
 
 
 def preact_resnet152(classes: int = 1000, **options: Any) -> ResidualNetwork:
     """Pre-activation ResNet-152: 60,185,128 parameters for 1000 classes."""
-    options = {"preactivated": True, **options}
+    options = {"preactivated": True, "kernel_init": kaiming, **options}
     return ResidualNetwork(classes, PreactBottleneck, (3, 8, 36, 3), **options)
 
 
 def preact_resnet200(classes: int = 1000, **options: Any) -> ResidualNetwork:
     """Pre-activation ResNet-200: 64,666,152 parameters for 1000 classes."""
-    options = {"preactivated": True, **options}
+    options = {"preactivated": True, "kernel_init": kaiming, **options}
     return ResidualNetwork(classes, PreactBottleneck, (3, 24, 36, 3), **options)

@@ -29,12 +29,20 @@ from jaxnets.models.blocks import (
     Activation,
     BatchNorm,
     Conv,
+    Dense,
     Norm,
     Rate,
     Unit,
     float32_or_wider,
     global_average,
     off,
+)
+from jaxnets.models.initial import (
+    Initializer,
+    bias_uniform,
+    fan_uniform,
+    kaiming,
+    kaiming_fan_out,
 )
 from jaxnets.ops.drop_path import drop_path as drop_whole
 from jaxnets.ops.drop_path import linear_decay
@@ -50,6 +58,7 @@ class Block(nn.Module):
         features: Channels of the 3x3 convolutions.
         stride: Pixels between outputs.
         first: Whether this is the network's first block (pre-activation minds).
+        kernel_init: Draws the kernels.
         norm: Makes the norms, or None.
         activation: Of every layer.
         dtype: Of the computation.
@@ -58,6 +67,7 @@ class Block(nn.Module):
     features: int
     stride: int = 1
     first: bool = False
+    kernel_init: Initializer = kaiming
     norm: Norm | None = BatchNorm
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -65,6 +75,7 @@ class Block(nn.Module):
     def unit(self, features: int, kernel_size: int = 3, **options: Any) -> Unit:
         """A convolution with the block's norm and activation, if not said otherwise."""
         common = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        common |= {"kernel_init": self.kernel_init}
         return Unit(features, kernel_size, **{**common, **options})
 
     def activated(
@@ -79,6 +90,7 @@ class Block(nn.Module):
         """A bare convolution, its padding as torch's."""
         pad, bias = kernel_size // 2, self.norm is None
         common = {"padding": pad, "use_bias": bias, "dtype": self.dtype}
+        common |= {"kernel_init": self.kernel_init}
         return Conv(features, kernel_size, **common, **options)
 
 
@@ -221,8 +233,8 @@ class ResidualNetwork(nn.Module):
 
     Attributes:
         classes: How many logits to return.
-        block: Makes a block from `features`, `stride`, `first`, `norm`, `activation`,
-            `dtype` and `name`.
+        block: Makes a block from `features`, `stride`, `first`, `kernel_init`, `norm`,
+            `activation`, `dtype` and `name`.
         depths: Blocks of each stage. The first block of every later stage halves the
             maps.
         widths: The `features` of each stage's blocks.
@@ -232,6 +244,8 @@ class ResidualNetwork(nn.Module):
         stem_features: Channels of the stem.
         preactivated: Whether norm and activation come before the convolutions: none
             after the stem's, but once more after the last block.
+        kernel_init: Draws the convolutions' kernels: by default with variance
+            2 / fan_out, as torch does; the last layer is torch's as well.
         norm: Makes the norms, or None (the sums then grow with depth).
         activation: Of every layer.
         dtype: Of the computation.
@@ -247,6 +261,7 @@ class ResidualNetwork(nn.Module):
     stem: int = 4
     stem_features: int = 64
     preactivated: bool = False
+    kernel_init: Initializer = kaiming_fan_out
     # By a factory: Flax's bridge takes a layer for a method where the class has an
     # attribute of its name, as it would with the last layer `norm` and a plain default.
     norm: Norm | None = dataclasses.field(default_factory=lambda: BatchNorm)
@@ -285,6 +300,7 @@ class ResidualNetwork(nn.Module):
             norm=None if self.preactivated else self.norm,
             activation=None if self.preactivated else self.activation,
             use_bias=self.norm is None,
+            kernel_init=self.kernel_init,
             dtype=self.dtype,
             name="conv1",
         )(image, train=train)
@@ -296,7 +312,9 @@ class ResidualNetwork(nn.Module):
         if self.preactivated:
             x = self.activation(x)
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(global_average(x))
+        drawn = {"kernel_init": fan_uniform, "bias_init": bias_uniform}
+        head = Dense(self.classes, **drawn, dtype=wide, name="output")
+        return head(global_average(x))
 
     def _stages(
         self, x: Array, *, train: bool, drop_path: Rate, dropout: Rate
@@ -310,6 +328,7 @@ class ResidualNetwork(nn.Module):
             if not off(drop_path):
                 each["drop_path"] = linear_decay(drop_path, total)
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        rest |= {"kernel_init": self.kernel_init}
         plan = zip(self.depths, self.widths, strict=True)
         for stage, (depth, width) in enumerate(plan):
             names = [f"conv{stage + 2}_{index + 1}" for index in range(depth)]

@@ -4,6 +4,12 @@ He, Zhang, Ren & Sun, "Deep residual learning for image recognition", 2015,
 https://arxiv.org/abs/1512.03385: table 1 for ImageNet, section 4.2 for CIFAR. Layers
 have the names of table 1: the third block of stage conv4_x is `conv4_3`.
 
+Initial weights: the CIFAR networks draw Kaiming's normal (section 3.4, after He et al.,
+"Delving deep into rectifiers", 2015, equation 10), those for ImageNet the form of it
+that torch's reference has, variance 2 / fan_out (equation 14 there). The last layer of
+all is torch's: kernels and biases uniform between -1 / sqrt(fan_in) and that. No norm's
+scale begins at zero: that came later (Goyal et al., 2017).
+
 Departure: the stride of a bottleneck is on its 3x3 convolution, as in torch; the
 paper's place is `resnet50().clone(block=partial(Bottleneck, stride_first=True))`. With
 `drop_path=0.5` in training, `resnet110` is Huang et al.'s network with stochastic depth
@@ -13,6 +19,7 @@ paper's place is `resnet50().clone(block=partial(Bottleneck, stride_first=True))
 import functools
 from typing import Any
 
+from jaxnets.models.initial import kaiming
 from jaxnets.models.residual import BasicBlock, Bottleneck, ResidualNetwork
 
 
@@ -57,7 +64,8 @@ def cifar_resnet(
         **options: Attributes of `ResidualNetwork`.
     """
     block = functools.partial(BasicBlock, projection=projection)
-    options = {"stem": 1, "stem_features": 16, "widths": (16, 32, 64), **options}
+    cifar = {"stem": 1, "stem_features": 16, "widths": (16, 32, 64)}
+    options = {"kernel_init": kaiming, **cifar, **options}
     return ResidualNetwork(classes, block, (blocks,) * 3, **options)
 
 

@@ -3,6 +3,8 @@
 Xie, Girshick, Dollár, Tu & He, "Aggregated residual transformations for deep neural
 networks", 2016, https://arxiv.org/abs/1611.05431: figure 3c, table 1. The bottleneck's
 3x3 convolution is split into groups, as many as the cardinality.
+
+Initial weights: as torch's reference; see `jaxnets.models.resnet`.
 """
 
 import functools

@@ -5,7 +5,9 @@ with 50x fewer parameters and <0.5MB model size", 2016,
 https://arxiv.org/abs/1602.07360: table 1 for version 1.0, without bypass. Version 1.1
 is the authors' later release: pools come earlier, for 2.4 times less computation.
 
-Departure: Kaiming's initialisation.
+Initial weights, of which the paper says nothing, as torch's reference: uniform with
+Kaiming's variance 2 / fan_in, the last convolution normal with deviation 0.01, biases
+0.
 """
 
 from collections.abc import Sequence
@@ -15,15 +17,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
-    Activation,
-    Dropout,
-    Norm,
-    Rate,
-    Unit,
-    global_average,
-    scaled_normal,
-)
+from jaxnets.models.blocks import Activation, Dropout, Norm, Rate, Unit, global_average
+from jaxnets.models.initial import Initializer, kaiming_uniform, scaled_normal
 from jaxnets.ops.pool import max_pool
 
 
@@ -33,6 +28,7 @@ class Fire(nn.Module):
     Attributes:
         squeeze: Channels of the squeeze.
         expand: Channels of each expansion.
+        kernel_init: Draws the kernels.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer.
         dtype: Of the computation.
@@ -40,6 +36,7 @@ class Fire(nn.Module):
 
     squeeze: int
     expand: int
+    kernel_init: Initializer = kaiming_uniform
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -50,6 +47,7 @@ class Fire(nn.Module):
     ) -> Float[Array, "b h w co"]:
         """Returns both expansions, one after the other in the channels."""
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        rest |= {"kernel_init": self.kernel_init}
         x = Unit(self.squeeze, 1, **rest, name="squeeze1x1")(x, train=train)
         one = Unit(self.expand, 1, **rest, name="expand1x1")(x, train=train)
         three = Unit(self.expand, 3, **rest, name="expand3x3")(x, train=train)
@@ -68,6 +66,7 @@ class SqueezeNet(nn.Module):
             of each expansion.
         stem: How much `conv1` and the pool after it shrink the image: 4 for images near
             224 pixels; 2 (3x3 convolution, pool) near 64, 1 (3x3 convolution) near 32.
+        kernel_init: Draws the kernels of all layers but the last.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer.
         dtype: Of the computation.
@@ -79,6 +78,7 @@ class SqueezeNet(nn.Module):
     pools: Sequence[int] = (4, 8)
     squeezes: Sequence[int] = (16, 16, 32, 32, 48, 48, 64, 64)
     stem: int = 4
+    kernel_init: Initializer = kaiming_uniform
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -101,6 +101,7 @@ class SqueezeNet(nn.Module):
         if self.stem not in (1, 2, 4):
             raise ValueError(f"SqueezeNet's stem is 1, 2 or 4, not {self.stem}")
         rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
+        rest |= {"kernel_init": self.kernel_init}
         published = {"kernel_size": self.kernel_size, "stride": 2, "padding": 0}
         shape = published if self.stem == 4 else {"kernel_size": 3}
         x = Unit(self.filters, **shape, **rest, name="conv1")(image, train=train)

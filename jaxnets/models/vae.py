@@ -22,12 +22,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
-    Activation,
-    Conv,
-    float32_or_wider,
-    xavier,
-)
+from jaxnets.models.blocks import Activation, Conv, float32_or_wider
+from jaxnets.models.initial import xavier
 from jaxnets.models.latent import Coded, Decoded
 from jaxnets.ops.distributions import BERNOULLI, Likelihood, reparameterised
 

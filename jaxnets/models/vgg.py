@@ -3,6 +3,11 @@
 Simonyan & Zisserman, "Very deep convolutional networks for large-scale image
 recognition", 2014, https://arxiv.org/abs/1409.1556, table 1: columns A, B, D and E.
 
+Initial weights, as torch's reference: convolutions normal with variance 2 / fan_out (He
+et al., 2015), dense layers normal with deviation 0.01, biases 0. The paper trains the
+11 layers from normal weights of variance 0.01 and begins the deeper ones with those; it
+adds that weights of Glorot & Bengio, 2010, make that unnecessary (section 3.1).
+
 Departures: the variants with batch norm are torch's, later than the paper; as there,
 their convolutions keep a bias whose gradient is zero (the norm takes it out again).
 Images of another size than 224 are averaged to the 7x7 grid that `fc6` expects.
@@ -18,14 +23,15 @@ from jaxtyping import Array, Float
 from jaxnets.models.blocks import (
     Activation,
     BatchNorm,
+    Dense,
     Dropout,
     Norm,
     Rate,
     Unit,
     flatten,
     float32_or_wider,
-    kaiming,
 )
+from jaxnets.models.initial import Initializer, kaiming_fan_out, scaled_normal, zeros
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
 
 
@@ -39,6 +45,8 @@ class VGG(nn.Module):
         grid: Side of the grid that `fc6` sees: 7, as published, for images of 224
             pixels; 1 for 32, where 7 would repeat one pixel 49 times.
         hidden: Units of `fc6` and `fc7`.
+        kernel_init: Draws the convolutions' kernels.
+        dense_init: Draws the dense layers' kernels.
         norm: Makes the norms after the convolutions, or None.
         activation: Of every layer but the last.
         dtype: Of the computation.
@@ -49,6 +57,8 @@ class VGG(nn.Module):
     widths: Sequence[int] = (64, 128, 256, 512, 512)
     grid: int = 7
     hidden: int = 4096
+    kernel_init: Initializer = kaiming_fan_out
+    dense_init: Initializer = scaled_normal(0.01)
     norm: Norm | None = None
     activation: Activation = nn.relu
     dtype: Any = jnp.float32
@@ -77,19 +87,20 @@ class VGG(nn.Module):
                     norm=self.norm,
                     activation=self.activation,
                     use_bias=True,
+                    kernel_init=self.kernel_init,
                     dtype=self.dtype,
                     name=f"conv{block}_{layer}",
                 )
                 x = unit(x, train=train)
             x = max_pool(x, 2, stride=2)
         x = flatten(adaptive_avg_pool(x, self.grid))
+        drawn = {"kernel_init": self.dense_init, "bias_init": zeros}
         for name in ("fc6", "fc7"):
-            dense = nn.Dense(
-                self.hidden, dtype=self.dtype, kernel_init=kaiming, name=name
-            )
+            dense = Dense(self.hidden, **drawn, dtype=self.dtype, name=name)
             x = self.activation(dense(x))
             x = Dropout(name=f"drop{name[-1]}")(x, dropout, train=train)
-        return nn.Dense(self.classes, dtype=float32_or_wider(self.dtype), name="fc8")(x)
+        wide = float32_or_wider(self.dtype)
+        return Dense(self.classes, **drawn, dtype=wide, name="fc8")(x)
 
 
 def vgg11(classes: int = 1000, **options: Any) -> VGG:

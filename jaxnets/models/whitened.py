@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxnets.models.blocks import (
     Activation,
     BatchNorm,
+    Dense,
     Dropout,
     Norm,
     Rate,
@@ -67,7 +68,7 @@ class WhitenedConvNet(nn.Module):
         x = whitened_maps(self, image, train=train)
         wide = float32_or_wider(self.dtype)
         x = Dropout(name="drop")(global_max(x).astype(wide), dropout, train=train)
-        return nn.Dense(self.classes, dtype=wide, name="output")(x) * self.logit_scale
+        return Dense(self.classes, dtype=wide, name="output")(x) * self.logit_scale
 
 
 def whitened_convnet(classes: int = 10, **options: Any) -> WhitenedConvNet:

@@ -3,11 +3,15 @@
 Zagoruyko & Komodakis, "Wide residual networks", 2016, https://arxiv.org/abs/1605.07146:
 table 1 for CIFAR, where WRN-28-10 has 28 layers and 10 times the channels, dropout
 between the convolutions of a block (figure 1d); table 8 for ImageNet.
+
+Initial weights: the CIFAR networks draw Kaiming's normal, as their authors' code does,
+those for ImageNet what torch's reference draws; see `jaxnets.models.resnet`.
 """
 
 import functools
 from typing import Any
 
+from jaxnets.models.initial import kaiming
 from jaxnets.models.residual import Bottleneck, PreactBlock, ResidualNetwork
 
 
@@ -28,7 +32,7 @@ def wrn(classes: int, depth: int, widen: int, **options: Any) -> ResidualNetwork
         raise ValueError(f"a wide ResNet has 10, 16, 22, ... layers, not {depth}")
     widths = (16 * widen, 32 * widen, 64 * widen)
     cifar = {"stem": 1, "stem_features": 16, "widths": widths}
-    options = {"preactivated": True, **cifar, **options}
+    options = {"preactivated": True, "kernel_init": kaiming, **cifar, **options}
     return ResidualNetwork(classes, PreactBlock, ((depth - 4) // 6,) * 3, **options)
 
 
