@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxnets.models.blocks import Dropout, Rate, float32_or_wider
+from jaxnets.models.blocks import Dense, Dropout, Rate, float32_or_wider
 from jaxnets.ops import attention as ops
 from jaxnets.types import Scalar
 
@@ -42,9 +42,9 @@ class AdditiveAttention(nn.Module):
 
     def setup(self) -> None:
         """Names the layers."""
-        self.query = nn.Dense(self.features, dtype=self.dtype)
-        self.key = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
-        self.score = nn.Dense(1, use_bias=False, dtype=self.dtype)
+        self.query = Dense(self.features, dtype=self.dtype)
+        self.key = Dense(self.features, use_bias=False, dtype=self.dtype)
+        self.score = Dense(1, use_bias=False, dtype=self.dtype)
 
     def keys(self, memory: Float[Array, "b n d"]) -> Float[Array, "b n e"]:
         """The memory as `__call__` compares it with queries."""
@@ -96,8 +96,8 @@ class DotAttention(nn.Module):
     def setup(self) -> None:
         """Names the layers."""
         if self.features is not None:
-            self.query = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
-            self.key = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
+            self.query = Dense(self.features, use_bias=False, dtype=self.dtype)
+            self.key = Dense(self.features, use_bias=False, dtype=self.dtype)
 
     def keys(self, memory: Float[Array, "b n d"]) -> Float[Array, "b n e"]:
         """The memory as `__call__` compares it with queries."""
@@ -187,7 +187,7 @@ class MultiHeadAttention(nn.Module):
             )
 
         def headed(x: Array, name: str) -> Array:
-            x = nn.Dense(self.features, dtype=self.dtype, name=name)(x)
+            x = Dense(self.features, dtype=self.dtype, name=name)(x)
             return x.reshape(*x.shape[:2], self.heads, -1)
 
         if present is not None:
@@ -199,9 +199,9 @@ class MultiHeadAttention(nn.Module):
         if present is not None:
             seen = seen & present[:, None, None, :]
         weights = _weights(scores, jnp.broadcast_to(seen, scores.shape))
-        used = Dropout(name="drop")(weights, dropout, train=train).astype(self.dtype)
+        used = Dropout(name="drop")(weights, dropout, train=train).astype(v.dtype)
         joined = jnp.einsum("bhtn,bnhd->bthd", used, v).reshape(*query.shape[:2], -1)
-        return nn.Dense(self.features, dtype=self.dtype, name="output")(joined), weights
+        return Dense(self.features, dtype=self.dtype, name="output")(joined), weights
 
 
 class Encoded(NamedTuple):
@@ -292,9 +292,9 @@ class _Block(nn.Module):
         y, weights = attention(y, y, present, train=train, dropout=dropout)
         x = x + Dropout(name="drop1")(y, dropout, train=train)
         y = _norm(self.dtype, "norm2")(x)
-        y = nn.relu(nn.Dense(self.hidden, dtype=self.dtype, name="dense1")(y))
+        y = nn.relu(Dense(self.hidden, dtype=self.dtype, name="dense1")(y))
         y = Dropout(name="drop2")(y, dropout, train=train)
-        y = nn.Dense(self.features, dtype=self.dtype, name="dense2")(y)
+        y = Dense(self.features, dtype=self.dtype, name="dense2")(y)
         return x + Dropout(name="drop3")(y, dropout, train=train), weights
 
 

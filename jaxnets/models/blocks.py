@@ -7,8 +7,9 @@ Three attributes mean the same in every architecture:
   convolution has a bias where no norm follows it.
 - `activation` is a function of arrays.
 - `dtype` is the type of the computation, such as `jax.numpy.bfloat16`. Parameters,
-  statistics and logits stay float32. The default, float32, gives way to wider inputs:
-  with `jax_enable_x64`, what is given float64 computes in float64.
+  statistics and logits stay float32. The default, float32, gives way to a wider input:
+  with `jax_enable_x64`, what is given float64 computes in float64. Networks of tokens
+  have no such input: they are told, `dtype=jax.numpy.float64`.
 """
 
 import math
@@ -260,9 +261,12 @@ class BatchNorm(nn.Module):
             ValueError: In training, if there is one value a channel: its variance is 0.
         """
         scale, bias = _affine(self, x.shape[-1])
-        none, ones, channels = nn.initializers.zeros, nn.initializers.ones, bias.shape
-        running_mean = self.variable("batch_stats", "mean", none, None, channels)
-        running_var = self.variable("batch_stats", "var", ones, None, channels)
+        running_mean = self.variable(
+            "batch_stats", "mean", jnp.zeros, bias.shape, jnp.float32
+        )
+        running_var = self.variable(
+            "batch_stats", "var", jnp.ones, bias.shape, jnp.float32
+        )
         if train:
             count = x.size // x.shape[-1]
             if count < 2:

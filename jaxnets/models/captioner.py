@@ -55,7 +55,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnets.models.attention import AdditiveAttention
-from jaxnets.models.blocks import Dropout, Rate, float32_or_wider, off
+from jaxnets.models.blocks import Dense, Dropout, Rate, float32_or_wider, off
 from jaxnets.models.grid import positions
 from jaxnets.models.places import Looked, Places, Terrain
 from jaxnets.models.recurrent import (
@@ -138,7 +138,7 @@ class _Decoder(nn.Module):
     looks: ClassVar[bool] = True  # at one location rather than another
 
     def setup(self) -> None:
-        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        dense = functools.partial(Dense, dtype=self.dtype)
         self.words = Embedding(self.vocabulary, self.embedding, dtype=self.dtype)
         self.recurrent = self.cell(self.features, dtype=self.dtype)
         columns = self.cell.gates * self.features
@@ -354,8 +354,8 @@ class _Network(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
-        x = jnp.tanh(nn.Dense(self.features, dtype=self.dtype, name="hidden")(x))
-        return nn.Dense(self.features, dtype=self.dtype, name="output")(x)
+        x = jnp.tanh(Dense(self.features, dtype=self.dtype, name="hidden")(x))
+        return Dense(self.features, dtype=self.dtype, name="output")(x)
 
 
 class SoftAttentionCaptioner(_Decoder):

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import float32_or_wider
+from jaxnets.models.blocks import Dense, float32_or_wider
 from jaxnets.models.initial import xavier
 from jaxnets.models.latent import Coded, Decoded, Drawing
 from jaxnets.models.recurrent import LSTMCell
@@ -68,14 +68,14 @@ class DRAW(nn.Module):
         height, width, channels = self.shape
         outputs = channels * self.likelihood.outputs
         wide = float32_or_wider(self.dtype)
-        dense = functools.partial(nn.Dense, kernel_init=xavier)
+        dense = functools.partial(Dense, kernel_init=xavier)
         self.encoder = LSTMCell(self.features, dtype=self.dtype)
         self.decoder = LSTMCell(self.features, dtype=self.dtype)
         gates = 4 * self.features
         # No layer: it may be used outside of the scan, whose layers' named features
         # have an axis of time.
         inputs = self.read**2 * channels if self.read else math.prod(self.shape)
-        self.image = self.param("image", xavier, (inputs, gates))
+        self.image = self.param("image", xavier, (inputs, gates), jnp.float32)
         self.error = dense(gates, use_bias=False, dtype=self.dtype)
         self.mean = dense(self.latent, dtype=wide)
         self.log_scale = dense(self.latent, dtype=wide)
@@ -87,9 +87,11 @@ class DRAW(nn.Module):
         else:
             self.patch = dense(height * width * outputs, dtype=wide)
         zeros = nn.initializers.zeros
-        self.canvas = self.param("canvas", zeros, (height, width, outputs))
+        self.canvas = self.param("canvas", zeros, (height, width, outputs), jnp.float32)
         self.first = {
-            f"{side}_{part}": self.param(f"{side}_{part}", zeros, (self.features,))
+            f"{side}_{part}": self.param(
+                f"{side}_{part}", zeros, (self.features,), jnp.float32
+            )
             for side in ("encoder", "decoder")
             for part in ("h", "c")
         }

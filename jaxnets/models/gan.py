@@ -34,7 +34,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxnets.models.blocks import BatchNorm, Conv, Norm, biased, float32_or_wider
+from jaxnets.models.blocks import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Norm,
+    biased,
+    computed,
+    float32_or_wider,
+)
 from jaxnets.models.initial import Initializer, scaled_normal, xavier
 from jaxnets.models.spectral import convolution, dense
 from jaxnets.ops.conv import conv_transpose
@@ -72,9 +80,8 @@ class ConvTranspose(nn.Module):
         """Returns maps of twice the side."""
         shape = (4, 4, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        x = conv_transpose(
-            x.astype(self.dtype), kernel, stride=(2, 2), padding=((1, 1), (1, 1))
-        )
+        kind, border = computed(self.dtype, x), ((1, 1), (1, 1))
+        x = conv_transpose(x.astype(kind), kernel, stride=(2, 2), padding=border)
         return biased(self, x) if self.use_bias else x
 
 
@@ -104,10 +111,11 @@ class DCGANGenerator(nn.Module):
         """Returns images in [-1, 1], one a row of noise."""
         ups = doublings(self.side)
         grid, width = self.side >> ups, self.features << (ups - 1)
-        x = _told(self, noise, label).astype(self.dtype)
+        x = _told(self, noise, label)
+        x = x.astype(computed(self.dtype, x))
         plain = self.norm is None
         options: dict[str, Any] = {"kernel_init": _DCGAN, "dtype": self.dtype}
-        x = nn.Dense(grid * grid * width, use_bias=plain, name="project", **options)(x)
+        x = Dense(grid * grid * width, use_bias=plain, name="project", **options)(x)
         x = x.reshape(-1, grid, grid, width)
         for index in range(ups):
             if self.norm is not None:
@@ -119,7 +127,7 @@ class DCGANGenerator(nn.Module):
                 width, use_bias=plain or last, name=f"up{index}", **options
             )
             x = up(x)
-        return jnp.tanh(x.astype(float32_or_wider(self.dtype)))
+        return jnp.tanh(x.astype(float32_or_wider(x.dtype)))
 
 
 class DCGANDiscriminator(nn.Module):
@@ -225,9 +233,10 @@ class ResNetGenerator(nn.Module):
         """Returns images in [-1, 1], one a row of noise."""
         ups, width = doublings(self.side), self.features
         grid = self.side >> ups
-        x = _told(self, noise, label).astype(self.dtype)
+        x = _told(self, noise, label)
+        x = x.astype(computed(self.dtype, x))
         options: dict[str, Any] = {"kernel_init": xavier, "dtype": self.dtype}
-        x = nn.Dense(grid * grid * width, name="project", **options)(x)
+        x = Dense(grid * grid * width, name="project", **options)(x)
         x = x.reshape(-1, grid, grid, width)
         for index in range(ups):
             block = ResidualBlock(
@@ -236,7 +245,7 @@ class ResNetGenerator(nn.Module):
             x = block(x, train=train)
         x = _active(self, x, "last_norm", train)
         x = Conv(self.channels, name="output", **options)(x)
-        return jnp.tanh(x.astype(float32_or_wider(self.dtype)))
+        return jnp.tanh(x.astype(float32_or_wider(x.dtype)))
 
 
 class ResNetDiscriminator(nn.Module):
@@ -323,7 +332,7 @@ def _told(module: Any, noise: Array, label: Labels) -> Array:
     if not module.classes:
         return noise
     code = _one_hot(module, label, noise.dtype)
-    vector = nn.Dense(
+    vector = Dense(
         _EMBEDDING,
         use_bias=False,
         kernel_init=scaled_normal(1.0),  # as large as the noise
@@ -337,7 +346,7 @@ def _score(
     module: Any, x: Array, label: Labels, drawn: Initializer, *, train: bool
 ) -> Array:
     """A linear function of the features, and their projection on the class's vector."""
-    wide = float32_or_wider(module.dtype)
+    wide = float32_or_wider(x.dtype)
     score = dense(module, x.astype(wide), 1, "output", drawn, train=train)
     if not module.classes:
         return score[:, 0]

@@ -10,9 +10,9 @@ deeper with convolutions", 2014, https://arxiv.org/abs/1409.4842, table 1 and se
 Initial weights: `googlenet` as torch's reference, all kernels normal with deviation
 0.01 (truncated at 200 deviations there), biases of dense layers uniform between
 -1 / sqrt(fan_in) and that. The paper says nothing, and without batch norm those fade
-away within 22 layers: `googlenet_2014` draws kernels by Xavier's rule and biases of 0.2,
-of 0 in the layers that give logits, as the Caffe model zoo's GoogLeNet does (by a form
-of the rule that knows fan_in only).
+away within 22 layers: `googlenet_2014` draws kernels by Xavier's rule and biases of
+0.2, of 0 in the layers that give logits, as the Caffe model zoo's GoogLeNet does (by a
+form of the rule that knows fan_in only).
 
 Departures of both: the auxiliary classifiers average over a 4x4 grid of cells (the
 paper: 5x5 windows with stride 3, the same grid at 224 pixels); the constants of local

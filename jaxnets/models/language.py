@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnets.models.blocks import Rate, float32_or_wider
+from jaxnets.models.blocks import Dense, Rate, float32_or_wider
 from jaxnets.models.recurrent import CELLS, Carry, Embedding, Recurrent, one_hot
 
 
@@ -73,4 +73,4 @@ class LanguageModel(nn.Module):
         )
         x, carry = stack(x, present, carry, train=train, dropout=dropout)
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.vocabulary, dtype=wide, name="output")(x), carry
+        return Dense(self.vocabulary, dtype=wide, name="output")(x), carry

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Activation, Conv, Norm
+from jaxnets.models.blocks import Activation, Conv, Norm, computed
 from jaxnets.ops.conv import conv
 from jaxnets.ops.pool import ImageSizeError, max_pool
 from jaxnets.ops.whitening import whitening_filters
@@ -47,10 +47,11 @@ class Whitening(nn.Module):
             "kernel",
             lambda: whitening_filters(image, PATCH, count).astype(jnp.float32),
         )
-        kernel = found.value.astype(self.dtype)
+        kind = computed(self.dtype, image)
+        kernel = found.value.astype(kind)
         both = jnp.concatenate([kernel, -kernel], axis=-1)
         border = ((BORDER, BORDER),) * 2
-        return conv(image.astype(self.dtype), both, stride=(EVERY,) * 2, padding=border)
+        return conv(image.astype(kind), both, stride=(EVERY,) * 2, padding=border)
 
 
 @runtime_checkable

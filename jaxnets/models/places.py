@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import float32_or_wider
+from jaxnets.models.blocks import Dense, float32_or_wider
 
 _REACH = 0.25  # at first; a cell of a grid of 8x8 is so wide
 
@@ -73,10 +73,11 @@ class Places(nn.Module):
     def setup(self) -> None:
         """Names the layers."""
         init, shape = nn.initializers.lecun_normal(), (self.count + 1, self.features)
-        self.coverage = self.param("coverage", init, shape)
-        self.reach = self.param("reach", nn.initializers.constant(_REACH), shape[:1])
-        self.offset = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
-        self.gate = nn.Dense(self.count, dtype=self.dtype)
+        self.coverage = self.param("coverage", init, shape, jnp.float32)
+        near = nn.initializers.constant(_REACH)
+        self.reach = self.param("reach", near, shape[:1], jnp.float32)
+        self.offset = Dense(self.features, use_bias=False, dtype=self.dtype)
+        self.gate = Dense(self.count, dtype=self.dtype)
 
     def start(self, rows: int, locations: int) -> Looked:
         """Before the first word: nothing was looked at, and the maps are even."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxnets.models.attention import SelfAttentionEncoder
-from jaxnets.models.blocks import Dropout, Rate, float32_or_wider
+from jaxnets.models.blocks import Dense, Dropout, Rate, float32_or_wider
 from jaxnets.models.recurrent import CELLS, Embedding, Recurrent, one_hot, output_of
 
 
@@ -48,7 +48,7 @@ class BagOfWords(nn.Module):
         rows = Embedding(self.vocabulary, self.width, name="embed")(token)
         x = _average(rows, here)
         x = Dropout(name="drop")(x, dropout, train=train)
-        return nn.Dense(self.classes, name="output")(x)
+        return Dense(self.classes, name="output")(x)
 
 
 class RecurrentReader(nn.Module):
@@ -100,7 +100,7 @@ class RecurrentReader(nn.Module):
         ends = jnp.concatenate([output_of(carry) for carry in carries], axis=-1)
         ends = Dropout(name="drop")(ends, dropout, train=train)
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(ends)
+        return Dense(self.classes, dtype=wide, name="output")(ends)
 
 
 class SelfAttentionReader(nn.Module):
@@ -144,7 +144,7 @@ class SelfAttentionReader(nn.Module):
             encoder(x, here, train=train, dropout=dropout).output, here[:, :, None]
         )
         wide = float32_or_wider(self.dtype)
-        return nn.Dense(self.classes, dtype=wide, name="output")(x)
+        return Dense(self.classes, dtype=wide, name="output")(x)
 
 
 def _average(rows: Array, here: Array) -> Array:

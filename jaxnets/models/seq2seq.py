@@ -32,7 +32,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnets.models.attention import AdditiveAttention, DotAttention
-from jaxnets.models.blocks import Dropout, Rate, float32_or_wider, off
+from jaxnets.models.blocks import Dense, Dropout, Rate, float32_or_wider, off
 from jaxnets.models.recurrent import (
     CELLS,
     Carry,
@@ -90,7 +90,7 @@ class Seq2Seq(nn.Module):
 
     def setup(self) -> None:
         """Names the layers."""
-        dense = functools.partial(nn.Dense, dtype=self.dtype)
+        dense = functools.partial(Dense, dtype=self.dtype)
         kind, features = CELLS[self.cell], self.features
         self.read = Embedding(self.source, self.embedding, dtype=self.dtype)
         self.encoder = Recurrent(

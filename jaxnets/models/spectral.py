@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Conv, biased
+from jaxnets.models.blocks import Conv, Dense, biased, computed
 from jaxnets.models.initial import Initializer, kaiming
 from jaxnets.ops.conv import conv
 
@@ -66,7 +66,7 @@ class SpectralConv(nn.Module):
         side, pad = self.kernel_size, self.padding
         kernel = _kernel(self, (side, side, x.shape[-1], self.features), train=train)
         x = conv(
-            x.astype(self.dtype),
+            x.astype(computed(self.dtype, x)),
             kernel,
             stride=(self.stride,) * 2,
             padding=pad if isinstance(pad, str) else ((pad, pad),) * 2,
@@ -93,7 +93,8 @@ class SpectralDense(nn.Module):
     def __call__(self, x: Float[Array, "b d"], *, train: bool) -> Float[Array, "b do"]:
         """Returns `x` times the kernel, and the bias."""
         kernel = _kernel(self, (x.shape[-1], self.features), train=train)
-        x = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        kind = computed(self.dtype, x)
+        x = x.astype(kind) @ kernel.astype(kind)
         return biased(self, x) if self.use_bias else x
 
 
@@ -142,7 +143,7 @@ def dense(
     if module.spectral:
         layer = SpectralDense(features, use_bias, **options)
         return layer(x, train=train)
-    return nn.Dense(features, use_bias, **options)(x)
+    return Dense(features, use_bias, **options)(x)
 
 
 def _kernel(module: Any, shape: tuple[int, ...], *, train: bool) -> Array:

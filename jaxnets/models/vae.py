@@ -22,7 +22,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Activation, Conv, float32_or_wider
+from jaxnets.models.blocks import Activation, Conv, Dense, float32_or_wider
 from jaxnets.models.initial import xavier
 from jaxnets.models.latent import Coded, Decoded
 from jaxnets.ops.distributions import BERNOULLI, Likelihood, reparameterised
@@ -39,7 +39,7 @@ class DenseLayers(nn.Module):
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n e"]:
         """Returns the last hidden layer."""
         for index, width in enumerate(self.widths, start=1):
-            dense = nn.Dense(
+            dense = Dense(
                 width, kernel_init=xavier, dtype=self.dtype, name=f"dense{index}"
             )
             x = self.activation(dense(x))
@@ -73,7 +73,7 @@ class VAE(nn.Module):
     def setup(self) -> None:
         """Names the layers."""
         wide = float32_or_wider(self.dtype)
-        dense = functools.partial(nn.Dense, kernel_init=xavier, dtype=wide)
+        dense = functools.partial(Dense, kernel_init=xavier, dtype=wide)
         self.mean, self.log_scale = dense(self.latent), dense(self.latent)
         self._sides()
 
@@ -85,7 +85,7 @@ class VAE(nn.Module):
         self.decoder = layers(tuple(self.widths)[::-1])
         count = math.prod(self.shape) * self.likelihood.outputs
         wide = float32_or_wider(self.dtype)
-        self.output = nn.Dense(count, kernel_init=xavier, dtype=wide)
+        self.output = Dense(count, kernel_init=xavier, dtype=wide)
 
     def _seen(self, image: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
         return self.encoder(image.reshape(len(image), -1))

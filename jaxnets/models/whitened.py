@@ -66,7 +66,7 @@ class WhitenedConvNet(nn.Module):
             ImageSizeError: If the pools leave nothing of the image.
         """
         x = whitened_maps(self, image, train=train)
-        wide = float32_or_wider(self.dtype)
+        wide = float32_or_wider(x.dtype)
         x = Dropout(name="drop")(global_max(x).astype(wide), dropout, train=train)
         return Dense(self.classes, dtype=wide, name="output")(x) * self.logit_scale
 
