@@ -68,9 +68,8 @@ def command(
     Args:
         main: Called with the configuration and the verbs.
         kind: The experiment's `Config`, a frozen dataclass; its docstring heads the
-            help text, and the string below a field says what the field means. Where it
-            has a method `preset`, the defaults are what that returns for the choices
-            made, the recipe of the chosen network say; every flag still wins.
+            help text, and the string below a field says what the field means. With a
+            method `preset` the defaults follow from the flags; see there.
         arguments: Instead of the command line's.
         verbs: What the experiment can do: `Describing` adds `--describe`.
     """
@@ -224,19 +223,28 @@ def _memory_error(error: BaseException) -> str:
 def preset(
     kind: type, arguments: list[str], flags: Callable[[Any, list[str]], tuple[Any, ...]]
 ) -> tuple[Any, ...]:
-    """What the flags say, over the defaults that the choices among them bring.
+    """Returns what the flags say, over the defaults that follow from them.
+
+    Every flag wins over every default.
 
     Args:
-        kind: The experiment's `Config`; see `command` for its method `preset`.
+        kind: The experiment's `Config`. It may have a method `preset()`, which returns
+            the defaults for the choices that are its own fields, for example the
+            recipe of a network; and then a method `adjusted(chosen)` of the defaults,
+            which returns those that depend on a number among the flags, for example a
+            learning rate on `chosen.batch_size`.
         arguments: Of the command line.
         flags: Reads arguments over the defaults of a configuration, and returns a
             configuration first.
     """
     if not hasattr(kind, "preset"):
         return flags(kind(), arguments)
-    # Twice: what is chosen decides the defaults of the rest, in the help text too.
+    # Read again with each set of defaults, which the help text shows too.
     plain = [word for word in arguments if word not in ("-h", "--help")]
-    return flags(flags(kind(), plain)[0].preset(), arguments)
+    defaults = flags(kind(), plain)[0].preset()
+    if hasattr(kind, "adjusted"):
+        defaults = defaults.adjusted(flags(defaults, plain)[0])
+    return flags(defaults, arguments)
 
 
 def _flags(

@@ -45,6 +45,8 @@ def greet(run: Any, feed: Feed) -> None:
         f"{feed.examples:,} examples, {run.steps} steps, commit {commit}, {begin}  "
         f"->  {path}"
     )
+    for remark in _remarks(run.config):
+        run.console.say(remark)
 
 
 def dry_run(run: Any, learner: Learner, feed: Feed, steps: int) -> None:
@@ -58,6 +60,8 @@ def dry_run(run: Any, learner: Learner, feed: Feed, steps: int) -> None:
     """
     say = run.console.say
     say(f"{run.experiment}: dry run, nothing is written")
+    for remark in _remarks(run.config):
+        say(remark)
     for name, value in settings.flat(settings.to_json(run.config)).items():
         say(f"  {name}: {value}")
     batch = feed.prepared
@@ -75,6 +79,11 @@ def dry_run(run: Any, learner: Learner, feed: Feed, steps: int) -> None:
         f"steps of {feed.batch_size} examples, "
         f"{steps * feed.batch_size / feed.examples:.1f} epochs"
     )
+
+
+def _remarks(config: Any) -> list[str]:
+    """What an experiment says of its settings, where its `Config` has `remarks()`."""
+    return config.remarks() if hasattr(config, "remarks") else []
 
 
 def parameters(state: Any) -> int:
