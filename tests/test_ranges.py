@@ -115,9 +115,10 @@ def test_recipes_are_inside_the_ranges():
         importlib.import_module("jaxnets.models.recipes"),
     )
     for model in recipes.RECIPES:
-        assert ranges.faults(classify.Config(model=model).preset()) == []
-    for aim in recipes.AIMS:
-        assert ranges.faults(classify.Config(recipe=aim).preset()) == []
+        paper = classify.Config(model=model, recipe=recipes.PAPER)
+        assert ranges.faults(paper.preset()) == []
+    for choice in recipes.CHOICES:
+        assert ranges.faults(classify.Config(recipe=choice).preset()) == []
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -1,15 +1,30 @@
-"""How each network was trained, as its paper tells it: plain data, no code.
+"""Recipes: the settings of a training, as defaults of `experiments/classify.py`.
 
-A recipe changes the defaults of `experiments/classify.py`; a flag on the command line
-still wins. Lengths are the papers', and days on a CPU: shorten them with `--epochs`,
-schedules keep their proportions. Where a paper watched the validation error and lowered
-the rate by hand, the schedule is `plateau`. What a paper leaves open, and what it did
-that is left out, stands beside the numbers.
+A flag on the command line still wins. `paper` is how the network's paper trained it, on
+the paper's data; `steady` is one set of numbers for every network on small data.
+
+Lengths of `paper` are days on a CPU: shorten them with `--epochs`, schedules keep their
+proportions. Its learning rate follows the batch linearly: see `scaled`. Where a paper
+watched the validation error and lowered the rate by hand, the schedule is `plateau`.
+What a paper leaves open, and what it did that is left out, stands beside the numbers.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+
+class TrainedOn(NamedTuple):
+    """The data that a recipe is for.
+
+    Attributes:
+        description: Name, number and side of the images.
+        names: Data sets of `--data` for which `auto` takes the recipe.
+    """
+
+    description: str
+    names: tuple[str, ...] = ()
 
 
 class Recipe(NamedTuple):
@@ -17,15 +32,22 @@ class Recipe(NamedTuple):
 
     Attributes:
         source: Where it is written.
+        data: What it is for.
         config: Names of static settings to their values.
         hyper: Names of traced hyperparameters to their values; a rate of zero, an
             average of zero, a clip of zero is left out of the program.
     """
 
     source: str
+    data: TrainedOn
     config: Mapping[str, str | int]
     hyper: Mapping[str, float]
 
+
+_IMAGENET = TrainedOn("ImageNet, 1.28 million images of 224 pixels", ("imagenet2012",))
+_CIFAR = TrainedOn("CIFAR, 50,000 images of 32 pixels", ("cifar10", "cifar100"))
+_MNIST = TrainedOn("MNIST, 60,000 digits of 32 pixels", ("mnist",))
+_SMALL = TrainedOn("small data")
 
 # Momentum without anything that came later: no smoothing, averaging or clipping.
 _PLAIN = {
@@ -38,7 +60,12 @@ _PLAIN = {
 
 
 def _momentum(
-    source: str, *, rate: float, decay: float, hyper: Mapping[str, float] | None = None
+    source: str,
+    data: TrainedOn,
+    *,
+    rate: float,
+    decay: float,
+    hyper: Mapping[str, float] | None = None,
 ) -> Recipe:
     """Momentum 0.9 on batches of 128 for 90 epochs, padded crops and mirrors."""
     config = {
@@ -51,7 +78,7 @@ def _momentum(
         "augment": "flips",
     }
     rates = {**_PLAIN, "learning_rate": rate, "weight_decay": decay, **(hyper or {})}
-    return Recipe(source, config, rates)
+    return Recipe(source, data, config, rates)
 
 
 def _with(recipe: Recipe, **config: str | int) -> Recipe:
@@ -61,6 +88,7 @@ def _with(recipe: Recipe, **config: str | int) -> Recipe:
 # Our own networks: what suits small data, measured in experiments/LOG.md.
 OWN = Recipe(
     "experiments/LOG.md",
+    _SMALL,
     {
         "optimizer": "adamw",
         "schedule": "cosine",
@@ -84,7 +112,7 @@ OWN = Recipe(
 # steps from 5e-4 to 1e-5. Departures: batches and momentum with a rate to suit, in
 # place of single examples and a diagonal Hessian.
 _LENET = _with(
-    _momentum("LeCun et al. 1998, section III.B", rate=0.02, decay=0.0),
+    _momentum("LeCun et al. 1998, section III.B", _MNIST, rate=0.02, decay=0.0),
     schedule="exponential",
     batch_size=64,
     epochs=20,
@@ -94,13 +122,18 @@ _LENET = _with(
 # Krizhevsky, Sutskever & Hinton, 2012, sections 4 and 5: 90 passes, the rate divided by
 # ten three times by hand. Left out: the colour changes along principal components.
 _ALEXNET = _momentum(
-    "Krizhevsky et al. 2012, section 5", rate=0.01, decay=5e-4, hyper={"dropout": 0.5}
+    "Krizhevsky et al. 2012, section 5",
+    _IMAGENET,
+    rate=0.01,
+    decay=5e-4,
+    hyper={"dropout": 0.5},
 )
 
 # Simonyan & Zisserman, 2014, section 3.1: 74 passes.
 _VGG = _with(
     _momentum(
         "Simonyan & Zisserman 2014, section 3.1",
+        _IMAGENET,
         rate=0.01,
         decay=5e-4,
         hyper={"dropout": 0.5},
@@ -112,7 +145,7 @@ _VGG = _with(
 # Lin, Chen & Yan, 2013, section 4.1: as Krizhevsky et al. 2012; the first rate is not
 # given, nor is the number of passes.
 _NIN = _momentum(
-    "Lin et al. 2013, section 4.1", rate=0.1, decay=1e-4, hyper={"dropout": 0.5}
+    "Lin et al. 2013, section 4.1", _CIFAR, rate=0.1, decay=1e-4, hyper={"dropout": 0.5}
 )
 
 # Szegedy et al., 2014, sections 5 and 6: the rate falls by 4 % every 8 epochs, crops
@@ -121,6 +154,7 @@ _NIN = _momentum(
 _GOOGLENET = _with(
     _momentum(
         "Szegedy et al. 2014, section 6",
+        _IMAGENET,
         rate=0.01,
         decay=2e-4,
         hyper={"dropout": 0.4, "auxiliary_dropout": 0.7, "average_decay": 0.999},
@@ -132,7 +166,7 @@ _GOOGLENET = _with(
 
 # He et al., 2015, section 3.4: 600,000 steps of 256, divided by ten on plateaus.
 _RESNET = _with(
-    _momentum("He et al. 2015, section 3.4", rate=0.1, decay=1e-4),
+    _momentum("He et al. 2015, section 3.4", _IMAGENET, rate=0.1, decay=1e-4),
     batch_size=256,
     epochs=120,
     augment="resized",
@@ -141,7 +175,7 @@ _RESNET = _with(
 # He et al., 2015, section 4.2: 64,000 steps of 128 on 45,000 images, divided by ten
 # at a half and at three quarters.
 _CIFAR_RESNET = _with(
-    _momentum("He et al. 2015, section 4.2", rate=0.1, decay=1e-4),
+    _momentum("He et al. 2015, section 4.2", _CIFAR, rate=0.1, decay=1e-4),
     schedule="step",
     epochs=182,
 )
@@ -159,7 +193,7 @@ _PREACT = _with(_RESNET, schedule="thirds", epochs=90)._replace(
 
 # Zagoruyko & Komodakis, 2016, section 3: 200 epochs, a fifth at 60, 120 and 160.
 _WIDE = _with(
-    _momentum("Zagoruyko & Komodakis 2016, section 3", rate=0.1, decay=5e-4),
+    _momentum("Zagoruyko & Komodakis 2016, section 3", _CIFAR, rate=0.1, decay=5e-4),
     optimizer="nesterov",
     schedule="fifths",
     epochs=200,
@@ -176,14 +210,18 @@ _RESNEXT = _with(_RESNET, schedule="thirds", epochs=90)._replace(
 
 # Huang, Liu, van der Maaten & Weinberger, 2016, section 4.2.
 _CIFAR_DENSENET = _with(
-    _momentum("Huang et al. 2016, section 4.2", rate=0.1, decay=1e-4),
+    _momentum("Huang et al. 2016, section 4.2", _CIFAR, rate=0.1, decay=1e-4),
     optimizer="nesterov",
     schedule="step",
     batch_size=64,
     epochs=300,
 )
 _DENSENET = _with(
-    _CIFAR_DENSENET, schedule="thirds", batch_size=256, epochs=90, augment="resized"
+    _CIFAR_DENSENET._replace(data=_IMAGENET),
+    schedule="thirds",
+    batch_size=256,
+    epochs=90,
+    augment="resized",
 )
 
 # Iandola et al., 2016, section 3.2 and the published solver: the rate falls in a line
@@ -191,6 +229,7 @@ _DENSENET = _with(
 _SQUEEZENET = _with(
     _momentum(
         "Iandola et al. 2016, section 3.2",
+        _IMAGENET,
         rate=0.04,
         decay=2e-4,
         hyper={"dropout": 0.5},
@@ -206,6 +245,7 @@ _SQUEEZENET = _with(
 _FRACTALNET = _with(
     _momentum(
         "Larsson et al. 2016, section 4",
+        _CIFAR,
         rate=0.02,
         decay=0.0,
         hyper={"drop_path": 0.15, "global_path": 0.5, "dropout": 0.4},
@@ -240,15 +280,34 @@ RECIPES: dict[str, Recipe] = {
     **{f"resnext{size}": _RESNEXT for size in ("50_32x4d", "101_32x8d", "101_64x4d")},
 }
 
-# What `--recipe` names: recipes of an aim, which choose the network as well. `paper` is
-# the one of the network that was asked for.
-PAPER = "paper"
+# One set of numbers for every network, measured in experiments/README.md. Where a
+# network has a dropout rate, it is 0: on small data the runs are short.
+STEADY = Recipe(
+    "experiments/README.md",
+    _SMALL,
+    {
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "warmup": 50,
+        "skip_biases": True,
+        "batch_size": 64,
+        "epochs": 30,
+        "augment": "flips",
+    },
+    {**_PLAIN, "learning_rate": 5e-4, "weight_decay": 0.05, "clip_norm": 1.0},
+)
+
+# What `--recipe` names. `auto` is `paper` for the networks that are our own and for a
+# published one on its paper's data, else `steady`. `paper` is the one of the network
+# that was asked for. An aim chooses the network as well.
+AUTO, PAPER = "auto", "paper"
 AIMS: dict[str, Recipe] = {
     # 75 % of CIFAR-10's test images within a minute of two CPU cores: two passes. The
     # momentum and the line down to 0 are those of Jordan, 2024, whom
     # `jaxnets.models.whitened` cites; the rate was chosen on seed 0.
     "cifar10-60s": Recipe(
         "experiments/LOG.md",
+        TrainedOn("CIFAR-10, 50,000 images of 32 pixels", ("cifar10",)),
         {
             "model": "whitened_convnet",
             "optimizer": "nesterov",
@@ -269,7 +328,7 @@ AIMS: dict[str, Recipe] = {
         },
     ),
 }
-CHOICES = (PAPER, *AIMS)
+CHOICES = (AUTO, PAPER, "steady", *AIMS)
 
 # Images in which a crop or a mirror would change or lose what they show.
 AUGMENTATIONS: dict[str, str] = {
@@ -283,6 +342,19 @@ AUGMENTATIONS: dict[str, str] = {
 }
 
 
+def resolved(config: Any) -> tuple[str, Recipe]:
+    """Returns the recipe of a configuration, and its name: `auto` is never one.
+
+    Args:
+        config: With `recipe`, one of `CHOICES`, `model`, a name in the zoo, and `data`.
+    """
+    own = RECIPES[config.model]
+    if config.recipe == AUTO:
+        at_home = own is OWN or _data_set(config) in own.data.names
+        return (PAPER, own) if at_home else ("steady", STEADY)
+    return config.recipe, {PAPER: own, "steady": STEADY, **AIMS}[config.recipe]
+
+
 def prepared(config: Any) -> Any:
     """A configuration with the settings that its recipe gives.
 
@@ -291,9 +363,93 @@ def prepared(config: Any) -> Any:
             the zoo, `data`, which says what may be done to the images, and `hyper`, a
             `NamedTuple`.
     """
-    paper = config.recipe == PAPER
-    recipe = RECIPES[config.model] if paper else AIMS[config.recipe]
-    data = config.data.split("/")[0]
-    own = {"augment": AUGMENTATIONS[data]} if data in AUGMENTATIONS else {}
+    _, recipe = resolved(config)
     hyper = config.hyper._replace(**recipe.hyper)
-    return dataclasses.replace(config, **{**recipe.config, **own}, hyper=hyper)
+    return dataclasses.replace(
+        config, **{**recipe.config, **_augmentation(config)}, hyper=hyper
+    )
+
+
+def scaled(defaults: Any, chosen: Any) -> Any:
+    """Default settings whose learning rate follows the batch that was chosen.
+
+    The rate of a paper is multiplied by examples in an update here over examples in
+    the paper's (Goyal et al., "Accurate, large minibatch SGD", 2017,
+    https://arxiv.org/abs/1706.02677, section 2.1). Other recipes keep theirs.
+
+    Args:
+        defaults: What `prepared` returned.
+        chosen: The same with the flags of the command line, of which `batch_size`,
+            `accumulate` and `scale_rate` are read.
+    """
+    hyper = defaults.hyper._replace(learning_rate=_rate(chosen))
+    return dataclasses.replace(defaults, hyper=hyper)
+
+
+def remarks(config: Any) -> list[str]:
+    """Lines that say which recipe a run follows; none for our own networks' own.
+
+    Args:
+        config: A configuration, with the settings that are used.
+    """
+    name, recipe = resolved(config)
+    if recipe is OWN:
+        return []
+    batch, paper = recipe.config["batch_size"], recipe.hyper["learning_rate"]
+    line = f"recipe: {name} ({recipe.source}), for {recipe.data.description}"
+    line += f", in batches of {batch}"
+    if config.recipe == AUTO and name != PAPER:
+        line += f"; --recipe paper is for {RECIPES[config.model].data.description}"
+    rate, used = _rate(config), config.hyper.learning_rate
+    if changed := _changed(config, recipe, rate):
+        line += f"; changed: {', '.join(changed)}"
+    lines = [line]
+    unscaled = config.batch_size == 0 and config.scale_rate and used == paper
+    if unscaled and _follows(name, recipe):
+        lines.append(
+            f"recipe: the rate of {config.model} is {paper:g} for batches of {batch}; "
+            "it is not scaled for --batch-size 0, all examples"
+        )
+    if rate == used != paper:
+        examples = config.batch_size * config.accumulate
+        lines.append(
+            f"recipe: the rate of {config.model} is {paper:g} for batches of {batch}; "
+            f"for batches of {examples} it is {rate:g} (--no-scale-rate keeps "
+            f"{paper:g})"
+        )
+    return lines
+
+
+def _rate(config: Any) -> float:
+    """The learning rate that a configuration has where no flag gives one."""
+    name, recipe = resolved(config)
+    rate, batch = recipe.hyper["learning_rate"], recipe.config["batch_size"]
+    examples = config.batch_size * config.accumulate
+    if not (config.scale_rate and examples and _follows(name, recipe)):
+        return rate
+    return rate * examples / int(batch)
+
+
+def _follows(name: str, recipe: Recipe) -> bool:
+    """Whether the rate follows the batch: of published recipes, for plain descent."""
+    return name == PAPER and recipe is not OWN
+
+
+def _changed(config: Any, recipe: Recipe, rate: float) -> list[str]:
+    """Flags with their values, for all settings that are not the recipe's."""
+    own = {**recipe.config, **_augmentation(config)}
+    pairs = [(n, getattr(config, n), value) for n, value in own.items()]
+    hyper = {**recipe.hyper, "learning_rate": rate}
+    pairs += [(n, getattr(config.hyper, n), value) for n, value in hyper.items()]
+    return [f"{n} {now}" for n, now, value in pairs if now != value]
+
+
+def _data_set(config: Any) -> str:
+    """The name in `--data` without fold, configuration or version: `digits/3`."""
+    return re.split("[:/]", config.data)[0]
+
+
+def _augmentation(config: Any) -> dict[str, str]:
+    """The augmentation of data whose images the recipe's would spoil."""
+    data = _data_set(config)
+    return {"augment": AUGMENTATIONS[data]} if data in AUGMENTATIONS else {}

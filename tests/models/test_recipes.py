@@ -5,24 +5,44 @@ import typing
 
 import pytest
 
+from experiments import classify
 from experiments.classify import Config, Hyper
 from jaxnets.learners.optimizers import RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.models import functional
-from jaxnets.models.recipes import AIMS, AUGMENTATIONS, RECIPES, prepared
+from jaxnets.models.recipes import (
+    AIMS,
+    AUGMENTATIONS,
+    CHOICES,
+    OWN,
+    RECIPES,
+    STEADY,
+    prepared,
+    remarks,
+    resolved,
+)
 from jaxnets.models.zoo import ZOO
-from jaxnets.ops.augment import CHOICES
+from jaxnets.ops import augment as moves
+from jaxnets.run.command import command
+from jaxnets.sweeps.command import parsed
 
-CHOSEN = {"optimizer": RULES, "schedule": SHAPES, "augment": CHOICES}
+CHOSEN = {"optimizer": RULES, "schedule": SHAPES, "augment": moves.CHOICES}
 
 
 def test_every_network_has_one():
     assert set(RECIPES) == set(ZOO)
 
 
-@pytest.mark.parametrize("name", [*RECIPES, *AIMS])
+def asked(flags):
+    """The settings of `classify` that these flags give."""
+    seen = []
+    command(lambda config, verbs: seen.append(config), Config, flags.split())
+    return seen[0]
+
+
+@pytest.mark.parametrize("name", [*RECIPES, *AIMS, "steady"])
 def test_a_recipe_names_settings_that_there_are(name):
-    recipe = {**RECIPES, **AIMS}[name]
+    recipe = {**RECIPES, **AIMS, "steady": STEADY}[name]
     types = typing.get_type_hints(Config)
     assert recipe.source
     assert set(recipe.config) <= set(types)
@@ -34,7 +54,7 @@ def test_a_recipe_names_settings_that_there_are(name):
     rates = {"dropout", "auxiliary_dropout", "drop_path", "global_path"}
     used = {rate for rate in rates & set(recipe.hyper) if recipe.hyper[rate]}
     network = recipe.config.get("model", name)
-    assert used <= set(functional.rates(ZOO[network](10)))
+    assert used <= set(functional.rates(ZOO[network](10)) if network in ZOO else ())
 
 
 def test_the_recipe_of_an_aim_brings_its_network():
@@ -64,6 +84,79 @@ def test_a_recipe_changes_what_it_says_and_nothing_else():
 
 def test_the_default_experiment_is_its_own_recipe():
     assert prepared(Config()) == Config()
+    assert asked("") == asked("--recipe auto") == Config()
+    assert remarks(Config()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "name"),
+    [
+        ("resnet20", "cifar10", "paper"),
+        ("densenet_40_12", "cifar100:3.0.2", "paper"),
+        ("resnet20", "./cifar10", "steady"),
+        ("resnet50", "cifar10", "steady"),
+        ("resnet50", "imagenet2012", "paper"),
+        ("lenet5", "mnist", "paper"),
+        ("lenet5", "digits/3", "steady"),
+        ("mlp", "cifar10", "paper"),
+    ],
+)
+def test_auto_is_the_paper_on_the_papers_data_and_else_steady(model, data, name):
+    config = Config(model=model, data=data)
+    assert resolved(config)[0] == name
+    settings = prepared(config), prepared(dataclasses.replace(config, recipe=name))
+    assert settings[0] == dataclasses.replace(settings[1], recipe="auto")
+
+
+def test_every_choice_trains_every_network():
+    for choice in set(CHOICES) - set(AIMS):
+        for model, recipe in RECIPES.items():
+            config = prepared(Config(model=model, recipe=choice, data="./photos"))
+            own = recipe is OWN or choice == "paper"
+            expected = recipe if own and choice != "steady" else STEADY
+            assert config.hyper.learning_rate == expected.hyper["learning_rate"]
+            assert config.epochs == expected.config["epochs"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "rate", "words"),
+    [
+        ("", 0.1, "batches of 256"),
+        ("--batch-size 32", 0.0125, "for batches of 32 it is 0.0125 (--no-scale-rate"),
+        ("--batch-size 32 --accumulate 16", 0.2, "for batches of 512 it is 0.2 "),
+        ("--batch-size 32 --no-scale-rate", 0.1, "changed: batch_size 32"),
+        ("--batch-size 32 --learning-rate 0.3", 0.3, "learning_rate 0.3"),
+        ("--batch-size 0", 0.1, "it is not scaled for --batch-size 0"),
+    ],
+)
+def test_the_rate_of_a_paper_follows_the_batch(flags, rate, words):
+    config = asked(f"--model resnet50 --recipe paper {flags}")
+    assert config.hyper.learning_rate == rate
+    lines = remarks(config)
+    assert lines[0].startswith("recipe: paper (He et al. 2015, section 3.4), for Image")
+    assert words in lines[-1]
+    assert len(lines) == 1 + ("it is" in words)
+
+
+@pytest.mark.parametrize("flags", ["--recipe steady", "--model mlp", "--data glyphs"])
+def test_the_rate_of_other_recipes_stays(flags):
+    config = asked(f"{flags} --batch-size 16")
+    assert config.hyper.learning_rate == asked(flags).hyper.learning_rate
+    assert not any("it is" in line for line in remarks(config))
+
+
+def test_steady_names_the_data_of_the_paper():
+    (line,) = remarks(prepared(Config(model="vgg16", data="./photos")))
+    assert "for small data" in line
+    assert "--recipe paper is for ImageNet" in line
+    assert "changed" not in line
+
+
+def test_a_sweep_over_batches_scales_the_rate_of_each():
+    flags = "--model resnet20 --data cifar10 --grid batch_size=64,128"
+    _, configs, _ = parsed("classify", classify, flags.split())
+    rates = {c.batch_size: c.hyper.learning_rate for c in configs.values()}
+    assert rates == {64: 0.05, 128: 0.1}
 
 
 @pytest.mark.parametrize(
@@ -72,10 +165,11 @@ def test_the_default_experiment_is_its_own_recipe():
 )
 def test_images_that_a_mirror_would_spoil_are_not_mirrored(data, augment):
     assert prepared(Config(model="resnet20", data=data)).augment == augment
-    assert set(AUGMENTATIONS.values()) <= set(CHOICES)
+    assert set(AUGMENTATIONS.values()) <= set(moves.CHOICES)
 
 
 def test_sources_are_given():
     for name, recipe in RECIPES.items():
         assert recipe.source[-1] != ".", name
+        assert recipe.data.description, name
         assert dataclasses.replace(Config(), **recipe.config)
