@@ -57,6 +57,20 @@ def test_local_response_norm_by_hand():
     close(ours, np.asarray(x) / (1 + 0.5 * sums))
 
 
+@pytest.mark.parametrize("beta", [0.5, 0.75, 2.0])
+def test_local_response_norm_is_exact_over_all_magnitudes(beta):
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(64, 9)) * 10.0 ** rng.uniform(-3, 3, (64, 1))
+    sums = np.stack([(x[:, max(0, c - 2) : c + 3] ** 2).sum(1) for c in range(9)], 1)
+    exact = x / (2.0 + 1e-4 * sums) ** beta
+    run = jax.jit(lambda x: norm.local_response_norm(x, beta=beta))
+    np.testing.assert_allclose(run(x.astype(np.float32)), exact, rtol=2e-6)
+    with jax.enable_x64(True):
+        wide = run(x)
+        assert wide.dtype == np.float64
+        np.testing.assert_allclose(wide, exact, rtol=1e-14)
+
+
 def test_local_response_norm_has_a_gradient_inside_jit():
     """Against central differences, compiled and not."""
     x = np.random.default_rng(2).normal(size=(2, 6)).astype(np.float32)
