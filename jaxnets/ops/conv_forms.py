@@ -13,6 +13,10 @@ them from `lax.conv_general_dilated`, `on_cpu` faster on a CPU:
   maps and kernel there, and a step of VGG-11 on 32x32 takes six times as long.
 - The images' gradient of a strided convolution is one small convolution for each phase
   of the stride, where XLA convolves with zeros in between.
+- A convolution in groups is one convolution for each group (`_by_groups`). XLA's own
+  takes four times as long with 2 groups, 1.2 to three times with 32, and its kernel
+  gradient ten times and hundreds of times (AlexNet 2012, ResNeXt-50 on 32x32).
+  Depthwise convolutions and their image gradients stay XLA's: half the time there.
 """
 
 import functools
@@ -96,6 +100,22 @@ def multiply_adds(
     return math.prod(shapes[OUTPUT]) * taps
 
 
+def merged(array: Array, axis: int, into: int) -> Array:
+    """With one axis merged into another, as its slower part."""
+    array = jnp.moveaxis(array, axis, into)
+    shape = array.shape
+    return array.reshape(
+        *shape[:into], shape[into] * shape[into + 1], *shape[into + 2 :]
+    )
+
+
+def split(array: Array, count: int, axis: int) -> Array:
+    """`merged`, undone: `count` parts of that axis, along a new first axis."""
+    shape = array.shape
+    parted = (*shape[:axis], count, shape[axis] // count, *shape[axis + 1 :])
+    return jnp.moveaxis(array.reshape(parted), axis, 0)
+
+
 def _lax(image: Array, kernel: Array, geometry: Geometry) -> Array:
     return lax.conv_general_dilated(
         image,
@@ -124,8 +144,10 @@ def portable(wanted: int, geometry: Geometry, left: Array, right: Array) -> Arra
 
 def on_cpu(wanted: int, geometry: Geometry, left: Array, right: Array) -> Array:
     """The same as `form`, by the algorithms that are fast on a CPU."""
-    if geometry.groups != 1 or 0 in (*left.shape, *right.shape):
+    if 0 in (*left.shape, *right.shape):
         return portable(wanted, geometry, left, right)
+    if geometry.groups != 1:
+        return _by_groups(wanted, geometry, left, right)
     if wanted == KERNEL:
         return _kernel_by_products(geometry, left, right)
     if wanted == IMAGE and geometry.dilation == (1, 1):
@@ -146,6 +168,21 @@ def on_cpu(wanted: int, geometry: Geometry, left: Array, right: Array) -> Array:
     if wanted == OUTPUT and math.prod(geometry.window) > math.prod(geometry.size):
         return _output_by_products(geometry, left, right)
     return portable(wanted, geometry, left, right)
+
+
+def _by_groups(wanted: int, geometry: Geometry, left: Array, right: Array) -> Array:
+    """Groups in pairs, pair by pair; a kernel has them along its last axis."""
+    kernel = {IMAGE: left, OUTPUT: right}.get(wanted)
+    if kernel is not None and kernel.shape[2] == 1:
+        return portable(wanted, geometry, left, right)
+    one = geometry._replace(groups=1)
+    pairs = [split(array, geometry.groups, 3) for array in (left, right)]
+    # Without a loop two groups take a fifth less time. More at a time gain nothing, and
+    # every copy of a convolution is compiled.
+    _, parts = lax.scan(
+        lambda _, pair: (None, on_cpu(wanted, one, *pair)), None, pairs, unroll=2
+    )
+    return merged(parts, 0, 3)
 
 
 def _padded(array: Array, padding: Sequence[tuple[int, int]]) -> Array:

@@ -27,10 +27,12 @@ from jaxnets.ops.conv_forms import (
     IMAGE,
     KERNEL,
     Geometry,
+    merged,
     on_cpu,
     operands_of,
     portable,
     shape_of,
+    split,
 )
 
 
@@ -115,12 +117,12 @@ def _batch(
         # The images of all members are one batch.
         other = 0 if roles[0] != KERNEL else 1
         moved = list(operands)
-        moved[other] = _merged(operands[other], axes[other], 0)
-        return _split(bind(*moved, members=None), count, 0), 0
+        moved[other] = merged(operands[other], axes[other] or 0, 0)
+        return split(bind(*moved, members=None), count, 0), 0
     if members is None and geometry.groups == 1 and not batched.get(IMAGE, True):
         # All see the same images: their kernels are one kernel with more outputs.
-        moved = [operands[0], _merged(operands[1], axes[1], 3)]
-        return _split(bind(*moved, members=None), count, 3), 0
+        moved = [operands[0], merged(operands[1], axes[1] or 0, 3)]
+        return split(bind(*moved, members=None), count, 3), 0
     full = [
         jnp.broadcast_to(array, (count, *array.shape))
         if axis is None
@@ -132,21 +134,6 @@ def _batch(
     flat = [array.reshape(-1, *array.shape[2:]) for array in full]
     out = bind(*flat, members=count * members)
     return out.reshape(count, members, *out.shape[1:]), 0
-
-
-def _merged(array: Array, axis: int | None, into: int) -> Array:
-    """With the members' axis merged into another, as its slower part."""
-    array = jnp.moveaxis(array, axis or 0, into)
-    shape = array.shape
-    return array.reshape(
-        *shape[:into], shape[into] * shape[into + 1], *shape[into + 2 :]
-    )
-
-
-def _split(array: Array, count: int, axis: int) -> Array:
-    shape = array.shape
-    parted = (*shape[:axis], count, shape[axis] // count, *shape[axis + 1 :])
-    return jnp.moveaxis(array.reshape(parted), axis, 0)
 
 
 batching.primitive_batchers[_form] = _batch

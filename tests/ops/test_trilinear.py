@@ -26,6 +26,12 @@ CASES = {
     "projection": ((8, 7, 4), (1, 1, 4, 6), {"stride": (2, 2)}),
     "dilation": ((9, 9, 4), (3, 3, 4, 6), {"dilation": (2, 1), "padding": "SAME"}),
     "groups": ((9, 9, 4), (3, 3, 2, 6), {"groups": 2, "padding": "SAME"}),
+    "four groups": (
+        (8, 7, 8),
+        (3, 3, 2, 12),
+        {"groups": 4, "stride": (2, 1), "padding": "SAME"},
+    ),
+    "depthwise": ((7, 8, 5), (3, 3, 1, 10), {"groups": 5, "padding": "SAME"}),
 }
 
 
@@ -139,11 +145,15 @@ def compare(case, made):
 
 
 @pytest.mark.parametrize("wanted", [IMAGE, KERNEL, OUTPUT])
-@pytest.mark.parametrize(("side", "channels"), [(32, 16), (8, 64), (4, 96)])
-def test_float32_is_lax_s_and_what_other_devices_get(wanted, side, channels):
-    geometry = Geometry((side, side), (3, 3), (1, 1), ((1, 1), (1, 1)))
+@pytest.mark.parametrize(
+    ("side", "channels", "groups"),
+    [(32, 16, 1), (8, 64, 1), (4, 96, 1), (8, 12, 3), (8, 8, 8)],
+)
+def test_float32_is_lax_s_and_what_other_devices_get(wanted, side, channels, groups):
+    ends = ((1, 1), (1, 1))
+    geometry = Geometry((side, side), (3, 3), (1, 1), ends, (1, 1), groups)
     image = jnp.float32(drawn(8, side, side, channels))
-    kernel = jnp.float32(drawn(3, 3, channels, channels))
+    kernel = jnp.float32(drawn(3, 3, channels // groups, channels))
     pair = [image, kernel, image]
     del pair[wanted]
     ours = jax.jit(lambda *a: conv_forms.on_cpu(wanted, geometry, *a))(*pair)
@@ -180,6 +190,15 @@ def test_other_devices_get_lax_and_nothing_else():
     assert "stablehlo.while" not in elsewhere
     assert "dot_general" not in elsewhere
     assert "dot_general" in trace.lower(lowering_platforms=("cpu",)).as_text()
+
+
+def test_no_convolution_has_groups_on_a_cpu():
+    """Their kernel gradient would take hundreds of times as long."""
+    f = lambda x, k: conv(x, k, padding="SAME", groups=4).sum()
+    x, kernel = jnp.ones((2, 8, 8, 8)), jnp.ones((3, 3, 2, 12))
+    text = jax.jit(jax.grad(f, (0, 1))).lower(x, kernel).as_text()
+    assert "feature_group_count = 1 " in text
+    assert "group_count = 4" not in text
 
 
 def test_multiplications_are_counted():
