@@ -18,8 +18,9 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnets.learners.base import InitFn, Learner
+from jaxnets.learners.layerwise import gradient_norms
 from jaxnets.learners.schedules import Shape, constant
-from jaxnets.metrics import Mean, Metrics, mean
+from jaxnets.metrics import Metrics, mean
 from jaxnets.models import functional
 from jaxnets.tasks.adversarial import Penalty, Stakes
 from jaxnets.types import Key, Variables
@@ -270,7 +271,7 @@ def _moved(
     graded = jax.grad(objective, has_aux=True)
     grads, (buffers, metrics) = graded(player.params)
     updates, optimizer = rule.update(grads, optimizer, player.params)
-    metrics[norm] = Mean(optax.tree.norm(grads), jnp.int32(1))
+    metrics |= gradient_norms(grads, norm)
     params: Any = optax.apply_updates(player.params, updates)
     return Variables(params, buffers), optimizer, metrics
 

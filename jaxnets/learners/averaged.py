@@ -81,7 +81,7 @@ def averaged(
     def predict(state: AveragedState, batch: Any, key: Key) -> PyTree:
         return learner.predict(judged(state), batch, key)
 
-    return Learner(init, step, evaluate, predict)
+    return Learner(init, step, evaluate, predict, learner.trivial)
 
 
 def _accumulated(state: Any) -> optax.MultiStepsState | None:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import PyTree
 
 from jaxnets.metrics import Metrics
+from jaxnets.tasks.base import Trivial
 from jaxnets.types import Key
 
 
@@ -55,3 +56,4 @@ class Learner(NamedTuple):
     step: StepFn
     evaluate: EvaluateFn
     predict: PredictFn
+    trivial: tuple[Trivial, ...] = ()  # of the task

@@ -68,7 +68,7 @@ def ensemble(
     def predict(state: PyTree, batch: Any, key: Key) -> PyTree:
         return combine(many.predict(state, batch, key))
 
-    return Learner(init, step, evaluate, predict)
+    return Learner(init, step, evaluate, predict, learner.trivial)
 
 
 def mean_probabilities(

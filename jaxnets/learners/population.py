@@ -46,6 +46,7 @@ def population(
         step=mapped(learner.step, in_axes=(0, batch)),
         evaluate=mapped(learner.evaluate, in_axes=(0, batch, None)),
         predict=mapped(learner.predict, in_axes=(0, batch, None)),
+        trivial=learner.trivial,
     )
 
 

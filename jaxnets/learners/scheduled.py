@@ -77,4 +77,4 @@ def _following(
             raise ValueError(f"{unknown} are no fields of {type(hyper).__name__}")
         return learner.init(key, hyper, batch)
 
-    return Learner(init, step, learner.evaluate, learner.predict)
+    return learner._replace(init=init, step=step)

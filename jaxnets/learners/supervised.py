@@ -9,7 +9,8 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from jaxnets.learners.base import Learner
-from jaxnets.metrics import Mean, Metrics
+from jaxnets.learners.layerwise import gradient_norms
+from jaxnets.metrics import Metrics
 from jaxnets.tasks.base import Task
 from jaxnets.types import Key, Scalar, Variables
 
@@ -72,13 +73,13 @@ def supervised(
             grad=grads,
             value_fn=lambda params: objective(params)[0],
         )
-        norm = Mean(optax.tree.norm(grads), jnp.int32(1))
+        norms = gradient_norms(grads)
         after = state._replace(
             step=state.step + 1,
             variables=Variables(optax.apply_updates(params, updates), buffers_after),
             optimizer=opt_state,
         )
-        return after, {**metrics, "gradient_norm": norm}
+        return after, {**metrics, **norms}
 
     def evaluate(state: TrainState, batch: Any, key: Key) -> Metrics:
         return task.evaluate(state.variables, batch, key)
@@ -86,4 +87,4 @@ def supervised(
     def predict(state: TrainState, batch: Any, key: Key) -> PyTree:
         return task.predict(state.variables, batch, key)
 
-    return Learner(init, step, evaluate, predict)
+    return Learner(init, step, evaluate, predict, task.trivial)

@@ -70,7 +70,7 @@ def guarded(learner: Learner) -> Learner:
     def predict(state: Member, batch: Any, key: Key) -> PyTree:
         return learner.predict(state.inner, batch, key)
 
-    return Learner(init, step, evaluate, predict)
+    return Learner(init, step, evaluate, predict, learner.trivial)
 
 
 def reasons(state: Member, names: Sequence[str]) -> list[str]:

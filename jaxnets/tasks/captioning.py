@@ -16,7 +16,7 @@ from jaxnets.models import functional
 from jaxnets.models.blocks import float32_or_wider
 from jaxnets.models.captioner import Captioned, ImageCaptioner
 from jaxnets.ops.decoding import GREEDY, PAD, UNKNOWN, Decoded, Decoding
-from jaxnets.tasks.base import Task
+from jaxnets.tasks.base import Task, uniform
 from jaxnets.types import CaptionBatch, Key, Scalar, Variables
 
 KEPT = 0.9  # of the moving average; Xu et al., section 4.1
@@ -121,7 +121,8 @@ def captioning(
 
         return decoding(step, carry, longest, key)
 
-    return Task(init, loss, evaluate, predict)
+    trivial = uniform("word_loss", model.decoder.vocabulary)
+    return Task(init, loss, evaluate, predict, trivial)
 
 
 def with_encoder(task: Task, given: Variables) -> Task:

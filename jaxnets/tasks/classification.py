@@ -13,7 +13,7 @@ from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.blocks import Logits
 from jaxnets.ops.augment import SoftImageBatch
-from jaxnets.tasks.base import Task
+from jaxnets.tasks.base import Task, uniform
 from jaxnets.types import ImageBatch, Key, Scalar, TextBatch, Variables
 
 Labelled: TypeAlias = ImageBatch | TextBatch
@@ -87,7 +87,10 @@ def classification(
         del key
         return functional.predict(model, variables, getattr(batch, reads))
 
-    return Task(init, loss, evaluate, predict)
+    # GoogLeNet has two auxiliary classifiers, or none.
+    factor = 1 + 2 * AUXILIARY if getattr(model, "auxiliary", False) else 1.0
+    trivial = uniform("loss", getattr(model, "classes", None), factor=factor)
+    return Task(init, loss, evaluate, predict, trivial)
 
 
 def scores(

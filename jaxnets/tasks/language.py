@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxnets.metrics import Mean, Metrics
 from jaxnets.models import functional
 from jaxnets.ops import decoding
-from jaxnets.tasks.base import Task
+from jaxnets.tasks.base import Task, uniform
 from jaxnets.types import Key, Scalar, StreamBatch, Variables
 
 
@@ -103,7 +103,8 @@ def language(
         params = variables.params
         return continued(model, params, batch.token, key, sampling)
 
-    return Task(init, loss, evaluate, predict)
+    trivial = uniform("loss", getattr(model, "vocabulary", None))
+    return Task(init, loss, evaluate, predict, trivial)
 
 
 def continued(

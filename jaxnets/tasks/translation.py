@@ -18,7 +18,7 @@ from jaxnets.ops.decoding import (
     Decoding,
     repeated,
 )
-from jaxnets.tasks.base import Task
+from jaxnets.tasks.base import Task, uniform
 from jaxnets.types import Key, PairBatch, Scalar, Variables
 
 
@@ -106,7 +106,7 @@ def translation(
 
         return how(step, state, batch.target.shape[1] - 1, key)
 
-    return Task(init, loss, evaluate, predict)
+    return Task(init, loss, evaluate, predict, uniform("loss", model.target))
 
 
 def token_losses(
