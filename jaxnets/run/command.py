@@ -90,8 +90,8 @@ def command(
             config = batches.for_devices(config, arguments)
         try:
             main(config, chosen)
-        except NonFiniteError:
-            sys.exit("error: the run has stopped; checkpoints from before are intact")
+        except NonFiniteError as error:
+            sys.exit(f"error: the run has stopped: {_noted(str(error), error)}")
 
 
 def study(main: Callable[..., Any], arguments: list[str] | None = None) -> None:
@@ -214,10 +214,13 @@ def _memory_error(error: BaseException) -> str:
     size = f": {int(asked[1]) / 2**30:.2f} GiB were asked for at once" if asked else ""
     if not asked and str(error):
         size = f" ({one_line(error)})"
-    return (
-        f"out of memory{size}. Use a smaller --batch-size, smaller images or a smaller "
-        "network; checkpoints from before are intact"
-    )
+    remedy = "Use a smaller --batch-size, smaller images or a smaller network"
+    return _noted(f"out of memory{size}. {remedy}", error)
+
+
+def _noted(text: str, error: BaseException) -> str:
+    """A message, and in lines of their own the notes of an error."""
+    return "\n".join([text, *getattr(error, "__notes__", ())])
 
 
 def preset(

@@ -14,7 +14,7 @@ import dataclasses
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -31,8 +31,10 @@ from jaxnets.metrics import Metrics
 from jaxnets.once import once
 from jaxnets.ranges import Count, NonNegative
 from jaxnets.run import (
+    advice,
     compilation,
     describe,
+    diagnosis,
     folder,
     loop,
     pace,
@@ -41,6 +43,7 @@ from jaxnets.run import (
     report,
     resume,
     settings,
+    watch,
 )
 from jaxnets.run import mesh as on
 from jaxnets.run.checkpoints import Checkpoints, digest
@@ -197,6 +200,8 @@ class Run:
         self._checkpoints: Checkpoints | None = None
         self._mesh = on.data_mesh() if len(jax.devices()) > 1 else None
         self._groups: dict[str, dict[str, Any]] = {}
+        self._validation: Mapping[str, Any] | None = None
+        self._watched: watch.Watch | None = None
         self._saved_step, self._saved_at = -1, 0.0
         self._stop = self._finished = False
         self._origin: dict[str, Any] | None = None
@@ -250,6 +255,8 @@ class Run:
         self.console.stop()
         if isinstance(error, InterruptedRun):
             error.left = self._left()
+        elif isinstance(error, FloatingPointError | MemoryError | RuntimeError):
+            self._note_checkpoints(error)
         trained = self._records is not None and self.steps > 0
         try:
             if error is None and trained and not self._finished:
@@ -260,6 +267,14 @@ class Run:
             if self.held is not None:
                 self.held.close()
         return isinstance(error, DryRun)
+
+    def _note_checkpoints(self, error: BaseException) -> None:
+        """Notes at the error that ended a training which checkpoints there are."""
+        if steps := self._checkpoints.steps() if self._checkpoints else []:
+            error.add_note(
+                f"The checkpoint of step {steps[-1]} is intact. To begin a new run "
+                f"with its weights: --resume weights --run-dir {self.folder}"
+            )
 
     def _left(self) -> str:
         """What an interrupted run leaves behind."""
@@ -392,17 +407,17 @@ class Run:
                     self._groups = {"train": records.numbers(pause.metrics)}
                     yield pause.state, pause.metrics
                     pause.state = self.state
-                    written = self._record(began, first)
+                    written, warnings = self._record(began, first)
                     if self._due() or self.step == steps or self._stop:
                         self._save({})
-                    self.console.say(written)  # last: a full disk or `| head` ends it
+                    self._tell(written, warnings)  # last: `| head` may end it
                 if self._signals.received is not None:
                     self._save({})
                     raise InterruptedRun(self._signals.received)
                 if self._stop:
                     return
         except loop.NonFiniteError as error:
-            self._keep_batch(error)
+            self._explain(error)
             raise
         finally:
             saved = self._saved_step == self.step
@@ -412,6 +427,7 @@ class Run:
         """Adds metrics to the records of this pause: `run.log(validation=...)`."""
         for group, metrics in groups.items():
             self._groups.setdefault(group, {}).update(records.numbers(metrics))
+        self._validation = groups.get("validation", self._validation)
 
     def observe(self, value: float) -> None:
         """Tells plateau rules in the state a value that should fall."""
@@ -513,7 +529,7 @@ class Run:
         if self.held is None:
             self._compare(scores, headline)
         else:
-            self._write_result(self.held.path, scores, headline)
+            self._write_result(self.held.path, scores, headline, groups)
         if wrong := _non_finite(scores):
             raise RunError(
                 f"{', '.join(wrong)}: a score that is no finite number is no result "
@@ -522,16 +538,31 @@ class Run:
         if self._signals.received is not None:
             raise InterruptedRun(self._signals.received)
 
+    def _standing(self, groups: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """What is to be warned of at the end, the scores of these groups included."""
+        if self._watched is None:
+            return {}
+        found = self._watched.standing
+        for group, metrics in groups.items():
+            found |= self._watched.one_class(group, metrics)
+        return found
+
     def _write_result(
-        self, path: Path, scores: Mapping[str, Mapping[str, Any]], headline: str
+        self,
+        path: Path,
+        scores: Mapping[str, Mapping[str, Any]],
+        headline: str,
+        scored: Mapping[str, Mapping[str, Any]],
     ) -> None:
         """Writes report and result, in this order: a result means that all is there."""
         if self._saved_step != self.step:  # the caller left the loop by `break`
             self._stop = True
             written = self._record(time.monotonic(), self.step)
             self._save({})
-            self.console.say(written)
+            self._tell(*written)
         result = {"step": self.step, **scores, "state_sha256": digest(self.state)}
+        if warnings := self._standing(scored):
+            result["warning"] = warnings
         with self.optional("report.html"):
             report.write(path, headline, result)
         try:
@@ -543,6 +574,8 @@ class Run:
                 f"{error.strerror}. The same command scores the saved state again"
             ) from error
         self.console.stop()
+        for text in warnings.values():
+            self.console.warn(text)
         self.console.say(f"{headline}  ->  {path}")
 
     # -------------------------------------------------------------------- details
@@ -585,6 +618,8 @@ class Run:
             if self.step < self.steps and self.held.finished:
                 (path / "result.json").unlink()  # an extended run is unfinished again
         self._records = records.Records(path, mark, self.step)
+        self._watched = watch.Watch(learner.trivial, self.config, self.steps)
+        self._watched.again(records.read(path))
         describe.greet(self, feed)
         return pending
 
@@ -608,23 +643,35 @@ class Run:
             every and step - self._saved_step >= every
         )
 
-    def _record(self, began: float, first: int) -> str:
-        """Adds the metrics of this pause to the records; returns the line to print."""
-        if self._records is None or not self._groups:
-            return ""
+    def _record(self, began: float, first: int) -> tuple[str, list[str]]:
+        """Adds the metrics of this pause to the records.
+
+        Returns:
+            The line to print, and what to warn of.
+        """
+        if self._records is None or self._watched is None or not self._groups:
+            return "", []
         seconds = time.monotonic() - began
         timing = {
             "seconds": seconds,
             "steps_per_second": (self.step - first) / max(seconds, 1e-9),
             "compile_seconds": compilation.compile_seconds(),
         }
-        self._records.add(self.step, self._groups, timing)
+        found = self._watched.see(self.step, self._groups, self._validation)
+        noted = {"warning": found} if found else {}
+        self._records.add(self.step, {**self._groups, **noted}, timing)
         text = line(self.step, self.steps, self._groups)
         if self._first_line:
             text += f"  (compiled in {compilation.compile_seconds():.1f} s)"
             self._first_line = False
-        self._groups = {}
-        return text
+        self._groups, self._validation = {}, None
+        return text, list(found.values())
+
+    def _tell(self, written: str, warnings: Sequence[str]) -> None:
+        """Prints a line of the records, and what to warn of."""
+        self.console.say(written)
+        for text in warnings:
+            self.console.warn(text)
 
     _first_line = True
 
@@ -642,8 +689,9 @@ class Run:
         self._checkpoints.save(self.step, self.state, record)
         self._saved_step, self._saved_at = self.step, time.monotonic()
 
-    def _keep_batch(self, error: loop.NonFiniteError) -> None:
-        if self.held is None:
+    def _explain(self, error: loop.NonFiniteError) -> None:
+        """Keeps the batch; notes at the error where it went wrong, and what to do."""
+        if self.held is None or self._checkpoints is None:
             return
         path = self.held.path / "nonfinite" / f"step-{error.step}.npz"
         path.parent.mkdir(exist_ok=True)
@@ -651,6 +699,39 @@ class Run:
         files.write_with(path, lambda file: np.savez(file, **arrays))
         self.console.stop()
         self.console.say(f"{error}; its batch is kept in {path}")
+        if wrong := diagnosis.wrong_fields(error.batch):
+            error.add_note(
+                f"The batch itself holds a NaN or an infinity in {', '.join(wrong)}: "
+                "look at the data and at what is done to it."
+            )
+            return
+        self._signals.at_once = True
+        with self.optional("the layer where the gradient grew first"):
+            if where := self._where(error.step):
+                error.add_note(f"{where}.")
+        flags = advice.diverged(self.config, error.step, self.steps)
+        if flags:
+            error.add_note(f"{advice.sentence(flags)}.")
+
+    def _where(self, failed: int) -> str:
+        """Takes the steps since the last saved state again, and says what was seen."""
+        state, start = self._initial(self._learner, self._feed), 0
+        found = self._checkpoints and self._checkpoints.newest(state)
+        if found is not None:
+            state, start = resume.on_device(found.state), found.step
+        if failed - start > diagnosis.MOST:
+            return ""
+        self.console.say(
+            f"taking steps {start} to {failed} again, to see where the gradient grew"
+        )
+        return diagnosis.where(
+            self._learner,
+            state,
+            self._feed,
+            start=start,
+            failed=failed,
+            mesh=self._mesh,
+        )
 
     def _compare(self, scores: Mapping[str, Any], headline: str) -> None:
         path = self.folder / "result.json" if self.folder else None

@@ -148,6 +148,18 @@ def judging(kind: type) -> set[str]:
     return _marked(kind, Judging)
 
 
+def choices(kind: type, field: str) -> tuple[str, ...]:
+    """The names that a field takes which is marked by `one_of`; none for other fields.
+
+    Args:
+        kind: A `Config`.
+        field: Of it; it may be missing.
+    """
+    hint = typing.get_type_hints(kind, include_extras=True).get(field)
+    marks = [getattr(m, "constructor_factory", None) for m in typing.get_args(hint)]
+    return tuple(name for mark in marks if mark for name in typing.get_args(mark()))
+
+
 def _marked(kind: type, mark: type) -> set[str]:
     hints = typing.get_type_hints(kind, include_extras=True)
     return {n for n, h in hints.items() if mark in typing.get_args(h)}

@@ -16,9 +16,11 @@ from toys import small
 from jaxnets import plots
 from jaxnets.run import records, report
 from jaxnets.run.checkpoints import Checkpoints
+from jaxnets.run.command import command
 from jaxnets.run.folder import RunError
 from jaxnets.run.loop import NonFiniteError
 from jaxnets.run.session import Run, Verbs
+from jaxnets.tasks.base import Trivial
 
 CONFIG = small.Config(steps=12, every=4)
 write_report = report.write  # before `plain` takes it away
@@ -363,8 +365,12 @@ def test_a_step_that_is_not_finite_stops_the_run_and_keeps_its_batch(
 ):
     poisoned(monkeypatch, 9)
     verbs = Verbs(run_dir=here / "mine", checkpoint_every=4)
-    with pytest.raises(NonFiniteError, match="step 9"):
+    with pytest.raises(NonFiniteError, match="step 9") as error:
         small.main(CONFIG, verbs)
+    batch, checkpoint = error.value.__notes__
+    assert batch.startswith("The batch itself holds a NaN or an infinity in image:")
+    assert checkpoint.startswith("The checkpoint of step 8 is intact.")
+    assert f"--resume weights --run-dir {here / 'mine'}" in checkpoint
     with np.load(
         here / "mine" / "nonfinite" / "step-9.npz", allow_pickle=False
     ) as kept:
@@ -375,6 +381,57 @@ def test_a_step_that_is_not_finite_stops_the_run_and_keeps_its_batch(
     assert Checkpoints(here / "mine" / "checkpoints").steps() == [4, 8]
     assert not (here / "mine" / "result.json").exists()
     assert [line["step"] for line in records.read(here / "mine")] == [4, 8]
+
+
+WILD = ["--steps", "12", "--every", "4", "--learning-rate", "1e9"]
+
+
+@pytest.mark.parametrize("saved", [0, 2])
+def test_a_run_that_diverges_says_where_and_what_to_do(here, capsys, saved):
+    every = ["--checkpoint-every", str(saved)] if saved else []
+    with pytest.raises(SystemExit) as stop:
+        command(small.main, small.Config, [*WILD, "--run-dir", "mine", *every])
+    first, *rest = str(stop.value).split("\n")
+    assert first.startswith("error: the run has stopped: step 3: ")
+    grew = "The gradient grew first in layer output: norm "
+    assert rest[0].startswith("" if saved else grew)  # seen from the second step on
+    assert rest[0].endswith("In step 3 the gradient is not finite in every layer.")
+    assert rest[1] == "Try --learning-rate 1e+08 (now 1e+09)."
+    kept = "The checkpoint of step 2 is intact."
+    assert [line[: len(kept)] for line in rest[2:]] == [kept] * bool(saved)
+    again = f"taking steps {saved} to 3 again, to see where the gradient grew"
+    assert again in capsys.readouterr().out
+
+
+def test_what_was_not_learned_is_warned_of_once_and_at_the_end(here, capsys):
+    data, config = small.load(CONFIG), dataclasses.replace(CONFIG, steps=60, every=20)
+    learner = small.build(config, data)._replace(
+        trivial=(Trivial("loss", 0.0, 100.0, "as it began"),)
+    )
+
+    def main():
+        with Run(config, Verbs(run_dir=here / "mine")) as run:
+            for _ in run.train(learner, data.train, steps=60, every=20):
+                pass
+            run.finish(test=run.evaluate(data.test))
+        result = json.loads((here / "mine" / "result.json").read_text())
+        return result, capsys.readouterr().err.splitlines()
+
+    result, said = main()
+    assert len(said) == 2
+    for text, line in zip(said, records.read(here / "mine")[1:], strict=True):
+        assert text.startswith("warning: the training loss, now ")
+        assert "between 0 and 100 since step 20: as it began. Try --l" in text
+        assert f"now {line['train']['loss']:.4g}" in text
+    lines = records.read(here / "mine")
+    assert [line.get("warning") for line in lines] == [
+        None,
+        {"loss": said[0].removeprefix("warning: ")},
+        None,
+    ]
+    assert result["warning"] == {"loss": said[1].removeprefix("warning: ")}
+    (here / "mine" / "result.json").unlink()
+    assert main() == (result, said[1:])  # resumed at its end
 
 
 def test_early_stopping_is_two_plain_lines(here):

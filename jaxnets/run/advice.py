@@ -1,0 +1,86 @@
+"""What to change in a configuration whose training went wrong, as flags."""
+
+import dataclasses
+from typing import Any
+
+from jaxnets.run import settings
+
+STEADY = "steady"  # a recipe that is meant for small data and any network
+
+
+def diverged(config: Any, step: int, steps: int) -> list[str]:
+    """Flags against a training whose numbers grow until they are not finite.
+
+    Args:
+        config: Of the run; flags are proposed for the settings that it has.
+        step: In which it went wrong, from 0. Only a warm-up that reaches that far is
+            proposed.
+        steps: Of the whole run.
+    """
+    found = _steady(config)
+    for name in (
+        "learning_rate",
+        "ratio",
+    ):  # a GAN's discriminator has a rate of its own
+        if now := _setting(config, name):
+            found.append(_flag(name, now / 10, now))
+    now = _setting(config, "warmup")
+    if now is not None:
+        longer = max(2 * now, steps // 10)
+        if step < 2 * longer < steps:
+            found.append(_flag("warmup", longer, now))
+    now = _setting(config, "clip_norm")
+    if now is not None:
+        found.append(_flag("clip_norm", now / 10 if now else 1.0, now))
+    return found
+
+
+def stalled(config: Any) -> list[str]:
+    """Flags against a loss that never moved from where it began."""
+    now = _setting(config, "learning_rate")
+    return _steady(config) + ([_flag("learning_rate", 10 * now, now)] if now else [])
+
+
+def collapsed(config: Any, steps: int) -> list[str]:
+    """Flags against a code that tells nothing of the image.
+
+    Args:
+        config: Of the run.
+        steps: Of the whole run.
+    """
+    found = []
+    beta, warmup = (_setting(config, name) for name in ("beta", "beta_warmup"))
+    if beta:
+        found.append(_flag("beta", min(beta / 10, 1.0), beta))
+    if warmup is not None and warmup < steps // 4:
+        found.append(_flag("beta_warmup", steps // 4, warmup))
+    if _setting(config, "free_nats") == 0:
+        found.append(_flag("free_nats", 0.05, 0))
+    return found
+
+
+def sentence(flags: list[str]) -> str:
+    """`Try --learning-rate 0.001 (now 0.01), or ...`; nothing for no flags."""
+    return f"Try {', or '.join(flags)}" if flags else ""
+
+
+def _steady(config: Any) -> list[str]:
+    """The steady recipe, where the experiment has one that this run is not."""
+    there = STEADY in settings.choices(type(config), "recipe")
+    if not there or config.recipe == STEADY:
+        return []
+    if hasattr(config, "preset"):  # a default may have chosen the same numbers
+        steady = dataclasses.replace(config, recipe=STEADY).preset()
+        if dataclasses.replace(steady, recipe=config.recipe) == config:
+            return []
+    return [f"--recipe {STEADY}"]
+
+
+def _setting(config: Any, name: str) -> Any:
+    """A number of a configuration or of its hyperparameters; None where it has none."""
+    holder = config if hasattr(config, name) else config.hyper
+    return getattr(holder, name, None)
+
+
+def _flag(name: str, value: float | int, now: float | int) -> str:
+    return f"--{name.replace('_', '-')} {value:g} (now {now:g})"
