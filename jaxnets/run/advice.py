@@ -69,9 +69,9 @@ def _steady(config: Any) -> list[str]:
     there = STEADY in settings.choices(type(config), "recipe")
     if not there or config.recipe == STEADY:
         return []
-    if hasattr(config, "preset"):  # a default may have chosen the same numbers
+    if hasattr(config, "preset"):  # another name may stand for the same numbers
         steady = dataclasses.replace(config, recipe=STEADY).preset()
-        if dataclasses.replace(steady, recipe=config.recipe) == config:
+        if dataclasses.replace(steady, recipe=config.recipe) == config.preset():
             return []
     return [f"--recipe {STEADY}"]
 

@@ -46,7 +46,7 @@ from jaxnets.run import (
     watch,
 )
 from jaxnets.run import mesh as on
-from jaxnets.run.checkpoints import Checkpoints, digest
+from jaxnets.run.checkpoints import Checkpoints, digest, verify
 from jaxnets.run.console import Console, line, number, one_line
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import NOTHING_YET, SAVED, InterruptedRun, Interrupts
@@ -270,11 +270,14 @@ class Run:
 
     def _note_checkpoints(self, error: BaseException) -> None:
         """Notes at the error that ended a training which checkpoints there are."""
-        if steps := self._checkpoints.steps() if self._checkpoints else []:
-            error.add_note(
-                f"The checkpoint of step {steps[-1]} is intact. To begin a new run "
-                f"with its weights: --resume weights --run-dir {self.folder}"
-            )
+        kept = self._checkpoints
+        for step in reversed(kept.steps() if kept else []):
+            if kept and verify(kept.folder / str(step)) is None:
+                error.add_note(
+                    f"The checkpoint of step {step} is intact. To begin a new run with "
+                    f"its weights: --resume weights --run-dir {self.folder}"
+                )
+                return
 
     def _left(self) -> str:
         """What an interrupted run leaves behind."""

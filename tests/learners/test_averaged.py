@@ -38,7 +38,8 @@ def plain():
 
 
 def compiled(learner):
-    return type(learner)(once(learner.init), *map(jax.jit, learner[1:]))
+    init, *others = learner[:4]
+    return type(learner)(once(init), *map(jax.jit, others))
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,8 @@ def together(plain, unrolled):
 
 
 def compiled(learner):
-    return type(learner)(once(learner.init), *map(jax.jit, learner[1:]))
+    init, *others = learner[:4]
+    return type(learner)(once(init), *map(jax.jit, others))
 
 
 @pytest.fixture(scope="module")

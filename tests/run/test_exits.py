@@ -57,6 +57,9 @@ def test_what_runs_out_of_memory_says_what_it_needed():
     said = ended(exhausted)
     assert said.startswith("error: out of memory: 288.00 GiB were asked for at once.")
     assert "--batch-size" in said
+    assert "checkpoint" not in said
+    exhausted.add_note("The checkpoint of step 7 is intact.")
+    assert ended(exhausted) == f"{said}\nThe checkpoint of step 7 is intact."
     with pytest.raises(MemoryError) as raised:
         np.empty((2**40, 2**10), np.uint8)
     assert "Unable to allocate 1.00 PiB" in ended(raised.value)

@@ -405,7 +405,7 @@ def test_a_run_that_diverges_says_where_and_what_to_do(here, capsys, saved):
 
 def test_what_was_not_learned_is_warned_of_once_and_at_the_end(here, capsys):
     data, config = small.load(CONFIG), dataclasses.replace(CONFIG, steps=60, every=20)
-    learner = small.build(config, data)._replace(
+    learner = small.build(CONFIG, data)._replace(
         trivial=(Trivial("loss", 0.0, 100.0, "as it began"),)
     )
 
