@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from jaxnets.data import captioned, corpus, pairs, reviews, streams
 from jaxnets.models.convnet import ConvNet
 from jaxnets.ops.decoding import Decoding
+from jaxnets.ranges import RangeError
 from jaxnets.run import report, settings
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
@@ -102,6 +104,7 @@ STUDIES = {
     "vae_without_kl": None,  # runs of vae; both have tests of their own
     "search": None,  # sweeps of classify, which tests/sweeps has
     "truncation": None,  # has a test of its own
+    "zoo": None,  # a table without a picture, below
     "batch_norm": {
         **{"data": "digits", "examples": 20, "batch_size": 10, "epochs": 2},
         **{"seeds": 2},
@@ -151,6 +154,24 @@ def test_the_study_of_the_ring_runs_and_draws_one_of_its_duels(here, monkeypatch
     every = study.duels
     monkeypatch.setattr(study, "duels", lambda config: {name: every(config)[name]})
     assert studied("ring", here)[name].shape == (2, 2)
+
+
+@pytest.mark.one_python
+def test_the_study_of_the_zoo_trains_what_is_missing(here, capsys):
+    study = module("studies.zoo")
+    asked = study.Config("digits", models=("mlp",), recipes=("steady",), steps=3)
+    (cell,) = study.main(asked)
+    assert len(cell["loss"]) == len(cell["gradient_norm"]) == 3
+    assert 0 <= cell["validation"]["accuracy"] <= 1
+    assert study.row(cell) in capsys.readouterr().out
+    assert study.main(asked) == [cell]  # not trained again
+    assert "of 3, loss" not in capsys.readouterr().out
+    stuck = {**cell, "loss": [math.log(10)] * 3}
+    assert "as equal probabilities" in study.row(stuck)
+    failed = {**cell, "loss": [2.0], "error": "step 1: loss is not finite"}
+    assert "not finite" in study.row(failed)
+    with pytest.raises(RangeError, match="there is no nope"):
+        study.main(dataclasses.replace(asked, models=("nope",)))
 
 
 SHORT = {
