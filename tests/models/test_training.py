@@ -74,12 +74,16 @@ def torch():
         return dict(file)
 
 
-def trained(case, model):
-    """The losses of all steps, and the first gradients by torch's names."""
+def trained(case, model, kind=np.float32):
+    """The losses of all steps, and the first gradients by torch's names.
+
+    `kind` is the type of parameters and images.
+    """
     template = shapes(model, SIDE, 3)
     name = case.removeprefix("thin/")
     arrays = training.initial_weights(name, weights.torch_shapes(model, template))
     variables = weights.from_torch(model, template, arrays)
+    variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, kind), variables)
     hyper = Hyper(training.rate(case), training.DECAY, training.MOMENTUM)
     rule = composed(momentum, constant(), Extras(l2=True, skip_biases=False))(hyper)
 
@@ -100,7 +104,8 @@ def trained(case, model):
 
     state, losses, first = rule.init(variables.params), [], {}
     for index in range(STEPS):
-        image, label = map(jnp.asarray, training.batch(index))
+        pixels, label = training.batch(index)
+        image = jnp.asarray(pixels, kind)
         variables, state, value, gradient = step(variables, state, image, label)
         losses.append(float(value))
         if index == 0:
@@ -121,10 +126,14 @@ def without_gradient(names):
     }
 
 
-def compare(torch, case, losses, gradients):
-    """Losses and gradients within `ROOM` times torch's own float32 error."""
+def compare(torch, case, losses, gradients, *, kind=np.float32):
+    """Losses and gradients within `ROOM` times torch's own float32 error.
+
+    Those in float64 within what the stored numbers, rounded to float32, allow.
+    """
+    wide = kind is np.float64
     exact, drift = torch[f"{case}/losses"]
-    room = ROOM * np.maximum.accumulate(drift) + 2e-6
+    room = 1e-8 if wide else ROOM * np.maximum.accumulate(drift) + 2e-6
     assert np.all(np.abs(losses - exact) < room), (losses - exact, room)
     names = [str(name) for name in torch[f"{case}/names"]]
     assert set(names) == gradients.keys()
@@ -137,7 +146,7 @@ def compare(torch, case, losses, gradients):
         if name in zero:
             assert ours[0] < 1e-6 * largest, name
             continue
-        room = ROOM * error + 1e-5 * norm
+        room = 1e-6 * norm if wide else ROOM * error + 1e-5 * norm
         assert np.all(np.abs(ours - [norm, *products]) < room), name
 
 
@@ -150,13 +159,16 @@ def test_thin_networks_train_as_torchvision_s(torch, name):
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", WHOLE)
 def test_networks_train_as_torchvision_s(torch, name):
+    """In float64; and the weights are drawn as torchvision draws its own."""
     model = ZOO[name](CLASSES)
-    compare(torch, name, *trained(name, model))
+    with jax.enable_x64(True):
+        wide = model.clone(dtype=jnp.float64)
+        compare(torch, name, *trained(name, wide, np.float64), kind=np.float64)
     jax.clear_caches()
     names = weights.torch_shapes(model, shapes(model, SIDE, 3))
     with np.load(initial.FILE, allow_pickle=False) as file:
         drawn = zip(file[f"{name}/names"], file[f"{name}/moments"], strict=True)
-        moments = {str(leaf): initial.Moments(*row) for leaf, row in drawn}
+        moments = {str(leaf): initial.Moments(*map(float, row)) for leaf, row in drawn}
     for leaf in [leaf for leaf in names if "running" not in leaf]:
         kernel = names[leaf.rpartition(".")[0] + ".weight"]
         kind, scale = training.distribution(name, leaf, kernel)
@@ -167,4 +179,4 @@ def test_networks_train_as_torchvision_s(torch, name):
         expected = scale / 3**0.5 if kind == "uniform" else scale
         room = 5 / (initial.SEEDS * found.size) ** 0.5
         assert found.deviation == pytest.approx(expected, rel=room), leaf
-        assert found.size < 100 or (found.kurtosis < 2.4) == (kind == "uniform"), leaf
+        assert found.size < 1000 or (found.kurtosis < 2.4) == (kind == "uniform"), leaf

@@ -4,10 +4,11 @@ Needs torch and torchvision, which the tests do not:
 
     PYTHONPATH=. python tests/golden/networks/training.py [name ...]
 
-Six steps of momentum with an L2 penalty, without dropout, in float64. Torch's own
-difference between float32 and float64 stands beside each number, the largest of `RUNS`
-from weights that differ in the last bit: it is what another correct float32 computation
-may differ by.
+Six steps of momentum with an L2 penalty, without dropout, in float64. For
+`THIN` networks torch's own difference between float32 and float64 stands beside each
+number, the largest of `RUNS` from weights that differ in the last bit: it is what
+another correct float32 computation may differ by. Deep networks on batches of 8 are so
+ill-conditioned that they are compared in float64 only.
 
 The initial weights have torchvision's distributions, layer by layer (`distribution`),
 but are drawn by `fill.uniform`, so that both sides can draw them. `THIN` names networks
@@ -247,7 +248,7 @@ def main(names):
         build = whole if case == name else thin
         losses, gradients = trained(case, build(name), torch.float64)
         drift, errors = np.zeros(STEPS), dict.fromkeys(gradients, 0.0)
-        for nudge in range(RUNS):
+        for nudge in range(RUNS if case != name else 0):
             single, rough = trained(case, build(name), torch.float32, nudge)
             drift = np.maximum(drift, np.abs(single - losses))
             for leaf, gradient in gradients.items():
@@ -257,8 +258,7 @@ def main(names):
         arrays[f"{case}/names"] = np.array(list(gradients))
         arrays[f"{case}/gradients"] = np.array(rows, np.float32)
         arrays[f"{case}/losses"] = np.array([losses, drift])
-        worst = np.median([row[-1] / row[0] for row in rows if row[0]])
-        print(case, losses, drift, worst, flush=True)
+        print(case, losses, drift, flush=True)
         np.savez_compressed(FILE, **arrays)
 
 
