@@ -12,7 +12,9 @@ import pytest
 from jaxnets.learners.supervised import supervised
 from jaxnets.metrics import Mean
 from jaxnets.models import functional
+from jaxnets.tasks.base import uniform
 from jaxnets.tasks.classification import classification
+from jaxnets.tasks.hyper import Reads
 from jaxnets.testing import check_learner, check_members, check_model, check_task
 from jaxnets.testing.comparing import finite
 from jaxnets.types import ImageBatch
@@ -138,6 +140,8 @@ TASKS = {
     "is not the loss": TASK._replace(
         loss=lambda v, b, k, h: (2 * TASK.loss(v, b, k, h)[0], TASK.loss(v, b, k, h)[1])
     ),
+    "leaves out": TASK._replace(reads=Reads("classification", ("learning_rate",))),
+    "no metrics of the loss": TASK._replace(trivial=uniform("losses", 10)),
     "one row an example": TASK._replace(
         predict=lambda v, b, k: TASK.predict(v, b, k)[:3]
     ),

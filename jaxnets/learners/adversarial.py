@@ -23,6 +23,7 @@ from jaxnets.learners.schedules import Shape, constant
 from jaxnets.metrics import Metrics, mean
 from jaxnets.models import functional
 from jaxnets.tasks.adversarial import Penalty, Stakes
+from jaxnets.tasks.hyper import Reads, check, reading
 from jaxnets.types import Key, Variables
 
 Rules = Callable[
@@ -88,18 +89,20 @@ def adams(shape: Shape | None = None) -> Rules:
     two time scales). The decays of the moments are `hyper.beta1` and `hyper.beta2`:
     0.5 and 0.999 in DCGAN, 0 and 0.9 with the gradient penalty.
 
+    Reads: learning_rate, ratio, beta1, beta2
+
     Args:
         shape: Of the rate over the steps; the same for ever by default.
     """
     shape = shape or constant()
 
     def rules(hyper: Any) -> Any:
+        peak = hyper.learning_rate  # read here, so that a missing one is seen at once
+
         def one(factor: Any) -> optax.GradientTransformation:
             return optax.chain(
                 optax.scale_by_adam(hyper.beta1, hyper.beta2),
-                optax.scale_by_learning_rate(
-                    lambda step: hyper.learning_rate * factor * shape(step)
-                ),
+                optax.scale_by_learning_rate(lambda step: peak * factor * shape(step)),
             )
 
         return one(1.0), one(hyper.ratio)
@@ -114,18 +117,24 @@ def moves(game: Game, rules: Rules) -> Moves:
         game: Who plays, and what for.
         rules: Builds the generator's and the discriminator's update rule from the
             hyperparameters, which may be traced.
+
+    The returned `init` raises `HyperError` if `hyper` lacks a field that the penalty or
+    the rules read.
     """
 
     def init(key: Key, hyper: Any, batch: Any) -> AdversarialState:
+        if game.penalty is not None:
+            check(hyper, Reads("the penalty", (game.penalty.weight,)))
         first, second, step_key = jax.random.split(key, 3)
         # Copies: `step` may be jitted with its state donated.
         hyper = jax.tree.map(lambda x: jnp.array(x, jnp.float32), hyper)
+        with reading(hyper, "the update rules of the two networks"):
+            ours, theirs = rules(hyper)
         noise = jnp.zeros((len(batch.mask), game.noise))
         told = _told(game, batch)
         generator = functional.init(game.generator, first, noise, *told)
         rows = getattr(batch, game.reads)
         discriminator = functional.init(game.discriminator, second, rows, *told)
-        ours, theirs = rules(hyper)
         return AdversarialState(
             jnp.int32(0),
             step_key,

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnets.learners.base import Learner
 from jaxnets.metrics import Metrics
+from jaxnets.tasks.hyper import Reads, check
 from jaxnets.types import Key
 
 
@@ -37,7 +38,8 @@ def averaged(
     Buffers (batch-norm statistics) are averaged with the same weights: they belong to
     the parameters they were measured with. Integers are not averaged, the last one
     counts. If gradients are accumulated (`Extras.accumulate`), the average counts
-    updates, and the steps in between leave it as it is.
+    updates, and the steps in between leave it as it is. `init` raises `HyperError` if
+    `hyper` lacks the field `decay`.
 
     Args:
         learner: Its state is a `NamedTuple` with the field below.
@@ -47,6 +49,7 @@ def averaged(
     """
 
     def init(key: Key, hyper: Any, batch: Any) -> AveragedState:
+        check(hyper, Reads("averaged", (decay,)))
         inner = learner.init(key, hyper, batch)
         # A copy: the state is donated as a whole, and a buffer only once.
         average = jax.tree.map(jnp.copy, getattr(inner, field))

@@ -1,9 +1,9 @@
 """Update rules as functions of the hyperparameters, which may be traced.
 
-Each takes `(hyper, shape)`, reads the fields it names, and multiplies
-`hyper.learning_rate` by the shape of the schedule. `composed` puts weight decay,
-clipping, the plateau rule and accumulation around one of them. Everything that Optax
-has comes from Optax.
+Each takes `(hyper, shape)`, reads the fields that its line `Reads:` names, and
+multiplies `hyper.learning_rate` by the shape of the schedule. `composed` puts weight
+decay, clipping, the plateau rule and accumulation around one of them. Everything that
+Optax has comes from Optax.
 """
 
 import warnings
@@ -20,6 +20,7 @@ from jaxtyping import PyTree
 from jaxnets.learners.plateau import scale_on_plateau
 from jaxnets.learners.schedules import SHAPES, ScheduleWarning, Shape, over
 from jaxnets.ranges import RangeError
+from jaxnets.tasks.hyper import reading
 from jaxnets.types import Scalar
 
 Rule = Callable[[Any, Shape], optax.GradientTransformation]
@@ -29,22 +30,33 @@ def descent(hyper: Any, shape: Shape) -> optax.GradientTransformation:
     """Plain steps down the gradient.
 
     On the whole training set this is GD, on batches SGD (Robbins & Monro, 1951).
+
+    Reads: learning_rate
     """
     return _rate(hyper, shape)
 
 
 def momentum(hyper: Any, shape: Shape) -> optax.GradientTransformation:
-    """Polyak's heavy ball, 1964: the velocity v <- m v + g, with m `hyper.momentum`."""
+    """Polyak's heavy ball, 1964: the velocity v <- m v + g, with m `hyper.momentum`.
+
+    Reads: learning_rate, momentum
+    """
     return optax.chain(optax.trace(hyper.momentum), _rate(hyper, shape))
 
 
 def nesterov(hyper: Any, shape: Shape) -> optax.GradientTransformation:
-    """Nesterov's momentum in the form of Sutskever et al., 2013, section 2."""
+    """Nesterov's momentum in the form of Sutskever et al., 2013, section 2.
+
+    Reads: learning_rate, momentum
+    """
     return optax.chain(optax.trace(hyper.momentum, nesterov=True), _rate(hyper, shape))
 
 
 def adam(hyper: Any, shape: Shape) -> optax.GradientTransformation:
-    """Adam (Kingma & Ba, 2014, https://arxiv.org/abs/1412.6980, algorithm 1)."""
+    """Adam (Kingma & Ba, 2014, https://arxiv.org/abs/1412.6980, algorithm 1).
+
+    Reads: learning_rate
+    """
     return optax.chain(optax.scale_by_adam(), _rate(hyper, shape))
 
 
@@ -54,6 +66,8 @@ def adamw(hyper: Any, shape: Shape) -> optax.GradientTransformation:
     Loshchilov & Hutter, "Decoupled weight decay regularization", 2017,
     https://arxiv.org/abs/1711.05101, algorithm 2, with the decay multiplied by the
     learning rate as in torch and Optax. Biases and norms are not decayed.
+
+    Reads: learning_rate, weight_decay
     """
     return optax.chain(
         optax.scale_by_adam(),
@@ -70,6 +84,8 @@ def newton(hyper: Any, shape: Shape) -> optax.GradientTransformation:
     a quadratic in one step. Where the loss is not convex, enough damping keeps the
     system positive definite (Nocedal & Wright, "Numerical optimization", 2006,
     section 3.4).
+
+    Reads: learning_rate, newton_damping
     """
     return optax.chain(newton_direction(hyper.newton_damping), _rate(hyper, shape))
 
@@ -94,7 +110,10 @@ def muon(hyper: Any, shape: Shape) -> optax.GradientTransformation:
     - What moves biases, norms, embeddings and kernels of fewer than 8 rows or columns
       is Adam with Nesterov's momentum (Dozat, "Incorporating Nesterov momentum into
       Adam", 2016) at a tenth of the rate, so that one number drives both.
+
+    Reads: learning_rate, weight_decay
     """
+    peak = hyper.learning_rate
     matrix = optax.contrib.MuonDimensionNumbers
 
     def numbers(params: PyTree) -> PyTree:
@@ -109,11 +128,11 @@ def muon(hyper: Any, shape: Shape) -> optax.GradientTransformation:
         return jax.tree_util.tree_map_with_path(of, params)
 
     return optax.contrib.muon(
-        lambda step: hyper.learning_rate * shape(step),
+        lambda step: peak * shape(step),
         ns_coeffs=POLAR,
         preconditioning="schatten",
         weight_decay=hyper.weight_decay,
-        adam_learning_rate=lambda step: 0.1 * hyper.learning_rate * shape(step),
+        adam_learning_rate=lambda step: 0.1 * peak * shape(step),
         muon_weight_dimension_numbers=numbers,
     )
 
@@ -205,19 +224,22 @@ def composed(
     """
 
     def optimizer(hyper: Any) -> optax.GradientTransformation:
-        parts: list[Any] = []
-        if extras.clip:
-            parts.append(optax.clip_by_global_norm(hyper.clip_norm))
-        if extras.l2:
-            mask = kernels if extras.skip_biases else None
-            parts.append(optax.add_decayed_weights(hyper.weight_decay, mask))
-        parts.append(rule(hyper, shape))
-        if extras.plateau is not None:
-            parts.append(
-                scale_on_plateau(hyper.plateau_factor, patience=extras.plateau)
-            )
-        if extras.head is not None:
-            parts.append(_slower(hyper.backbone_rate, extras.head))
+        with reading(hyper, f"the rule {getattr(rule, '__name__', rule)}"):
+            core = rule(hyper, shape)
+        with reading(hyper, "the optimizer's `Extras`"):
+            parts: list[Any] = []
+            if extras.clip:
+                parts.append(optax.clip_by_global_norm(hyper.clip_norm))
+            if extras.l2:
+                mask = kernels if extras.skip_biases else None
+                parts.append(optax.add_decayed_weights(hyper.weight_decay, mask))
+            parts.append(core)
+            if extras.plateau is not None:
+                parts.append(
+                    scale_on_plateau(hyper.plateau_factor, patience=extras.plateau)
+                )
+            if extras.head is not None:
+                parts.append(_slower(hyper.backbone_rate, extras.head))
         whole = optax.chain(*parts) if len(parts) > 1 else parts[0]
         if extras.accumulate == 1:
             return whole
@@ -301,4 +323,5 @@ def kernels(params: PyTree) -> PyTree:
 
 
 def _rate(hyper: Any, shape: Shape) -> optax.GradientTransformation:
-    return optax.scale_by_learning_rate(lambda step: hyper.learning_rate * shape(step))
+    peak = hyper.learning_rate  # read here, so that a missing one is seen at once
+    return optax.scale_by_learning_rate(lambda step: peak * shape(step))

@@ -1,6 +1,6 @@
 """Hyperparameters other than the learning rate that follow a shape over the steps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxnets.learners.base import Learner
 from jaxnets.learners.schedules import Shape
 from jaxnets.metrics import Metrics
+from jaxnets.tasks.hyper import Reads, check
 from jaxnets.types import Key
 
 
@@ -29,7 +30,7 @@ def scheduled(learner: Learner, shapes: Mapping[str, Shape]) -> Learner:
         shaped = {name: shape(state.step) for name, shape in shapes.items()}
         return {name: getattr(state.hyper, name) * f for name, f in shaped.items()}
 
-    return _following(learner, tuple(shapes), now)
+    return _following(learner, Reads("scheduled", tuple(shapes)), now)
 
 
 def warming(learner: Learner, lengths: Mapping[str, str]) -> Learner:
@@ -56,11 +57,12 @@ def warming(learner: Learner, lengths: Mapping[str, str]) -> Learner:
             found[name] = getattr(hyper, name) * factor
         return found
 
-    return _following(learner, (*lengths, *lengths.values()), now)
+    reads = Reads("warming", (*lengths, *lengths.values()))
+    return _following(learner, reads, now)
 
 
 def _following(
-    learner: Learner, fields: Sequence[str], now: Callable[[Any], dict[str, Any]]
+    learner: Learner, reads: Reads, now: Callable[[Any], dict[str, Any]]
 ) -> Learner:
     """A learner whose steps see other values of some fields than the state keeps."""
 
@@ -72,9 +74,7 @@ def _following(
         return after._replace(hyper=hyper), metrics
 
     def init(key: Key, hyper: Any, batch: Any) -> Any:
-        unknown = sorted(set(fields) - set(hyper._fields))
-        if unknown:
-            raise ValueError(f"{unknown} are no fields of {type(hyper).__name__}")
+        check(hyper, reads)
         return learner.init(key, hyper, batch)
 
     return learner._replace(init=init, step=step)

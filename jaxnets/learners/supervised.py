@@ -12,6 +12,7 @@ from jaxnets.learners.base import Learner
 from jaxnets.learners.layerwise import gradient_norms
 from jaxnets.metrics import Metrics
 from jaxnets.tasks.base import Task
+from jaxnets.tasks.hyper import check, reading
 from jaxnets.types import Key, Scalar, Variables
 
 
@@ -37,6 +38,9 @@ def supervised(
     Besides the task's metrics, every step reports `gradient_norm`, the 2-norm over all
     parameters: it is what tells that a gradient stopped being finite.
 
+    `init` raises `HyperError` if `hyper` lacks a field that the task or the optimizer
+    reads, or misspells an optional one (`jaxnets.tasks.hyper`).
+
     Args:
         task: What to minimise.
         optimizer: Builds the gradient transformation from hyperparameters, which may be
@@ -46,12 +50,15 @@ def supervised(
     """
 
     def init(key: Key, hyper: Any, batch: Any) -> TrainState:
+        check(hyper, task.reads)
         init_key, step_key = jax.random.split(key)
         # Copies: `step` may be jitted with its state donated, and the caller keeps
         # using the hyperparameters it passed.
         hyper = jax.tree.map(lambda x: jnp.array(x, jnp.float32), hyper)
+        with reading(hyper, "the optimizer"):
+            rule = optimizer(hyper)
         variables = task.init(init_key, batch)
-        opt_state = optimizer(hyper).init(variables.params)
+        opt_state = rule.init(variables.params)
         return TrainState(jnp.int32(0), step_key, variables, opt_state, hyper)
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:

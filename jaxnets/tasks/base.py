@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import PyTree
 
 from jaxnets.metrics import Metrics
+from jaxnets.tasks.hyper import Reads
 from jaxnets.types import Key, Scalar, Variables
 
 
@@ -98,3 +99,4 @@ class Task(NamedTuple):
     evaluate: EvaluateFn
     predict: PredictFn
     trivial: tuple[Trivial, ...] = ()  # what metrics show where nothing is learned
+    reads: Reads = Reads()  # fields of `hyper` that the loss reads

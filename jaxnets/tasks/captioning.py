@@ -17,6 +17,7 @@ from jaxnets.models.blocks import float32_or_wider
 from jaxnets.models.captioner import Captioned, ImageCaptioner
 from jaxnets.ops.decoding import GREEDY, PAD, UNKNOWN, Decoded, Decoding
 from jaxnets.tasks.base import Task, uniform
+from jaxnets.tasks.hyper import Reads, present
 from jaxnets.types import CaptionBatch, Key, Scalar, Variables
 
 KEPT = 0.9  # of the moving average; Xu et al., section 4.1
@@ -58,7 +59,8 @@ def captioning(
         longest: Most words that `predict` writes, `<end>` included.
         decoding: How it writes them.
         rates: Names of the probabilities that the model is given in training, each read
-            from `hyper`: `dropout`, `sampling`. By default both.
+            from `hyper`: `dropout`, `sampling`; one that `hyper` lacks is off. By
+            default both.
     """
     given = functional.rates(model) if rates is None else tuple(rates)
 
@@ -73,7 +75,7 @@ def captioning(
     def loss(
         variables: Variables, batch: CaptionBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
-        chosen = {name: getattr(hyper, name) for name in given}
+        chosen = present(hyper, given)
         said, buffers = functional.forward(
             model, variables, key, batch.image, batch.caption[..., :-1], **chosen
         )
@@ -122,7 +124,10 @@ def captioning(
         return decoding(step, carry, longest, key)
 
     trivial = uniform("word_loss", model.decoder.vocabulary)
-    return Task(init, loss, evaluate, predict, trivial)
+    soft = ("doubly_stochastic", "focus") if model.decoder.looks else ()
+    factors = ("reinforce", "entropy") if model.draws else soft
+    reads = Reads("captioning", factors, given)
+    return Task(init, loss, evaluate, predict, trivial, reads)
 
 
 def with_encoder(task: Task, given: Variables) -> Task:

@@ -14,6 +14,7 @@ from jaxnets.models import functional
 from jaxnets.models.blocks import Logits
 from jaxnets.ops.augment import SoftImageBatch
 from jaxnets.tasks.base import Task, uniform
+from jaxnets.tasks.hyper import Reads, present
 from jaxnets.types import ImageBatch, Key, Scalar, TextBatch, Variables
 
 Labelled: TypeAlias = ImageBatch | TextBatch
@@ -34,7 +35,8 @@ def classification(
 
     Labels are smoothed by `hyper.label_smoothing`, in [0, 1], in the loss only
     (Szegedy et al., "Rethinking the Inception architecture", 2015,
-    https://arxiv.org/abs/1512.00567, section 7). Logits of zero cost log(classes).
+    https://arxiv.org/abs/1512.00567, section 7); they are not if `hyper` lacks that
+    field. Logits of zero cost log(classes).
 
     `evaluate` adds the accuracy among the `top` best guesses and, as means of shape
     `[classes]`, the accuracy on each class; `predict` returns the logits. A label that
@@ -48,9 +50,10 @@ def classification(
     Args:
         model: Maps images `[b, h, w, c]`, or what `reads` names, to logits
             `[b, classes]`, or in training to `Logits`.
-        rates: Names of the probabilities that the model is given in training, dropout
-            say: each is read from `hyper`, and so may be swept without a new
-            compilation. By default all that the model takes.
+        rates: Names of the probabilities that the model is given in training, for
+            example dropout. Each is read from `hyper`, and so may be swept without a
+            new compilation; one that `hyper` lacks is off. By default all that the
+            model takes.
         top: How many guesses count in `accuracy_top5`, or whatever it is; 1 leaves it
             out. So do too few classes: chance alone would reach a half of 2 `top`.
         reads: The field of a batch that the model is given: `token` of a `TextBatch`.
@@ -63,15 +66,16 @@ def classification(
     def loss(
         variables: Variables, batch: Labelled | SoftImageBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
-        chosen = {name: getattr(hyper, name) for name in given}
+        chosen = present(hyper, given)
         output, buffers = functional.forward(
             model, variables, key, getattr(batch, reads), **chosen
         )
         logits, *others = output if isinstance(output, Logits) else (output,)
         target = getattr(batch, "target", batch.label)
-        losses = cross_entropy(logits, target, hyper.label_smoothing)
+        smoothing = getattr(hyper, "label_smoothing", 0.0)
+        losses = cross_entropy(logits, target, smoothing)
         for auxiliary in jax.tree.leaves(others):
-            extra = cross_entropy(auxiliary, target, hyper.label_smoothing)
+            extra = cross_entropy(auxiliary, target, smoothing)
             losses = losses + AUXILIARY * extra
         objective = mean(losses, batch.mask)
         accuracy = mean(among_top(logits, batch.label, 1), batch.mask)
@@ -90,7 +94,8 @@ def classification(
     # GoogLeNet has two auxiliary classifiers, or none.
     factor = 1 + 2 * AUXILIARY if getattr(model, "auxiliary", False) else 1.0
     trivial = uniform("loss", getattr(model, "classes", None), factor=factor)
-    return Task(init, loss, evaluate, predict, trivial)
+    fields = Reads("classification", optional=(*given, "label_smoothing"))
+    return Task(init, loss, evaluate, predict, trivial, fields)
 
 
 def scores(

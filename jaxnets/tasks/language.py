@@ -22,6 +22,7 @@ from jaxnets.metrics import Mean, Metrics
 from jaxnets.models import functional
 from jaxnets.ops import decoding
 from jaxnets.tasks.base import Task, uniform
+from jaxnets.tasks.hyper import Reads, present
 from jaxnets.types import Key, Scalar, StreamBatch, Variables
 
 
@@ -60,8 +61,8 @@ def language(
         sampling: What `predict` does.
         unit: What a token is: with "character" the metric is `bits_per_character`.
         carried: False forgets the carry at every chunk: wrong, to show that it is.
-        rates: Names of the probabilities read from `hyper`; by default all that the
-            model takes.
+        rates: Names of the probabilities read from `hyper`; one that `hyper` lacks is
+            off. By default all that the model takes.
     """
     given = functional.rates(model) if rates is None else tuple(rates)
 
@@ -76,7 +77,7 @@ def language(
     def loss(
         variables: Variables, batch: StreamBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
-        chosen = {name: getattr(hyper, name) for name in given}
+        chosen = present(hyper, given)
         fresh = batch.fresh if carried else jnp.ones_like(batch.fresh)
         carry = jax.tree.map(
             lambda x: jnp.where(fresh[:, None], 0, jax.lax.stop_gradient(x)),
@@ -104,7 +105,8 @@ def language(
         return continued(model, params, batch.token, key, sampling)
 
     trivial = uniform("loss", getattr(model, "vocabulary", None))
-    return Task(init, loss, evaluate, predict, trivial)
+    reads = Reads("language", optional=given)
+    return Task(init, loss, evaluate, predict, trivial, reads)
 
 
 def continued(

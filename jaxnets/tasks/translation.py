@@ -19,6 +19,7 @@ from jaxnets.ops.decoding import (
     repeated,
 )
 from jaxnets.tasks.base import Task, uniform
+from jaxnets.tasks.hyper import Reads, present
 from jaxnets.types import Key, PairBatch, Scalar, Variables
 
 
@@ -56,7 +57,8 @@ def translation(
         model: What reads and writes.
         decoding: How `predict` writes; the best sequence counts.
         rates: Names of the probabilities that the model is given in training, each
-            read from `hyper`. By default all that the model takes.
+            read from `hyper`; one that `hyper` lacks is off. By default all that the
+            model takes.
     """
     given = functional.rates(model) if rates is None else tuple(rates)
 
@@ -66,7 +68,7 @@ def translation(
     def loss(
         variables: Variables, batch: PairBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
-        chosen = {name: getattr(hyper, name) for name in given}
+        chosen = present(hyper, given)
         written, buffers = functional.forward(
             model, variables, key, batch.source, batch.target[:, :-1], **chosen
         )
@@ -106,7 +108,9 @@ def translation(
 
         return how(step, state, batch.target.shape[1] - 1, key)
 
-    return Task(init, loss, evaluate, predict, uniform("loss", model.target))
+    trivial = uniform("loss", model.target)
+    reads = Reads("translation", optional=(*given, "label_smoothing"))
+    return Task(init, loss, evaluate, predict, trivial, reads)
 
 
 def token_losses(

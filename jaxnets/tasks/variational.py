@@ -29,6 +29,7 @@ from jaxnets.ops.distributions import (
     streamed_bound,
 )
 from jaxnets.tasks.base import Task, Trivial
+from jaxnets.tasks.hyper import Reads
 from jaxnets.types import CodeBatch, ImageBatch, Key, Scalar, Variables
 
 # Nats of each number of the code, on average: a posterior mean whose variance over the
@@ -189,7 +190,9 @@ def variational(
         "the image (posterior collapse)"
     )
     trivial = Trivial("kl", -math.inf, most, meaning)
-    return Task(init, loss, evaluate, predict, (trivial,))
+    factors = ("beta", "free_nats") if samples == 1 else ("beta",)
+    reads = Reads("variational", factors)
+    return Task(init, loss, evaluate, predict, (trivial,), reads)
 
 
 def row_noise(

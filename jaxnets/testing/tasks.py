@@ -16,12 +16,14 @@ def check_task(task: Task, hyper: Any, batch: Any) -> None:
     """Asserts what learners rely on in a task.
 
     The loss is a finite scalar with a finite gradient for every parameter, and its
-    metrics hold the same number as `loss`. Evaluation is a function of its arguments;
-    padding, whatever stands in it, counts nowhere; parts merge to the whole.
+    metrics hold the same number as `loss`, and every metric that `trivial` names. The
+    loss reads no field of `hyper` that `reads` leaves out. Evaluation is a function of
+    its arguments; padding, whatever stands in it, counts nowhere; parts merge to the
+    whole.
 
     Args:
         task: What to check.
-        hyper: Its hyperparameters.
+        hyper: A `NamedTuple` of hyperparameters.
         batch: Four real rows or more, without padding.
 
     Raises:
@@ -29,6 +31,7 @@ def check_task(task: Task, hyper: Any, batch: Any) -> None:
     """
     key = jax.random.key(0)
     variables = once(task.init)(key, batch)
+    hyper, seen = recording(hyper)
 
     def loss(params: Any) -> Any:
         return task.loss(Variables(params, variables.buffers), batch, key, hyper)
@@ -40,6 +43,10 @@ def check_task(task: Task, hyper: Any, batch: Any) -> None:
     assert "loss" in metrics, "the metrics do not hold the loss"
     close(metrics["loss"].compute(), value, "the metric `loss` is not the loss")
     assert shapes(buffers) == shapes(variables.buffers), "the buffers change shape"
+    undeclared = sorted(seen - {*task.reads.required, *task.reads.optional})
+    assert not undeclared, f"the loss reads {undeclared}, which `reads` leaves out"
+    unknown = [t.metric for t in task.trivial if t.metric not in metrics]
+    assert not unknown, f"`trivial` names {unknown}, which are no metrics of the loss"
 
     evaluate = jax.jit(task.evaluate)
     whole = evaluate(variables, batch, key)
@@ -63,6 +70,24 @@ def check_task(task: Task, hyper: Any, batch: Any) -> None:
     )
     for leaf in jax.tree.leaves(task.predict(variables, batch, key)):
         assert leaf.shape[0] == count, "a prediction has not one row an example"
+
+
+def recording(hyper: Any) -> tuple[Any, set[str]]:
+    """Returns a copy of `hyper`, and the set of its fields that were read so far.
+
+    Args:
+        hyper: A `NamedTuple` of hyperparameters.
+    """
+    seen: set[str] = set()
+    kind: Any = type(hyper)
+
+    class Recording(kind):
+        def __getattribute__(self, name: str) -> Any:
+            if name in kind._fields:
+                seen.add(name)
+            return super().__getattribute__(name)
+
+    return Recording(*hyper), seen
 
 
 def _computed(metrics: Metrics) -> dict[str, Any]:
