@@ -1,4 +1,4 @@
-"""What it means to be good at something: four pure functions of variables."""
+"""A task: what is minimised and what is measured, as pure functions of variables."""
 
 import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -92,11 +92,48 @@ def uniform(
 
 
 class Task(NamedTuple):
-    """A model, what it is asked to minimise, and how it is judged."""
+    """What is minimised and what is measured: pure functions of `Variables`.
+
+    A task names a model and a loss; a `Learner` says how the loss falls. A batch is a
+    `NamedTuple` of arrays with one leading axis and a `mask`; False marks padding. This
+    task fits one number to the rows of a batch:
+
+    >>> from collections import namedtuple
+    >>> import jax.numpy as jnp
+    >>> from jaxnets.metrics import mean
+    >>> from jaxnets.tasks.base import Task
+    >>> from jaxnets.tasks.hyper import Reads
+    >>> from jaxnets.testing import check_task
+    >>> from jaxnets.types import Variables
+    >>> Batch, Hyper = namedtuple("Batch", "x mask"), namedtuple("Hyper", "scale")
+    >>> def evaluate(variables, batch, key, scale=1.0):
+    ...     return {"loss": mean(scale * (batch.x - variables.params) ** 2, batch.mask)}
+    >>> def loss(variables, batch, key, hyper):
+    ...     metrics = evaluate(variables, batch, key, hyper.scale)
+    ...     value = metrics["loss"].total / metrics["loss"].weight
+    ...     return value, (variables.buffers, metrics)
+    >>> init = lambda key, batch: Variables(jnp.zeros(()), {})
+    >>> predict = lambda variables, batch, key: batch.x - variables.params
+    >>> task = Task(init, loss, evaluate, predict, reads=Reads("fit", ("scale",)))
+    >>> check_task(task, Hyper(0.5), Batch(jnp.arange(4.0), jnp.ones(4, bool)))
+
+    `trivial` holds the values that a metric of `loss` has as long as nothing is
+    learned; a run warns if a metric stays there. `reads` names the fields of `hyper`
+    that `loss` reads; the `init` of a learner checks them. `jaxnets.testing.check_task`
+    enforces the laws:
+
+    - `loss` is a finite scalar, with a finite gradient for every parameter. The metric
+      `loss` is the same number. The buffers keep their shapes and dtypes.
+    - `loss` reads no field of `hyper` that `reads` leaves out.
+    - `trivial` names only metrics of `loss`.
+    - `evaluate` is pure: equal arguments give equal metrics. Its metrics are `Mean`s
+      that add up: the parts of a batch merge to the whole. Padding counts nowhere.
+    - `predict` returns one row for each row of the batch.
+    """
 
     init: InitFn
     loss: LossFn
     evaluate: EvaluateFn
     predict: PredictFn
-    trivial: tuple[Trivial, ...] = ()  # what metrics show where nothing is learned
-    reads: Reads = Reads()  # fields of `hyper` that the loss reads
+    trivial: tuple[Trivial, ...] = ()
+    reads: Reads = Reads()

@@ -1,5 +1,6 @@
 """`learner.init` refuses a `Hyper` that does not fit, before it traces anything."""
 
+import doctest
 import re
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ import jax.numpy as jnp
 import optax
 import pytest
 
+import jaxnets.learners.base
+import jaxnets.tasks.base
 from jaxnets.learners import schedules
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
@@ -165,3 +168,10 @@ def test_errors_of_other_objects_pass_unchanged():
         _ = hyper("rate").other
     with pytest.raises(HyperError, match="other, which"), reading(given, "someone"):
         _ = given.other
+
+
+@pytest.mark.parametrize("module", [jaxnets.tasks.base, jaxnets.learners.base])
+def test_the_examples_of_the_docstrings_run(module):
+    failed, count = doctest.testmod(module)
+    assert count > 10
+    assert not failed
