@@ -71,8 +71,10 @@ class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
     model: Annotated[str, one_of(ZOO)] = "convnet"  # the network
-    recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.AUTO  # of the defaults
-    scale_rate: bool = True  # learning rate of a paper in proportion to the batch
+    recipe: Annotated[str, one_of(recipes.CHOICES)] = (
+        recipes.AUTO
+    )  # where defaults come from
+    scale_rate: bool = True  # let a paper's learning rate follow the batch size
     data: str = "digits"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
     data_dir: Path | None = None  # where prepared TFDS sets are
     size: Sides = ()  # pixels of every image: one side, or height and width

@@ -25,9 +25,10 @@ def diverged(config: Any, step: int, steps: int) -> list[str]:
         if now := _setting(config, name):
             found.append(_flag(name, now / 10, now))
     now = _setting(config, "warmup")
-    if now is not None:
-        longer = max(2 * now, steps // 10)
-        if step < 2 * longer < steps:
+    if now is not None:  # in updates
+        batches = _setting(config, "accumulate") or 1
+        longer = max(2 * now, steps // batches // 10)
+        if step // batches < 2 * longer < steps // batches:
             found.append(_flag("warmup", longer, now))
     now = _setting(config, "clip_norm")
     if now is not None:
@@ -39,6 +40,12 @@ def stalled(config: Any) -> list[str]:
     """Flags against a loss that never moved from where it began."""
     now = _setting(config, "learning_rate")
     return _steady(config) + ([_flag("learning_rate", 10 * now, now)] if now else [])
+
+
+def unfinished(config: Any) -> list[str]:
+    """Flags for a training whose loss still falls."""
+    now = _setting(config, "epochs")
+    return [_flag("epochs", 2 * now, now)] if now else []
 
 
 def collapsed(config: Any, steps: int) -> list[str]:
@@ -69,11 +76,19 @@ def _steady(config: Any) -> list[str]:
     there = STEADY in settings.choices(type(config), "recipe")
     if not there or config.recipe == STEADY:
         return []
-    if hasattr(config, "preset"):  # another name may stand for the same numbers
-        steady = dataclasses.replace(config, recipe=STEADY).preset()
-        if dataclasses.replace(steady, recipe=config.recipe) == config.preset():
-            return []
-    return [f"--recipe {STEADY}"]
+    found = f"--recipe {STEADY}"
+    if hasattr(config, "preset"):
+        own, steady = (
+            dataclasses.replace(config, recipe=recipe).preset()
+            for recipe in (config.recipe, STEADY)
+        )
+        if dataclasses.replace(steady, recipe=config.recipe) == own:
+            return []  # another name stands for the same numbers
+        if hasattr(config, "adjusted"):
+            own = own.adjusted(config)
+        if _setting(config, "learning_rate") != _setting(own, "learning_rate"):
+            found += " without --learning-rate"  # a flag wins over every recipe
+    return [found]
 
 
 def _setting(config: Any, name: str) -> Any:

@@ -12,6 +12,7 @@ from jaxnets.tasks.base import Trivial
 
 _FEWEST = 20  # steps, whatever a tenth of the run is: a short one is not judged
 _EXAMPLES = 10  # fewer of them may be right in one class only by chance
+_FREQUENT = 1.5  # times its share among equally frequent classes
 BY_CLASS = "accuracy_by_class"
 
 
@@ -21,7 +22,8 @@ class Watch:
     The signs are a training metric that stays for a tenth of the run where
     `Trivial` says, and a validation split of which every example of one class is right
     and all others are wrong. The first tenth and the warm-up do not count, at most half
-    of the run, nor do fewer than 20 steps: a training may begin there.
+    of the run, nor do fewer than 20 steps: a training may begin there. Predictions of a
+    class that is much more frequent than the others count from half of the run.
     """
 
     def __init__(self, trivial: Sequence[Trivial], config: Any, steps: int) -> None:
@@ -33,13 +35,15 @@ class Watch:
                 it.
             steps: Of the whole run.
         """
-        warmup = min(getattr(config, "warmup", 0), steps // 2)
+        batches = getattr(config, "accumulate", 1)  # of an update
+        warmup = min(getattr(config, "warmup", 0) * batches, steps // 2)
         self._from = max(steps // 10, warmup)
         self._length = max(steps // 10, _FEWEST)
         self._trivial, self._config, self._steps = trivial, config, steps
         self._step = 0
         self._since: dict[str, int] = {}  # metric to where it began to stay
         self._begun: dict[str, float] = {}  # metric to its first value
+        self._last: dict[str, float] = {}
         self._standing: dict[str, str] = {}
         self._warned: set[str] = set()
 
@@ -73,7 +77,7 @@ class Watch:
         for trivial in self._trivial:
             self._stay(trivial, train.get(trivial.metric), before, step)
         found = self.standing
-        if step >= max(self._from, _FEWEST) and validation is not None:
+        if step >= self._from and validation is not None:
             found |= self.one_class("validation", validation)
         new = {name: text for name, text in found.items() if name not in self._warned}
         self._warned |= set(new)
@@ -85,33 +89,48 @@ class Watch:
         Args:
             group: The name of the split.
             metrics: Its scores. A split of fewer than 10 examples, or of one class, is
-                not judged.
+                not judged, nor is a network of fewer than 20 steps.
         """
         score = metrics.get(BY_CLASS)
         if not isinstance(score, Mean) or np.ndim(score.weight) != 1:
             return {}
-        share, there = score.compute(), np.asarray(score.weight) > 0
+        count, share = np.asarray(score.weight), score.compute()
+        there = count > 0
         right = np.flatnonzero(there & (share == 1))
         wrong = int((there & (share == 0)).sum())
         if len(right) != 1 or wrong != there.sum() - 1 or wrong == 0:
             return {}
-        if np.asarray(score.weight).sum() < _EXAMPLES:
+        if count.sum() < _EXAMPLES or self._step < _FEWEST:
             return {}
-        flags = advice.diverged(self._config, self._step, self._steps)
+        of_all = count[right[0]] / count.sum()
+        frequent = of_all * there.sum() > _FREQUENT
+        if frequent and self._step < self._steps // 2:
+            return {}  # the first that is learned is how frequent classes are
+        such = f", which {of_all:.1%} of them have" if frequent else ""
         text = (
             f"every {group} example of class {right[0]} (from 0) is right and all "
-            f"others are wrong: the network takes all for that class. "
-            f"{advice.sentence(flags)}"
+            f"others are wrong: the network takes all for that class{such}. "
+            f"{advice.sentence(self._against_one_class())}"
         )
         return {BY_CLASS: text.strip()}
 
-    def _stay(
-        self, trivial: Trivial, value: float | None, before: int, step: int
-    ) -> None:
+    def _against_one_class(self) -> list[str]:
+        """Flags that suit what the training loss does."""
+        for trivial in self._trivial:
+            began, last = (d.get(trivial.metric) for d in (self._begun, self._last))
+            if began is None or last is None or began > trivial.high:
+                continue
+            if last < trivial.low:  # it falls, so that it only needs longer
+                return advice.unfinished(self._config)
+            return advice.stalled(self._config)
+        return advice.diverged(self._config, self._step, self._steps)
+
+    def _stay(self, trivial: Trivial, value: Any, before: int, step: int) -> None:
         name = trivial.metric
-        if value is None:
+        if not isinstance(value, int | float):  # one a member, in a population
             return
         self._begun.setdefault(name, value)
+        self._last[name] = value
         self._standing.pop(name, None)
         if before < self._from or not trivial.low <= value <= trivial.high:
             self._since.pop(name, None)

@@ -25,6 +25,8 @@ class Hyper(NamedTuple):
 class Config:
     recipe: Annotated[str, one_of(("paper", "steady"))] = "paper"
     warmup: int = 0
+    accumulate: int = 1
+    epochs: int = 3
     hyper: Hyper = Hyper()
 
 
@@ -67,6 +69,8 @@ def test_a_short_run_and_the_warm_up_are_not_judged():
     assert steps_warned([LN10] * 10, every=1) == ([], False)
     assert steps_warned([LN10] * 10, every=5) == ([25], True)
     assert steps_warned([LN10] * 10, config=Config(warmup=90)) == ([120], True)
+    both = Config(warmup=30, accumulate=3)  # a warm-up counts updates
+    assert steps_warned([LN10] * 10, config=both) == ([120], True)
     # A warm-up longer than the run counts for half of it.
     assert steps_warned([LN10] * 10, config=Config(warmup=900)) == ([180], True)
 
@@ -118,6 +122,38 @@ def test_predictions_of_one_class_are_warned_of(right, counts, said):
     assert bool(watch.one_class("test", scored)) == said
 
 
+@pytest.mark.parametrize(
+    ("losses", "proposed"),
+    [
+        ((LN10, LN10), "--recipe steady, or --learning-rate 0.1 (now 0.01)"),
+        ((9.0, LN10), "--recipe steady, or --learning-rate 0.001 (now 0.01)"),
+        ((LN10, 2.0), "--epochs 6 (now 3)"),
+    ],
+)
+def test_what_to_try_against_one_class_suits_the_loss(losses, proposed):
+    watch, scored = Watch(TEN, Config(), 300), by_class([0, 9, 0], [8, 9, 7])
+    watch.see(20, {"train": {"loss": losses[0]}})
+    found = watch.see(30, {"train": {"loss": losses[1]}}, scored)
+    assert f"Try {proposed}" in found[BY_CLASS]
+
+
+def test_a_frequent_class_counts_from_half_of_the_run():
+    watch, scored = Watch((), Config(), 300), by_class([95, 0], [95, 5])
+    assert watch.see(120, {}, scored) == {}
+    assert "which 95.0% of them have" in watch.see(150, {}, scored)[BY_CLASS]
+
+
+def test_a_short_run_is_not_judged_at_its_end():
+    watch, scored = Watch((), Config(), 16), by_class([0, 9, 0], [8, 9, 7])
+    watch.see(16, {}, scored)
+    assert watch.one_class("test", scored) == {}
+
+
+def test_metrics_of_a_population_are_not_judged():
+    watch = Watch(TEN, Config(), 300)
+    assert watch.see(150, {"train": {"loss": [LN10, 1.0]}}) == {}
+
+
 def test_scores_before_a_tenth_of_the_run_or_without_classes_are_not_judged():
     watch, scored = Watch((), Config(), 300), by_class([0, 9, 0], [8, 9, 7])
     assert watch.see(15, {}, scored) == {}
@@ -156,6 +192,12 @@ def test_against_divergence_are_the_settings_that_the_run_has():
     ]
 
 
+def test_a_longer_warm_up_is_proposed_in_updates():
+    config = Config(warmup=5, accumulate=4)
+    assert "--warmup 25 (now 5)" in advice.diverged(config, 7, 1000)
+    assert not any("warmup" in flag for flag in advice.diverged(config, 250, 1000))
+
+
 class Bare(NamedTuple):
     width: float = 1.0
 
@@ -178,14 +220,20 @@ def test_without_such_settings_nothing_is_proposed():
 @dataclasses.dataclass(frozen=True)
 class Preset(Config):
     recipe: Annotated[str, one_of(("auto", "paper", "steady"))] = "paper"
-    epochs: int = 3
 
     def preset(self):
         warmup = 0 if self.recipe == "paper" else 50
-        return dataclasses.replace(self, warmup=warmup, epochs=3)
+        return dataclasses.replace(self, warmup=warmup, epochs=3, hyper=Hyper())
 
 
 def test_a_recipe_that_stands_for_the_steady_one_is_not_told_of_it():
     rate = ["--learning-rate 0.1 (now 0.01)"]
     assert advice.stalled(Preset()) == ["--recipe steady", *rate]
     assert advice.stalled(Preset("auto", epochs=1)) == rate  # a flag changes the epochs
+
+
+def test_a_rate_that_would_win_over_the_steady_recipe_is_named():
+    own = Preset(hyper=Hyper(learning_rate=9.0))
+    assert (
+        advice.diverged(own, 700, 1000)[0] == "--recipe steady without --learning-rate"
+    )
