@@ -1,8 +1,8 @@
 """Metrics that add up: each batch yields a sum and a weight; division comes last.
 
-Inside `jit` a total is float32 and a weight int32. The host adds both up in double
-precision (`to_host`), so that no counter saturates however long the run: float32 stops
-counting at 2^24 = 16,777,216.
+Inside `jit` a total is float32, or float64 of values that are, and a weight int32. The
+host adds both up in double precision (`to_host`), so that no counter saturates however
+long the run: float32 stops counting at 2^24 = 16,777,216.
 """
 
 import functools
@@ -53,7 +53,8 @@ def mean(values: Float[Array, "b ..."], mask: Bool[Array, " b"]) -> Mean:
             f"{values.shape}: it must hold one flag a row"
         )
     rows = mask.reshape(mask.shape + (1,) * (values.ndim - 1))
-    total = jnp.sum(jnp.where(rows, values.astype(jnp.float32), 0.0), axis=0)
+    wide = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    total = jnp.sum(jnp.where(rows, wide, 0.0), axis=0)
     weight = jnp.sum(mask, dtype=jnp.int32)
     return Mean(total, jnp.broadcast_to(weight, total.shape))
 

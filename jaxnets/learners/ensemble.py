@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PyTree
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.metrics import Mean, Metrics
+from jaxnets.ops.norm import widen
 from jaxnets.types import Key
 
 
@@ -75,7 +76,7 @@ def mean_probabilities(
     logits: Float[Array, "members b classes"],
 ) -> Float[Array, "b classes"]:
     """The logarithm of the members' mean probability of each class."""
-    logs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    logs = jax.nn.log_softmax(widen(logits), axis=-1)
     return jax.nn.logsumexp(logs, axis=0) - jnp.log(float(len(logits)))
 
 

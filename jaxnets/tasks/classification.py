@@ -13,6 +13,7 @@ from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.blocks import Logits
 from jaxnets.ops.augment import SoftImageBatch
+from jaxnets.ops.norm import widen
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present
 from jaxnets.types import ImageBatch, Key, Scalar, TextBatch, Variables
@@ -131,14 +132,14 @@ def cross_entropy(
     Raises:
         ValueError: If there is not one target a row, which would broadcast silently.
     """
-    logits, classes = logits.astype(jnp.float32), logits.shape[-1]
+    logits, classes = widen(logits), logits.shape[-1]
     if jnp.issubdtype(target.dtype, jnp.floating):
         _check_rows(logits, target, (logits.shape[0], classes))
         return optax.softmax_cross_entropy(
             logits, optax.smooth_labels(target, smoothing)
         )
     _check_rows(logits, target, logits.shape[:1])
-    chosen = jax.nn.one_hot(target, classes)
+    chosen = jax.nn.one_hot(target, classes, dtype=logits.dtype)
     losses = optax.softmax_cross_entropy(logits, optax.smooth_labels(chosen, smoothing))
     return jnp.where((target >= 0) & (target < classes), losses, jnp.nan)
 

@@ -18,6 +18,7 @@ from jaxnets.ops.decoding import (
     Decoding,
     repeated,
 )
+from jaxnets.ops.norm import widen
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present
 from jaxnets.types import Key, PairBatch, Scalar, Variables
@@ -125,7 +126,7 @@ def token_losses(
         target: Tokens in [0, vocabulary).
         smoothing: Share of the probability spread evenly over the vocabulary.
     """
-    logp = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    logp = jax.nn.log_softmax(widen(logits), axis=-1)
     known = jnp.where(target < 0, logits.shape[-1], target)  # -1 would be the last
     own = jnp.take_along_axis(
         logp, known[:, :, None], axis=-1, mode="fill", fill_value=jnp.nan
