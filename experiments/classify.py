@@ -68,7 +68,11 @@ SPACE = Hyper(LogUniform(1e-4, 1e-1), weight_decay=LogUniform(1e-3, 0.3))
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Choices that change shapes or the program, and so are compiled in."""
+    """Choices that change shapes or the program, and so are compiled in.
+
+    The command line takes the recipe's settings. Python does not: there
+    `Config(model="vgg16").preset()` has them, and `dataclasses.replace` changes them.
+    """
 
     model: Annotated[str, one_of(ZOO)] = "convnet"  # the network
     recipe: Annotated[str, one_of(recipes.CHOICES)] = (

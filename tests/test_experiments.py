@@ -18,6 +18,7 @@ from jaxnets.ops.decoding import Decoding
 from jaxnets.ranges import RangeError
 from jaxnets.run import report, settings
 from jaxnets.run.command import command
+from jaxnets.run.folder import RunError
 from jaxnets.run.session import Run, Verbs
 
 ROOT = Path(__file__).parents[1]
@@ -166,6 +167,10 @@ def test_the_study_of_the_zoo_trains_what_is_missing(here, capsys):
     assert study.row(cell) in capsys.readouterr().out
     assert study.main(asked) == [cell]  # not trained again
     assert "of 3, loss" not in capsys.readouterr().out
+    with pytest.raises(RunError, match="has steps 3, not 4"):
+        study.main(dataclasses.replace(asked, steps=4))
+    with pytest.raises(RunError, match="use --data digits"):
+        study.main(dataclasses.replace(asked, data="glyphs"))
     stuck = {**cell, "loss": [math.log(10)] * 3}
     assert "as equal probabilities" in study.row(stuck)
     failed = {**cell, "loss": [2.0], "error": "step 1: loss is not finite"}

@@ -6,8 +6,8 @@
 A cell is a network, a recipe of `experiments/classify.py` and a seed, trained for a
 number of steps that two cores do in five minutes or less; validation is scored once, at
 its end, so that a rate that waits for a plateau never falls. `runs/zoo/CELL.json` holds
-the metrics of every step; a cell that is there already is not trained again. Prints all
-that is there as one table.
+the metrics of every step; a cell that is there already is not trained again, and is
+refused if it is of other data or steps. Prints all that is there as one table.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from jaxnets.once import once
 from jaxnets.ranges import Count, CountOrZero, RangeError
 from jaxnets.run import compilation, loop
 from jaxnets.run.command import study
+from jaxnets.run.folder import RunError
 from jaxnets.run.records import numbers
 
 FOLDER = Path("runs/zoo")
@@ -36,23 +37,23 @@ PLAN = {
     "lenet5": (64, 3000),
     "alexnet": (32, 300),
     "alexnet_2012": (32, 200),
-    "vgg11": (32, 600),
-    "vgg11_bn": (32, 600),
+    "vgg11": (64, 750),
+    "vgg11_bn": (64, 400),
     "vgg16": (64, 290),
-    "vgg16_bn": (32, 450),
-    "nin": (32, 450),
-    "googlenet": (32, 60),
-    "googlenet_2014": (32, 60),
-    "resnet18": (32, 200),
-    "resnet50": (32, 100),
+    "vgg16_bn": (64, 250),
+    "nin": (64, 290),
+    "googlenet": (32, 50),
+    "googlenet_2014": (32, 50),
+    "resnet18": (32, 150),
+    "resnet50": (32, 60),
     "resnet20": (64, 600),
     "preact_resnet20": (64, 600),
-    "wrn_16_4": (32, 300),
-    "resnext50_32x4d": (32, 80),
+    "wrn_16_4": (32, 200),
+    "resnext50_32x4d": (32, 60),
     "densenet_40_12": (32, 250),
     "densenet121": (32, 80),
     "squeezenet1_1": (64, 600),
-    "fractalnet20": (32, 120),
+    "fractalnet20": (32, 100),
 }
 
 
@@ -72,6 +73,7 @@ def main(config: Config) -> list[dict[str, Any]]:
 
     Raises:
         RangeError: If there is no such network or recipe.
+        RunError: If a cell that is asked for is there with other data or steps.
     """
     for asked, there in (config.models, ZOO), (config.recipes, recipes.CHOICES):
         if unknown := [name for name in asked if name not in there]:
@@ -82,13 +84,26 @@ def main(config: Config) -> list[dict[str, Any]]:
         for seed in range(config.seeds):
             for model in config.models:
                 path = FOLDER / f"{model}-{recipe}-{seed}.json"
-                if not path.exists():
+                if path.exists():
+                    _check_same(path, config, model)
+                else:
                     found = trained(config, model, recipe, seed)
                     files.write(path, files.dump_json(found) + "\n")
                     print(row(found), flush=True)
     cells = [files.read_json(path) for path in sorted(FOLDER.glob("*-*-*.json"))]
     print("\n".join([*HEAD, *(row(cell) for cell in cells)]))
     return cells
+
+
+def _check_same(path: Path, config: Config, model: str) -> None:
+    cell, steps = files.read_json(path), config.steps or PLAN.get(model, (64, 300))[1]
+    asked = {"data": config.data, "steps": steps}
+    for name, value in asked.items():
+        if (there := cell.get(name, value)) != value:
+            raise RunError(
+                f"{path} has {name} {there}, not {value}: move it to another folder, "
+                f"or use --{name} {there}"
+            )
 
 
 def settled(config: Config, model: str, recipe: str, seed: int) -> classify.Config:
@@ -114,7 +129,7 @@ def trained(config: Config, model: str, recipe: str, seed: int) -> dict[str, Any
     found: dict[str, Any] = {
         **{"model": model, "recipe": recipe, "seed": seed, "steps": steps},
         **{"batch_size": one.batch_size, "rate": one.hyper.learning_rate},
-        "classes": len(data.dataset.classes),
+        **{"data": config.data, "classes": len(data.dataset.classes)},
     }
     seen, began = [], time.monotonic()
     try:
