@@ -39,7 +39,8 @@ def diverged(config: Any, step: int, steps: int) -> list[str]:
 def stalled(config: Any) -> list[str]:
     """Flags against a loss that never moved from where it began."""
     now = _setting(config, "learning_rate")
-    return _steady(config) + ([_flag("learning_rate", 10 * now, now)] if now else [])
+    higher = [_flag("learning_rate", 10 * now, now)] if now else []
+    return _steady(config) + higher + unfinished(config)
 
 
 def unfinished(config: Any) -> list[str]:

@@ -87,7 +87,10 @@ def command(
         keep_freed()  # before JAX has a device
         on.refuse_many_processes()
         if chosen.evaluate is None:
-            config = batches.for_devices(config, arguments)
+            rounded = batches.for_devices(config, arguments)
+            if rounded is not config:  # what depends on the batch follows it
+                own = [*arguments, f"--batch-size={rounded.batch_size}"]
+                config, _ = preset(kind, own, flags)
         try:
             main(config, chosen)
         except NonFiniteError as error:

@@ -12,6 +12,7 @@ from jaxnets.tasks.base import Trivial
 
 _FEWEST = 20  # steps, whatever a tenth of the run is: a short one is not judged
 _EXAMPLES = 10  # fewer of them may be right in one class only by chance
+_GREW = 1.25  # times the highest trivial value: first weights cost less
 _FREQUENT = 1.5  # times its share among equally frequent classes
 BY_CLASS = "accuracy_by_class"
 
@@ -118,7 +119,7 @@ class Watch:
         """Flags that suit what the training loss does."""
         for trivial in self._trivial:
             began, last = (d.get(trivial.metric) for d in (self._begun, self._last))
-            if began is None or last is None or began > trivial.high:
+            if began is None or last is None or began > _GREW * trivial.high:
                 continue
             if last < trivial.low:  # it falls, so that it only needs longer
                 return advice.unfinished(self._config)
@@ -141,7 +142,7 @@ class Watch:
         below = math.isinf(trivial.low)
         if below:
             flags = advice.collapsed(self._config, self._steps)
-        elif self._begun[name] > trivial.high:
+        elif self._begun[name] > _GREW * trivial.high:
             flags = advice.diverged(self._config, 0, self._steps)
         else:
             flags = advice.stalled(self._config)

@@ -23,6 +23,7 @@ from jaxnets.models.recipes import (
 )
 from jaxnets.models.zoo import ZOO
 from jaxnets.ops import augment as moves
+from jaxnets.run import batches
 from jaxnets.run.command import command
 from jaxnets.sweeps.command import parsed
 
@@ -55,6 +56,13 @@ def test_a_recipe_names_settings_that_there_are(name):
     used = {rate for rate in rates & set(recipe.hyper) if recipe.hyper[rate]}
     network = recipe.config.get("model", name)
     assert used <= set(functional.rates(ZOO[network](10)) if network in ZOO else ())
+
+
+def test_the_rate_follows_a_batch_that_is_rounded_for_devices(monkeypatch):
+    three = lambda config, _: dataclasses.replace(config, batch_size=63)
+    monkeypatch.setattr(batches, "for_devices", three)
+    config = asked("--model lenet5 --recipe paper")
+    assert (config.batch_size, config.hyper.learning_rate) == (63, 0.02 * 63 / 64)
 
 
 def test_the_recipe_of_an_aim_brings_its_network():

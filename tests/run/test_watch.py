@@ -126,6 +126,7 @@ def test_predictions_of_one_class_are_warned_of(right, counts, said):
     ("losses", "proposed"),
     [
         ((LN10, LN10), "--recipe steady, or --learning-rate 0.1 (now 0.01)"),
+        ((2.6, LN10), "--recipe steady, or --learning-rate 0.1 (now 0.01)"),
         ((9.0, LN10), "--recipe steady, or --learning-rate 0.001 (now 0.01)"),
         ((LN10, 2.0), "--epochs 6 (now 3)"),
     ],
@@ -227,9 +228,10 @@ class Preset(Config):
 
 
 def test_a_recipe_that_stands_for_the_steady_one_is_not_told_of_it():
-    rate = ["--learning-rate 0.1 (now 0.01)"]
-    assert advice.stalled(Preset()) == ["--recipe steady", *rate]
-    assert advice.stalled(Preset("auto", epochs=1)) == rate  # a flag changes the epochs
+    rate, longer = "--learning-rate 0.1 (now 0.01)", "--epochs 6 (now 3)"
+    assert advice.stalled(Preset()) == ["--recipe steady", rate, longer]
+    changed = Preset("auto", epochs=1)  # by a flag
+    assert advice.stalled(changed) == [rate, "--epochs 2 (now 1)"]
 
 
 def test_a_rate_that_would_win_over_the_steady_recipe_is_named():
