@@ -107,7 +107,7 @@ class Watch:
         frequent = of_all * there.sum() > _FREQUENT
         if frequent and self._step < self._steps // 2:
             return {}  # the first that is learned is how frequent classes are
-        such = f", which {of_all:.1%} of them have" if frequent else ""
+        such = f", {of_all:.1%} of the examples" if frequent else ""
         text = (
             f"every {group} example of class {right[0]} (from 0) is right and all "
             f"others are wrong: the network takes all for that class{such}. "

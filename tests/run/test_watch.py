@@ -141,7 +141,10 @@ def test_what_to_try_against_one_class_suits_the_loss(losses, proposed):
 def test_a_frequent_class_counts_from_half_of_the_run():
     watch, scored = Watch((), Config(), 300), by_class([95, 0], [95, 5])
     assert watch.see(120, {}, scored) == {}
-    assert "which 95.0% of them have" in watch.see(150, {}, scored)[BY_CLASS]
+    assert (
+        "for that class, 95.0% of the examples. "
+        in watch.see(150, {}, scored)[BY_CLASS]
+    )
 
 
 def test_a_short_run_is_not_judged_at_its_end():
