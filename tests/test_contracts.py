@@ -15,8 +15,10 @@ from jaxnets.models import functional
 from jaxnets.tasks.base import uniform
 from jaxnets.tasks.classification import classification
 from jaxnets.tasks.hyper import Reads
-from jaxnets.testing import check_learner, check_members, check_model, check_task
 from jaxnets.testing.comparing import finite
+from jaxnets.testing.learners import check_learner, check_members
+from jaxnets.testing.models import check_model
+from jaxnets.testing.tasks import check_task
 from jaxnets.types import ImageBatch
 
 # The contracts themselves are called in tests that both Pythons run.

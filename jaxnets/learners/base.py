@@ -57,7 +57,7 @@ class Learner(NamedTuple):
     >>> import jax.numpy as jnp
     >>> from jaxnets.learners.base import Learner
     >>> from jaxnets.metrics import mean
-    >>> from jaxnets.testing import check_learner
+    >>> from jaxnets.testing.learners import check_learner
     >>> Batch, Hyper = namedtuple("Batch", "x mask"), namedtuple("Hyper", "rate")
     >>> State = namedtuple("State", "center rate")
     >>> def init(key, hyper, batch):

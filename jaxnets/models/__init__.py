@@ -1,18 +1,30 @@
 """Architectures: one a file, cited; `functional` is the seam to Flax.
 
-The captioners, which take anybody's features, can be had from here; everything else
-is imported from its own file.
+`jaxnets.models.zoo` has every classifier as a function. The captioners, which take the
+features of any network, can be imported from here; all other names from their own file.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_CAPTIONERS = ("SoftAttentionCaptioner", "HardAttentionCaptioner", "VectorCaptioner")
+if TYPE_CHECKING:
+    from jaxnets.models.captioner import (
+        HardAttentionCaptioner,
+        SoftAttentionCaptioner,
+        VectorCaptioner,
+    )
+
+__all__ = ["HardAttentionCaptioner", "SoftAttentionCaptioner", "VectorCaptioner"]
 
 
 def __getattr__(name: str) -> Any:
-    """A captioner, imported when it is asked for."""
-    if name in _CAPTIONERS:
+    """Returns a captioner; its module is imported only when it is needed."""
+    if name in __all__:
         from jaxnets.models import captioner
 
         return getattr(captioner, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Returns the names of the module, with the captioners."""
+    return [*globals(), *__all__]

@@ -1,6 +1,6 @@
 """The tables of a sweep: a row a setting, the best first, and all learning curves.
 
-from jaxnets.sweeps import curves, table
+from jaxnets.sweeps.results import curves, table
 frame = table("runs/sweeps/classify/TIME-ID")
 """
 

@@ -103,7 +103,7 @@ class Task(NamedTuple):
     >>> from jaxnets.metrics import mean
     >>> from jaxnets.tasks.base import Task
     >>> from jaxnets.tasks.hyper import Reads
-    >>> from jaxnets.testing import check_task
+    >>> from jaxnets.testing.tasks import check_task
     >>> from jaxnets.types import Variables
     >>> Batch, Hyper = namedtuple("Batch", "x mask"), namedtuple("Hyper", "scale")
     >>> def evaluate(variables, batch, key, scale=1.0):

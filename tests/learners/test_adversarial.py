@@ -23,8 +23,8 @@ from jaxnets.tasks.adversarial import (
     R1,
     WASSERSTEIN,
 )
-from jaxnets.testing import check_learner
 from jaxnets.testing.comparing import on_host, same
+from jaxnets.testing.learners import check_learner
 from jaxnets.types import ImageBatch
 
 

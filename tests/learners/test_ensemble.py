@@ -14,7 +14,7 @@ from jaxnets.models.convnet import ConvNet
 from jaxnets.models.mlp import MLP
 from jaxnets.once import once
 from jaxnets.tasks.classification import classification, scores
-from jaxnets.testing import check_learner
+from jaxnets.testing.learners import check_learner
 
 KEY = jax.random.key(3)
 HYPER = small.Hyper(learning_rate=0.05)

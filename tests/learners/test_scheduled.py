@@ -11,7 +11,7 @@ from jaxnets.learners.scheduled import scheduled, warming
 from jaxnets.learners.supervised import supervised
 from jaxnets.metrics import mean
 from jaxnets.tasks.base import Task
-from jaxnets.testing import check_learner
+from jaxnets.testing.learners import check_learner
 from jaxnets.types import Variables
 
 

@@ -18,7 +18,7 @@ from jaxnets.models.attention import (
     SelfAttentionEncoder,
 )
 from jaxnets.ops import attention as ops
-from jaxnets.testing import check_model
+from jaxnets.testing.models import check_model
 from jaxnets.types import Variables
 from tests.golden.networks.fill import uniform
 

@@ -26,12 +26,8 @@ from jaxnets.models.vgg import VGG
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.once import once
 from jaxnets.tasks.classification import classification
-from jaxnets.testing import (
-    check_bridge,
-    check_gradients,
-    check_members,
-    check_model,
-)
+from jaxnets.testing.learners import check_members
+from jaxnets.testing.models import check_bridge, check_gradients, check_model
 from jaxnets.types import ImageBatch, Variables
 from tests.golden.networks.fill import uniform
 from tests.golden.networks.parity import filled
@@ -343,8 +339,9 @@ def passed(name):
 
     Of jaxnets it is what the member and its contract need.
     """
-    needed = imported(ZOO[name].__module__) | imported("jaxnets.testing")
-    needed |= imported(supervised.__module__) | imported(classification.__module__)
+    needed = imported(ZOO[name].__module__) | imported(check_model.__module__)
+    needed |= imported(check_members.__module__) | imported(supervised.__module__)
+    needed |= imported(classification.__module__)
     digest = hashlib.sha256(f"{sys.version} {jax.__version__}".encode())
     for path in [*map(source, sorted(needed)), Path(__file__)]:
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())

@@ -18,7 +18,7 @@ from jaxnets.models.gan import (
     doublings,
     players,
 )
-from jaxnets.testing import check_model
+from jaxnets.testing.models import check_model
 from tests.golden.networks.fill import uniform
 from tests.models.numbers import numbered
 

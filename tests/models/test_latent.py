@@ -12,7 +12,7 @@ from jaxnets.models import functional
 from jaxnets.models.draw import draw
 from jaxnets.models.vae import VAES, conv_vae, dense_vae
 from jaxnets.ops.distributions import LIKELIHOODS, LOGISTIC
-from jaxnets.testing import check_model
+from jaxnets.testing.models import check_model
 from tests.golden.networks.fill import uniform
 from tests.models.numbers import numbered
 from tests.ops.test_filterbank import by_hand as banks

@@ -12,7 +12,7 @@ import pytest
 from jaxnets.models import functional, recurrent
 from jaxnets.models.recurrent import CELLS, Embedding, Recurrent, one_hot
 from jaxnets.ops.cells import LSTMCarry
-from jaxnets.testing import check_model
+from jaxnets.testing.models import check_model
 from jaxnets.types import Variables
 from tests.golden.networks.fill import uniform
 from tests.models.numbers import numbered

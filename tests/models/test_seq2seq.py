@@ -9,7 +9,7 @@ import pytest
 
 from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
-from jaxnets.testing import check_model
+from jaxnets.testing.models import check_model
 
 SOURCE, TARGET, HIDDEN, EMBEDDING, COMPARED = 9, 6, 5, 4, 3
 KEY = jax.random.key(0)

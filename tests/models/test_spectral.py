@@ -8,7 +8,7 @@ import pytest
 
 from jaxnets.models import functional
 from jaxnets.models.spectral import SpectralConv, SpectralDense, power_iteration
-from jaxnets.testing import check_model
+from jaxnets.testing.models import check_model
 from jaxnets.types import Variables
 from tests.golden.networks.fill import uniform
 

@@ -298,7 +298,7 @@ def test_an_unknown_experiment_is_answered_with_the_nearest(capsys):
 
 def test_tables_are_data_frames_where_pandas_is(whole):
     pytest.importorskip("pandas", reason="the extra `notebook` is not installed")
-    from jaxnets.sweeps import curves, rows, table
+    from jaxnets.sweeps.results import curves, rows, table
 
     frame = table(whole)
     assert frame["loss"].tolist() == [row["loss"] for row in rows(whole)]
@@ -310,7 +310,8 @@ def test_tables_are_data_frames_where_pandas_is(whole):
 def test_ranges_and_tables_come_without_what_a_lone_run_does_not_need():
     code = """
 import sys
-from jaxnets.sweeps import Choice, LogUniform, curves, rows, table
+from jaxnets.sweeps.results import curves, rows, table
+from jaxnets.sweeps.space import Choice, LogUniform
 late = {"jax", "matplotlib", "optuna", "pandas", "scipy", "sqlalchemy"} & {*sys.modules}
 assert not late, late
 """

@@ -17,7 +17,8 @@ from jaxnets.models.captioner import DECODERS, Captioned, ImageCaptioner
 from jaxnets.once import once
 from jaxnets.ops.decoding import Decoding
 from jaxnets.tasks.captioning import captioning, word_losses
-from jaxnets.testing import check_learner, check_task
+from jaxnets.testing.learners import check_learner
+from jaxnets.testing.tasks import check_task
 from jaxnets.types import CaptionBatch, Variables
 from tests.models import captions_by_hand as by_hand
 

@@ -17,7 +17,7 @@ from jaxnets.tasks.classification import (
     cross_entropy,
     scores,
 )
-from jaxnets.testing import check_task
+from jaxnets.testing.tasks import check_task
 from jaxnets.types import ImageBatch, Variables
 
 

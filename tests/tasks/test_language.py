@@ -17,7 +17,8 @@ from jaxnets.models import functional
 from jaxnets.models.language import LanguageModel
 from jaxnets.ops.decoding import PAD, UNKNOWN
 from jaxnets.tasks.language import Sampling, continued, language, perplexity
-from jaxnets.testing import check_learner, check_task
+from jaxnets.testing.learners import check_learner
+from jaxnets.testing.tasks import check_task
 from jaxnets.types import StreamBatch, Variables
 
 VOCABULARY = 9

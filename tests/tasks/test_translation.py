@@ -10,7 +10,7 @@ from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.ops.decoding import END, PAD, UNKNOWN, Decoding, greedy
 from jaxnets.tasks.translation import token_losses, translation
-from jaxnets.testing import check_task
+from jaxnets.testing.tasks import check_task
 from jaxnets.types import PairBatch, Variables
 
 SOURCE, TARGET = 7, 6

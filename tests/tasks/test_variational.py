@@ -19,7 +19,8 @@ from jaxnets.models.vae import dense_vae
 from jaxnets.once import once
 from jaxnets.ops.distributions import GAUSSIAN, bernoulli, gaussian_kl
 from jaxnets.tasks.variational import row_noise, variational
-from jaxnets.testing import check_learner, check_members, check_task
+from jaxnets.testing.learners import check_learner, check_members
+from jaxnets.testing.tasks import check_task
 from jaxnets.types import CodeBatch, ImageBatch, Variables
 
 
