@@ -30,7 +30,7 @@ from jaxnets.models.gan import NETWORKS, players
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Sides, Size
 from jaxnets.run import frames
 from jaxnets.run.command import command
-from jaxnets.run.judge import Recipe, judge
+from jaxnets.run.judge import JudgeRecipe, judge
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import one_of
 from jaxnets.sweeps.space import LogUniform
@@ -112,7 +112,7 @@ def build(config: Config, data: Feeds) -> Learner:
 
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, looking at the samples now and then, and judges as many as are tested."""
-    data, recipe = load(config), Recipe(steps=config.judge_steps)
+    data, recipe = load(config), JudgeRecipe(steps=config.judge_steps)
     train, held, test = (s.columns["image"] for s in data.dataset.splits.values())
     every, learner = max(config.steps // config.reports, 1), build(config, data)
     made = lambda feed: (run.predict(feed) + 1) / 2

@@ -148,7 +148,7 @@ def test_a_number_that_other_settings_make_too_large_is_refused():
         ranges.below("--beta-warmup", 21, 21, "the steps of this run")
 
 
-@pytest.mark.parametrize("kind", [Verbs, Describing, sweeps.Options, sweeps.Verbs])
+@pytest.mark.parametrize("kind", [Verbs, Describing, sweeps.Options, sweeps.SweepVerbs])
 def test_every_number_of_what_to_do_has_a_range(kind):
     assert ranges.unstated(kind) == []
     assert ranges.faults(kind()) == []

@@ -20,7 +20,7 @@ def here(here, monkeypatch):
 
 
 def quickly_judged(monkeypatch):
-    short, whole = judges.Recipe(steps=3), judges.judge
+    short, whole = judges.JudgeRecipe(steps=3), judges.judge
     monkeypatch.setattr(judges, "judge", lambda data, say: whole(data, recipe=short))
 
 

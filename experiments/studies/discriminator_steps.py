@@ -44,7 +44,7 @@ from jaxnets.once import once
 from jaxnets.ranges import Count, Positive, Rate, Size
 from jaxnets.run import compilation, loop
 from jaxnets.run.command import study
-from jaxnets.run.judge import Judge, Recipe, judge
+from jaxnets.run.judge import Judge, JudgeRecipe, judge
 from jaxnets.tasks.adversarial import MINIMAX, NON_SATURATING, Stakes
 from jaxnets.types import ImageBatch
 
@@ -88,7 +88,7 @@ def main(config: Config) -> dict[str, Any]:
     """Answers the three questions, says and draws the answers; returns the numbers."""
     compilation.use_cache()
     data = digits()
-    look = judge(data, Recipe(steps=config.judge_steps), say=print)
+    look = judge(data, JudgeRecipe(steps=config.judge_steps), say=print)
     images = np.asarray(data.train.columns["image"][:])
     rows = (images.reshape(len(images), -1) / 127.5 - 1).astype(np.float32)
     train = Split({"image": rows, "label": data.train.columns["label"]})

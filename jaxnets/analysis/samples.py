@@ -14,8 +14,8 @@ Images = Shaped[np.ndarray, "_ h w c"]
 LEAST = NEIGHBOURS + 1  # images in each set that `judged` compares
 
 
-class Seen(Protocol):
-    """What a judge makes of images; see `jaxnets.run.judge`."""
+class ImageFeatures(Protocol):
+    """What `judged` needs of each image; `jaxnets.run.judge.JudgeOutput` has it."""
 
     @property
     def features(self) -> Float[np.ndarray, "n d"]:
@@ -29,7 +29,7 @@ class Seen(Protocol):
 
 
 def judged(
-    look: Callable[[Images], Seen], fake: Images, test: Images, train: Images
+    look: Callable[[Images], ImageFeatures], fake: Images, test: Images, train: Images
 ) -> dict[str, dict[str, Any]]:
     """Distances of samples and of training images to the test images, by name.
 

@@ -45,7 +45,7 @@ _JSON_LISTS = (
 )
 
 
-class Row(NamedTuple):
+class CaptionRow(NamedTuple):
     """One row of a list; nothing of it has been checked."""
 
     where: str  # for messages
@@ -138,7 +138,7 @@ def has_captions(root: Path) -> bool:
     return bool(lists_in(root) or caption_files(root) or _beside_images(root))
 
 
-def rows_of(root: Path, name: str, survey: Survey) -> list[Row]:
+def rows_of(root: Path, name: str, survey: Survey) -> list[CaptionRow]:
     """All rows of a list.
 
     Args:
@@ -160,7 +160,7 @@ def rows_of(root: Path, name: str, survey: Survey) -> list[Row]:
     return _table_rows(root, name, first, survey)
 
 
-def rows_beside_images(root: Path, survey: Survey) -> list[Row]:
+def rows_beside_images(root: Path, survey: Survey) -> list[CaptionRow]:
     """Captions from `name.txt` beside `name.jpg`, one a line.
 
     Args:
@@ -180,7 +180,7 @@ def rows_beside_images(root: Path, survey: Survey) -> list[Row]:
             survey.add(text, str(error), "text")
             continue
         captions = [line.strip() for line in lines if line.strip()]
-        rows.append(Row(text, image, captions, split))
+        rows.append(CaptionRow(text, image, captions, split))
     return rows
 
 
@@ -281,7 +281,7 @@ def _is_caption(column: str) -> bool:
     return column in _CAPTION_NAMES or bool(_NUMBERED.fullmatch(column))
 
 
-def _table_rows(root: Path, name: str, first: str, survey: Survey) -> list[Row]:
+def _table_rows(root: Path, name: str, first: str, survey: Survey) -> list[CaptionRow]:
     found = _columns(first)
     if found is None:
         next(read_rows(root, name, ",", survey), None)  # another encoding comes first
@@ -311,7 +311,7 @@ def _table_rows(root: Path, name: str, first: str, survey: Survey) -> list[Row]:
             continue
         said = None if split is None else row[split].strip()
         texts = [text for i in captions for text in _in_cell(row[i].strip())]
-        listed.append(Row(where, row[image].strip(), _filled(texts), said))
+        listed.append(CaptionRow(where, row[image].strip(), _filled(texts), said))
     if more:
         noted(
             name,
@@ -339,7 +339,7 @@ def _filled(captions: list[Any]) -> list[Any]:
     return [text for text in once if text not in (None, "")] or once
 
 
-def _refuse_lists_of_python(rows: Sequence[Row]) -> None:
+def _refuse_lists_of_python(rows: Sequence[CaptionRow]) -> None:
     """Raises if every row has the list as which Python and pandas print captions."""
     texts = [(row.where, text) for row in rows for text in row.captions]
     if texts and all(text.startswith(("['", '["')) for _, text in texts):
@@ -371,7 +371,7 @@ def _table(
         yield f"{name}, line {number}", line.split("|")
 
 
-def _token_rows(root: Path, name: str, survey: Survey) -> list[Row]:
+def _token_rows(root: Path, name: str, survey: Survey) -> list[CaptionRow]:
     """Lines `name.jpg#0 TAB caption`, with the splits that Flickr8k has beside them."""
     splits = _flickr_splits(root)
     listed = []
@@ -385,7 +385,7 @@ def _token_rows(root: Path, name: str, survey: Survey) -> list[Row]:
             survey.add(where, "is not `image#number TAB caption`", "text")
             continue
         image = found[1].strip()
-        listed.append(Row(where, image, found[2].strip(), splits.get(image)))
+        listed.append(CaptionRow(where, image, found[2].strip(), splits.get(image)))
     rest = {row.image for row in listed if row.split is None}
     if splits and rest:
         noted(name, f"{len(rest)} images are in no list of a split: they are train")
@@ -405,7 +405,7 @@ def _flickr_splits(root: Path) -> dict[str, str]:
     }
 
 
-def _json_rows(name: str, value: Any, survey: Survey) -> list[Row]:
+def _json_rows(name: str, value: Any, survey: Survey) -> list[CaptionRow]:
     if refused := foreign(value):
         raise FileError(refused)
     if _is_karpathy(value):
@@ -415,7 +415,7 @@ def _json_rows(name: str, value: Any, survey: Survey) -> list[Row]:
         ]
     if isinstance(value, dict):
         return [
-            Row(f"{name}, {key!r}", key, captions, None)
+            CaptionRow(f"{name}, {key!r}", key, captions, None)
             for key, captions in value.items()
         ]
     if not isinstance(value, list):
@@ -424,7 +424,7 @@ def _json_rows(name: str, value: Any, survey: Survey) -> list[Row]:
     return [_row(f"{name}, row {i}", row) for i, row in enumerate(value)]
 
 
-def _line_rows(root: Path, name: str, survey: Survey) -> list[Row]:
+def _line_rows(root: Path, name: str, survey: Survey) -> list[CaptionRow]:
     values = {}
     lines = read_text(inside(root, name), limit=LARGEST_JSON).split("\n")
     for number, line in enumerate(lines, 1):
@@ -439,11 +439,11 @@ def _line_rows(root: Path, name: str, survey: Survey) -> list[Row]:
     return [_row(where, value) for where, value in values.items()]
 
 
-def _row(where: str, value: Any) -> Row:
+def _row(where: str, value: Any) -> CaptionRow:
     image = _first(value, _IMAGE_NAMES)
     named = str(image) if type(image) is int else image
     split = value.get("split") if isinstance(value, dict) else None
-    return Row(where, named, _captions(value), split)
+    return CaptionRow(where, named, _captions(value), split)
 
 
 def _caption_keys(row: Any) -> list[str]:
@@ -467,10 +467,10 @@ def _say_keys(name: str, rows: Iterable[Any], survey: Survey) -> None:
         survey.notes.append(f"{name}: captions are read from {read}")
 
 
-def _karpathy_row(where: str, value: Any) -> Row:
+def _karpathy_row(where: str, value: Any) -> CaptionRow:
     """An image of Karpathy's JSON; `restval` is what is trained on as well."""
     if not isinstance(value, dict):
-        return Row(where, None, None, None)
+        return CaptionRow(where, None, None, None)
     image, folder = value.get("filename"), value.get("filepath")
     if isinstance(folder, str) and isinstance(image, str) and folder:
         image = f"{folder}/{image}"
@@ -478,7 +478,7 @@ def _karpathy_row(where: str, value: Any) -> Row:
     rows = sentences if isinstance(sentences, list) else [sentences]
     captions = [_first(row, ("raw", "sentence")) for row in rows]
     split = "train" if value.get("split") == "restval" else value.get("split")
-    return Row(where, image, captions, split)
+    return CaptionRow(where, image, captions, split)
 
 
 def _first(row: Any, names: Sequence[str]) -> Any:

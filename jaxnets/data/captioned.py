@@ -20,7 +20,7 @@ from jaxnets.data.dataset import DataError, Dataset, Feature, Split, checked
 from jaxnets.data.decoded import Notes, Store, decoded
 from jaxnets.data.feed import Feed, filled_batches, ordered, shuffled
 from jaxnets.data.folder import captioned_folder
-from jaxnets.data.images import Picture, decode
+from jaxnets.data.images import ImageSpec, decode
 from jaxnets.data.prefetch import prefetched
 from jaxnets.data.reading import FileError, given_path, left_out, noted, say_built_in
 from jaxnets.data.shapes import captions_of, shapes
@@ -30,7 +30,7 @@ from jaxnets.types import CaptionBatch, Key
 
 SHAPES_LONGEST = 22  # tokens of a caption of `shapes` that are learned
 _SHARE = 95  # percent of a file's captions that are learned whole by default
-Texts = Sequence[tuple[str, ...]]
+CaptionTexts = Sequence[tuple[str, ...]]
 Encode = Callable[[UInt8[np.ndarray, "b h w c"]], Float[Array, "b *grid d"]]
 
 
@@ -38,7 +38,7 @@ class Captions(NamedTuple):
     """Images, and the sentences about each of them."""
 
     dataset: Dataset  # with `image`, and whatever else is known of it
-    texts: Mapping[str, Texts]  # by split; one tuple an image
+    texts: Mapping[str, CaptionTexts]  # by split; one tuple an image
     pictures: Dataset  # the images themselves, where `dataset` has features
     encode: Encode | None = None  # what made the features
 
@@ -88,7 +88,7 @@ class CaptionFeeds(NamedTuple):
         """
         height, width = self.captions.pictures.train.columns["image"][:1].shape[1:3]
         try:
-            return decode(content, Picture(size=(height, width))).pixels
+            return decode(content, ImageSpec(size=(height, width))).pixels
         except FileError as error:
             raise DataError(f"the picture {error}") from error
 
@@ -235,7 +235,7 @@ def kept_feeds(
         mean=tuple(kept["mean"]),
         std=tuple(kept["std"]),
     )
-    texts: dict[str, Texts] = {name: [("",)] for name in names}
+    texts: dict[str, CaptionTexts] = {name: [("",)] for name in names}
     words = Vocabulary(tuple(kept["vocabulary"]), "word")
     source = with_encoder(Captions(data, texts, data))
     made = _fed(source, words, kept["longest"], batch_size=1, seed=0)
@@ -453,7 +453,9 @@ def with_features(
     return captions._replace(dataset=changed, encode=compiled)
 
 
-def _coded(texts: Texts, words: Vocabulary, shape: tuple[int, int]) -> np.ndarray:
+def _coded(
+    texts: CaptionTexts, words: Vocabulary, shape: tuple[int, int]
+) -> np.ndarray:
     made = np.full((len(texts), *shape), PAD, np.int32)
     encode = functools.lru_cache(maxsize=None)(words.encode)
     for i, row in enumerate(texts):

@@ -29,7 +29,7 @@ _NAME = re.compile(r"([a-z][a-z0-9_]*)(?:/([A-Za-z0-9][\w.\-]*))?(?::(\d+\.\d+\.
 _LONGEST_NAME = 200  # characters
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
-Folder = Path | str | None
+FolderPath = Path | str | None
 
 
 class Reference(NamedTuple):
@@ -97,7 +97,7 @@ def parsed(name: str) -> Reference:
     return Reference(*match.groups())
 
 
-def root_folder(data_dir: Folder) -> Path:
+def root_folder(data_dir: FolderPath) -> Path:
     """The folder named, or `$TFDS_DATA_DIR`, or where TFDS puts sets by default."""
     chosen = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(chosen).expanduser()
@@ -230,7 +230,7 @@ def _downloaded(root: Path) -> set[str]:
     return found
 
 
-def refuse_ambiguity(name: str, data_dir: Folder) -> None:
+def refuse_ambiguity(name: str, data_dir: FolderPath) -> None:
     """Raises if a prepared TFDS set and a path here go by the same name.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature
 from jaxnets.data.foreign import foreign
-from jaxnets.data.images import Picture
+from jaxnets.data.images import ImageSpec
 from jaxnets.data.loading import (
     SPLITS,
     Part,
@@ -25,15 +25,21 @@ from jaxnets.data.loading import (
     read_json,
     split_of,
 )
-from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
+from jaxnets.data.objects import (
+    AnnotatedImage,
+    AnnotatedObject,
+    annotated,
+    checked_box,
+    picture_size,
+)
 from jaxnets.data.outlines import outline
-from jaxnets.data.places import Places, say_unlisted
+from jaxnets.data.places import ImageFinder, say_unlisted
 from jaxnets.data.reading import FileError, inside, is_text, noted, read
 from jaxnets.data.sentences import as_texts
 
 _LARGEST_ID = 2**62
 _NUMERAL = re.compile("0|[1-9][0-9]{0,17}")
-Task = Literal["instances", "captions"]
+AnnotationKind = Literal["instances", "captions"]
 Id: TypeAlias = int | str
 
 
@@ -56,7 +62,7 @@ class _Contents(NamedTuple):
 def coco_folder(
     root: Path,
     *,
-    task: Task = "instances",
+    task: AnnotationKind = "instances",
     size: tuple[int, int] | None = None,
     channels: Literal[1, 3] = 3,
     fit: Literal["stretch", "pad"] = "stretch",
@@ -97,7 +103,7 @@ def coco_folder(
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
     found, quiet = survey or Survey(), survey is not None
-    picture = Picture(size, channels, fit, oriented=False)
+    picture = ImageSpec(size, channels, fit, oriented=False)
     ending: dict[str, Any] = {"held_out": held_out, "survey": found}
     ending |= {"skip_bad": skip_bad, "quiet": quiet}
     files = _files(root, task)
@@ -119,7 +125,7 @@ def coco_folder(
 def coco_captions(
     root: Path,
     files: Mapping[str, str],
-    picture: Picture,
+    picture: ImageSpec,
     *,
     held_out: float,
     survey: Survey,
@@ -202,7 +208,7 @@ def _candidates(root: Path) -> list[str]:
     )
 
 
-def _files(root: Path, task: Task) -> dict[str, str]:
+def _files(root: Path, task: AnnotationKind) -> dict[str, str]:
     """Split to JSON file.
 
     Raises:
@@ -296,7 +302,7 @@ def _images(
 ) -> dict[Id, _Image]:
     """The images by id; `owners` says which entry has which file, of all splits."""
     images: dict[Id, _Image] = {}
-    places = Places(root, _image_folders(root, file, split))
+    places = ImageFinder(root, _image_folders(root, file, split))
     for i, row in enumerate(rows):
         where = f"{file}, image {row.get('id', f'number {i}')}"
         try:
@@ -388,7 +394,7 @@ def _scenes(
     contents: _Contents,
     classes: Mapping[Id, str],
     survey: Survey,
-) -> Iterator[Scene]:
+) -> Iterator[AnnotatedImage]:
     """The images of a split whose annotations are all sound."""
     for key, image in contents.images.items():
         try:
@@ -398,7 +404,7 @@ def _scenes(
             continue
         things = _all(image, lambda row, s=size: _thing(row, classes, s), survey)
         if things is not None:
-            yield Scene(f"{split} {key}", image.file, size, things)
+            yield AnnotatedImage(f"{split} {key}", image.file, size, things)
 
 
 def _all(image: _Image, read_one: Any, survey: Survey) -> list[Any] | None:
@@ -415,7 +421,7 @@ def _all(image: _Image, read_one: Any, survey: Survey) -> list[Any] | None:
 
 def _thing(
     row: Mapping[str, Any], classes: Mapping[Id, str], size: tuple[int, int]
-) -> Thing:
+) -> AnnotatedObject:
     category = _identity(row, "category_id")
     if category not in classes:
         raise FileError(f"has the category {category}; allowed are {list(classes)}")
@@ -427,7 +433,7 @@ def _thing(
     crowd = 0 if row.get("iscrowd") is None else row["iscrowd"]
     if crowd not in (0, 1):
         raise FileError(f"has iscrowd {crowd!r}, allowed are 0 and 1")
-    return Thing(
+    return AnnotatedObject(
         checked_box((y, x, y + height, x + width), size),
         classes[category],
         bool(crowd),

@@ -65,8 +65,8 @@ class Mapped:
         return np.array(self.rows[index], subok=False)
 
 
-class Decoded(NamedTuple):
-    """What an entry holds."""
+class CacheEntry(NamedTuple):
+    """The columns and notes of one entry of the cache."""
 
     columns: Mapping[str, np.ndarray | Mapped]
     notes: Notes
@@ -147,7 +147,7 @@ def decoded(
     fill: Callable[[Store], Notes],
     *,
     resident_bytes: int = RESIDENT_BYTES,
-) -> Decoded:
+) -> CacheEntry:
     """The columns that `fill` wrote, now or at an earlier start.
 
     A damaged entry is written again, with a warning that says what was wrong.
@@ -201,7 +201,7 @@ def decoded(
     )
 
 
-def opened(entry: Path, described: Notes, resident_bytes: int) -> Decoded:
+def opened(entry: Path, described: Notes, resident_bytes: int) -> CacheEntry:
     """An entry, once every file of it was found to be what was written.
 
     Args:
@@ -231,7 +231,7 @@ def opened(entry: Path, described: Notes, resident_bytes: int) -> Decoded:
     try:
         with ThreadPoolExecutor(4) as pool:  # reading and hashing release the lock
             columns = dict(pool.map(column, manifest["columns"].items()))
-        return Decoded(columns, manifest["notes"])
+        return CacheEntry(columns, manifest["notes"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedError(f"{_MANIFEST} makes no sense ({error})") from error
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from jaxnets.data.caption_lists import (
-    Row,
+    CaptionRow,
     has_captions,
     lists_in,
     lists_of,
@@ -27,7 +27,7 @@ from jaxnets.data.caption_lists import (
 from jaxnets.data.coco import caption_files, coco_captions, coco_folder, is_coco
 from jaxnets.data.dataset import DataError, Dataset, Feature
 from jaxnets.data.foreign import foreign
-from jaxnets.data.images import SUFFIXES, Fit, Picture
+from jaxnets.data.images import SUFFIXES, Fit, ImageSpec
 from jaxnets.data.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.loading import (
     SPLITS,
@@ -39,7 +39,7 @@ from jaxnets.data.loading import (
     read_json,
     split_of,
 )
-from jaxnets.data.places import Places, composed, say_unlisted
+from jaxnets.data.places import ImageFinder, composed, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     existing_folder,
@@ -89,7 +89,7 @@ def image_folder(
         root: Of the tree.
         size: Height and width to bring all images to; None if they have one already.
         channels: 3 for colour, 1 for grey.
-        fit: How to bring them there; see `images.Picture`.
+        fit: How to bring them there; see `images.ImageSpec`.
         held_out: Share of the training images for each split that is missing.
         fewest: Classes that there must be; one that tells classes apart needs 2.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
@@ -112,7 +112,7 @@ def image_folder(
             f"{len(hidden)} images are left out, because their names or folders begin "
             f"with a dot, like {printable(hidden[0])}: rename them to use them"
         )
-    picture = Picture(size, channels, fit)
+    picture = ImageSpec(size, channels, fit)
     parts: dict[str, Part] = {}
     every = [(split, *row) for split, rows in listed.items() for row in rows]
     # All splits at once, so that without a size they must agree with each other.
@@ -436,7 +436,7 @@ def captioned_folder(
             f"{root} is a file: give its folder, {root.parent}, and the list of "
             f"captions by --captions {shlex.quote(root.name)}"
         )
-    name, picture = _checked_root(root).name, Picture(size, channels, fit)
+    name, picture = _checked_root(root).name, ImageSpec(size, channels, fit)
     coco = caption_files(root)
     if file in coco.values() or (file is None and coco and not lists_in(root)):
         chosen = {s: f for s, f in coco.items() if file in (None, f)}
@@ -483,7 +483,7 @@ def _told(
             _take(row, str(row.image), str(row.image), told, survey)
     for file, split in lists.items():
         inner = _folders_of_split(root, split) if split else []
-        places = Places(root, [*inner, *_image_folders(root, file)])
+        places = ImageFinder(root, [*inner, *_image_folders(root, file)])
         try:
             for row in rows_of(root, file, survey):
                 image = places.find(row.image) if is_text(row.image) else ""
@@ -504,7 +504,7 @@ def _split_of_folder(image: str) -> str | None:
 
 
 def _take(
-    row: Row, image: str, identity: str, told: dict[str, _Told], survey: Survey
+    row: CaptionRow, image: str, identity: str, told: dict[str, _Told], survey: Survey
 ) -> None:
     """Adds a row to what is told of its image, or a problem."""
     texts = row.captions if isinstance(row.captions, list) else [row.captions]

@@ -67,8 +67,8 @@ _TIFF_VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """What an image file is to become.
+class ImageSpec:
+    """How `decode` brings an image file to a size, channels and a background.
 
     Attributes:
         size: Height and width; None keeps the image's own.
@@ -99,8 +99,8 @@ class Placement(NamedTuple):
     shift_x: float
 
 
-class Decoded(NamedTuple):
-    """An image and what it was."""
+class DecodedImage(NamedTuple):
+    """A decoded image, its original size, and where its pixels went."""
 
     pixels: UInt8[np.ndarray, "h w c"]
     original: tuple[int, int]  # height and width in the file
@@ -124,7 +124,7 @@ def height_and_width(size: Sequence[int]) -> tuple[int, int] | None:
     return (size[0], size[-1]) if size else None
 
 
-def decode(content: bytes, picture: Picture | None = None) -> Decoded:
+def decode(content: bytes, spec: ImageSpec | None = None) -> DecodedImage:
     """The image in a file's content.
 
     Palettes are looked up, 16-bit greys scaled to 8 bits (rounded; Pillow reads 16-bit
@@ -134,13 +134,13 @@ def decode(content: bytes, picture: Picture | None = None) -> Decoded:
 
     Args:
         content: Of the file.
-        picture: What it is to become; `Picture()` by default.
+        spec: Size, channels and background; `ImageSpec()` by default.
 
     Raises:
         FileError: If it is not a whole, sound image within the limits.
     """
     with strict_warnings():
-        return decode_strictly(content, picture or Picture())
+        return decode_strictly(content, spec or ImageSpec())
 
 
 @contextlib.contextmanager
@@ -156,7 +156,7 @@ def strict_warnings() -> Iterator[None]:
         yield
 
 
-def decode_strictly(content: bytes, picture: Picture) -> Decoded:
+def decode_strictly(content: bytes, spec: ImageSpec) -> DecodedImage:
     """Decodes as `decode` does, inside a `strict_warnings` that the caller entered."""
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise FileError("cannot be trusted: PIL's LOAD_TRUNCATED_IMAGES is switched on")
@@ -165,20 +165,22 @@ def decode_strictly(content: bytes, picture: Picture) -> Decoded:
         plain_content = _STRUCTURE[kind](content)
         # Only the decoder of that one kind gets to see the bytes.
         with Image.open(io.BytesIO(plain_content), formats=[kind]) as image:
-            _check_header(image, kind, len(content), picture.limit)
+            _check_header(image, kind, len(content), spec.limit)
             if kind == "TIFF":
                 _check_tiff(content, image)
             image.load()
-            turned = _upright(image) if picture.oriented else image
-            plain = _plain(turned, picture)
+            turned = _upright(image) if spec.oriented else image
+            plain = _plain(turned, spec)
             original = plain.height, plain.width
-            placed, placement = _placed(plain, picture)
+            placed, placement = _placed(plain, spec)
             pixels = np.array(placed, np.uint8)  # a copy: writable, its own memory
-            return Decoded(pixels.reshape(*pixels.shape[:2], -1), original, placement)
+            return DecodedImage(
+                pixels.reshape(*pixels.shape[:2], -1), original, placement
+            )
     except FileError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        limit = min(picture.limit, Image.MAX_IMAGE_PIXELS or picture.limit)
+        limit = min(spec.limit, Image.MAX_IMAGE_PIXELS or spec.limit)
         raise too_large(error, limit) from None
     except Exception as error:
         # Decoders of damaged files raise anything: OSError, SyntaxError, struct.error,
@@ -485,7 +487,7 @@ _STRUCTURE: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def _plain(image: Image.Image, picture: Picture) -> Image.Image:
+def _plain(image: Image.Image, spec: ImageSpec) -> Image.Image:
     """8 bits, grey or colour, nothing transparent."""
     if image.mode.startswith("I;16"):
         image = _eight_bits(image)
@@ -497,11 +499,11 @@ def _plain(image: Image.Image, picture: Picture) -> Image.Image:
         if image.mode in ("La", "RGBa"):  # premultiplied
             image = image.convert("LA" if image.mode == "La" else "RGBA")
         image = image.convert("RGBA")
-        behind = Image.new("RGBA", image.size, (*[picture.background] * 3, 255))
+        behind = Image.new("RGBA", image.size, (*[spec.background] * 3, 255))
         image = Image.alpha_composite(behind, image)
     if image.mode == "LAB":
         raise FileError("has Lab colours: convert it to RGB")
-    wanted = "RGB" if picture.channels == 3 else "L"
+    wanted = "RGB" if spec.channels == 3 else "L"
     if image.mode != wanted:
         # By way of RGB, so that no conversion is skipped that only RGB has.
         image = image.convert("RGB").convert(wanted)
@@ -518,29 +520,29 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.merge("LA", [grey, alpha])
 
 
-def resized(pixels: UInt8[np.ndarray, "n h w c"], picture: Picture) -> np.ndarray:
-    """Images in memory at the picture's size, `[n, height, width, c]`."""
-    if picture.size is None:
+def resized(pixels: UInt8[np.ndarray, "n h w c"], spec: ImageSpec) -> np.ndarray:
+    """Images in memory at the spec's size, `[n, height, width, c]`."""
+    if spec.size is None:
         return pixels
-    made = np.zeros((len(pixels), *picture.size, pixels.shape[3]), np.uint8)
+    made = np.zeros((len(pixels), *spec.size, pixels.shape[3]), np.uint8)
     for row, image in zip(made, pixels, strict=True):
         plain = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-        row[:] = np.asarray(_placed(plain, picture)[0]).reshape(row.shape)
+        row[:] = np.asarray(_placed(plain, spec)[0]).reshape(row.shape)
     return made
 
 
-def _placed(image: Image.Image, picture: Picture) -> tuple[Image.Image, Placement]:
+def _placed(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Placement]:
     """The image at the size asked for, and where its pixels went."""
     w, h = image.size
-    if picture.size is None or picture.size == (h, w):
+    if spec.size is None or spec.size == (h, w):
         return image, Placement(1, 1, 0, 0)
-    height, width = picture.size
+    height, width = spec.size
     bilinear = Image.Resampling.BILINEAR
-    if picture.fit == "stretch":
+    if spec.fit == "stretch":
         return image.resize((width, height), bilinear), Placement(
             height / h, width / w, 0, 0
         )
-    if picture.fit == "crop":
+    if spec.fit == "crop":
         box = window((h, w), (height, width))
         scale = max(height / h, width / w)
         placement = Placement(scale, scale, -box[1] * scale, -box[0] * scale)

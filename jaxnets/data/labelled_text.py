@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxnets.data.catalogue import Folder, refuse_ambiguity
+from jaxnets.data.catalogue import FolderPath, refuse_ambiguity
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feed import Feed, ordered, shuffled
 from jaxnets.data.labelled_lines import labelled_lines
@@ -45,7 +45,7 @@ class LabelledTextFeeds(NamedTuple):
 
 
 def labelled_texts(
-    name: str, *, data_dir: Folder = None, skip_bad: bool = False
+    name: str, *, data_dir: FolderPath = None, skip_bad: bool = False
 ) -> Dataset:
     """The labelled texts that go by this name; never others in their place.
 

@@ -23,8 +23,8 @@ from jaxnets.data.dataset import (
     checked,
 )
 from jaxnets.data.images import (
-    Decoded,
-    Picture,
+    DecodedImage,
+    ImageSpec,
     Placement,
     decode_strictly,
     strict_warnings,
@@ -83,7 +83,7 @@ class Part(NamedTuple):
     strata: np.ndarray  # what a carved part keeps the shares of
 
 
-class Pictures(NamedTuple):
+class DecodedImages(NamedTuple):
     """The images that could be decoded."""
 
     pixels: np.ndarray  # [n, h, w, c], uint8
@@ -99,8 +99,8 @@ def split_of(name: str) -> str | None:
 
 
 def pictures(
-    root: Path, names: Sequence[str], picture: Picture, survey: Survey
-) -> Pictures:
+    root: Path, names: Sequence[str], picture: ImageSpec, survey: Survey
+) -> DecodedImages:
     """Decodes files by threads, in order; those that cannot be used become problems.
 
     Without a size all must have the shape of the first. Images of other shapes are left
@@ -129,7 +129,7 @@ def pictures(
         placements.append(result.placement)
     if picture.size is None:
         several_shapes(survey, root.resolve().name)
-    return Pictures(pixels[: len(kept)], kept, originals, placements)
+    return DecodedImages(pixels[: len(kept)], kept, originals, placements)
 
 
 def several_shapes(survey: Survey, where: str) -> None:
@@ -159,11 +159,11 @@ def several_shapes(survey: Survey, where: str) -> None:
 
 
 def _decoded(
-    root: Path, names: Sequence[str], picture: Picture
-) -> Iterator[Decoded | FileError]:
+    root: Path, names: Sequence[str], picture: ImageSpec
+) -> Iterator[DecodedImage | FileError]:
     digests = read_digests(root)
 
-    def one(name: str) -> Decoded | FileError:
+    def one(name: str) -> DecodedImage | FileError:
         try:
             content = read(inside(root, name))
             verify(content, name, digests)

@@ -11,7 +11,7 @@ from jaxnets.data import catalogue
 from jaxnets.data.dataset import DataError, Dataset, channel_statistics
 from jaxnets.data.digits import FOLDS, digits
 from jaxnets.data.glyphs import glyphs
-from jaxnets.data.images import Fit, Picture, height_and_width, resized
+from jaxnets.data.images import Fit, ImageSpec, height_and_width, resized
 from jaxnets.data.reading import given_path, is_path, say_built_in
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
@@ -39,7 +39,7 @@ def labelled_images(
         data_dir: Where prepared TFDS sets are.
         size: Height and width in pixels, or the side of a square, of every image; by
             default images keep theirs, and must agree.
-        fit: How another size is reached; see `images.Picture`.
+        fit: How another size is reached; see `images.ImageSpec`.
         fewest: Classes that there must be.
         skip_bad: Leave bad files of a folder out, with a warning that counts them.
 
@@ -87,7 +87,7 @@ def _fitted(dataset: Dataset, shape: tuple[int, int] | None, fit: Fit) -> Datase
             rows,
             columns={
                 **rows.columns,
-                "image": resized(rows.columns["image"][:], Picture(shape, fit=fit)),
+                "image": resized(rows.columns["image"][:], ImageSpec(shape, fit=fit)),
             },
         )
         for split, rows in dataset.splits.items()

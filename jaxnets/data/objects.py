@@ -14,11 +14,11 @@ from jaxtyping import Bool
 from PIL import Image, UnidentifiedImageError
 
 from jaxnets.data.dataset import Dataset, Feature
-from jaxnets.data.images import Picture, Placement, too_large
+from jaxnets.data.images import ImageSpec, Placement, too_large
 from jaxnets.data.loading import (
     SPLITS,
+    DecodedImages,
     Part,
-    Pictures,
     Survey,
     assembled,
     image_feature,
@@ -32,7 +32,7 @@ _ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag; its quarter turn
 SLACK = 1.0  # pixels; a box that sticks out by less is rounded, and is cut off
 
 
-class Thing(NamedTuple):
+class AnnotatedObject(NamedTuple):
     """One annotated object, in pixels of the image as it is stored."""
 
     box: tuple[float, float, float, float]  # [y0, x0, y1, x1]
@@ -41,13 +41,13 @@ class Thing(NamedTuple):
     outline: Outline | None = None
 
 
-class Scene(NamedTuple):
+class AnnotatedImage(NamedTuple):
     """One image and what is in it."""
 
     identity: str  # unique among all splits
     file: str  # relative to the root
     size: tuple[int, int]  # height and width, as the annotations say
-    things: Sequence[Thing]
+    things: Sequence[AnnotatedObject]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,9 +150,9 @@ def picture_size(root: Path, file: str, *, oriented: bool) -> tuple[int, int]:
 def annotated(
     name: str,
     root: Path,
-    scenes: Mapping[str, Sequence[Scene]],
+    scenes: Mapping[str, Sequence[AnnotatedImage]],
     classes: Sequence[str],
-    picture: Picture,
+    picture: ImageSpec,
     *,
     masks: bool,
     held_out: float,
@@ -214,8 +214,11 @@ def annotated(
 
 
 def _of_said_size(
-    root: Path, images: Pictures, every: Sequence[tuple[str, Scene]], survey: Survey
-) -> Pictures:
+    root: Path,
+    images: DecodedImages,
+    every: Sequence[tuple[str, AnnotatedImage]],
+    survey: Survey,
+) -> DecodedImages:
     """Those images that are as large as their annotations say."""
     good = []
     for j, i in enumerate(images.kept):
@@ -236,7 +239,7 @@ def _of_said_size(
         elif said == have[::-1]:
             what += ": its annotation has height and width the other way round"
         survey.add(scene.file, what, "shape")
-    return Pictures(
+    return DecodedImages(
         images.pixels if len(good) == len(images.kept) else images.pixels[good],
         [images.kept[j] for j in good],
         [images.originals[j] for j in good],
@@ -245,7 +248,7 @@ def _of_said_size(
 
 
 def _columns(
-    scenes: Sequence[Scene],
+    scenes: Sequence[AnnotatedImage],
     placements: Sequence[Placement],
     classes: Sequence[str],
     most: int,
@@ -268,7 +271,7 @@ def _columns(
 
 
 def _masks(
-    scenes: Sequence[Scene],
+    scenes: Sequence[AnnotatedImage],
     placements: Sequence[Placement],
     most: int,
     size: tuple[int, ...],

@@ -31,7 +31,7 @@ def say_unlisted(root: Path, listed: Iterable[str], remedy: str) -> None:
     left_out(root.name, len(there - known), len(there), "images are not listed", remedy)
 
 
-class Places:
+class ImageFinder:
     """Finds images by the names that annotation tools write.
 
     A name is tried as it is, with slashes for the backslashes of Windows, without the

@@ -1,8 +1,8 @@
 """What a record of a labelled, captioned, annotated or written example becomes.
 
-Each function looks at the features of a set that TFDS describes and returns a `Plan`.
-The features are told apart by the names of their classes, so that nothing here imports
-tensorflow_datasets.
+Each function looks at the features of a set that TFDS describes and returns a
+`ColumnPlan`. The features are told apart by the names of their classes, so that nothing
+here imports tensorflow_datasets.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from jaxnets.data.dataset import DataError, Feature
-from jaxnets.data.records import Packed, Picture, Plan
+from jaxnets.data.records import ColumnPlan, ImageField, Packed
 
 SIDE = 160  # of images that differ in size, unless the caller says otherwise
-Planner = Callable[[str, Mapping[str, Any]], Plan]  # from the set's name and features
+ColumnPlanner = Callable[
+    [str, Mapping[str, Any]], ColumnPlan
+]  # from the set's name and features
 
 
-def labelled(label: str | None, size: int | None) -> Planner:
+def labelled(label: str | None, size: int | None) -> ColumnPlanner:
     """Columns `image` and `label`.
 
     Args:
@@ -25,7 +27,7 @@ def labelled(label: str | None, size: int | None) -> Planner:
         size: Side of the square that images are cut to; None keeps those of one size.
     """
 
-    def plan(name: str, features: Mapping[str, Any]) -> Plan:
+    def plan(name: str, features: Mapping[str, Any]) -> ColumnPlan:
         key = _one(name, features, "Image", "image")
         chosen = _one(name, features, "ClassLabel", "label", label)
         picture = _picture(key, features[key].shape, size, stretch=False)
@@ -40,15 +42,15 @@ def labelled(label: str | None, size: int | None) -> Planner:
             columns = {s: {"label": rows} for s, rows in labels.items()}
             return Packed(columns, described, labels)
 
-        return Plan(picture, lambda record: int(record[chosen]), pack)
+        return ColumnPlan(picture, lambda record: int(record[chosen]), pack)
 
     return plan
 
 
-def captioned(size: int | None) -> Planner:
+def captioned(size: int | None) -> ColumnPlanner:
     """Columns `image` and `captions`, a tuple of strings an image."""
 
-    def plan(name: str, features: Mapping[str, Any]) -> Plan:
+    def plan(name: str, features: Mapping[str, Any]) -> ColumnPlan:
         key = _one(name, features, "Image", "image")
         if "captions" not in features:
             raise DataError(f"{name} has no feature `captions`, only {list(features)}")
@@ -67,12 +69,12 @@ def captioned(size: int | None) -> Planner:
             described = {"image": _pixels(picture), "captions": Feature((), "object")}
             return Packed(columns, described, _no_strata(said))
 
-        return Plan(picture, annotate, pack)
+        return ColumnPlan(picture, annotate, pack)
 
     return plan
 
 
-def boxed(size: int | None) -> Planner:
+def boxed(size: int | None) -> ColumnPlanner:
     """Columns `image`, `boxes`, `label`, `present` and `ignore`, `n` objects an image.
 
     `boxes` are [y0, x0, y1, x1] in pixels of the stretched image. Images with fewer
@@ -80,7 +82,7 @@ def boxed(size: int | None) -> Planner:
     difficult objects (VOC), which are neither learned nor counted.
     """
 
-    def plan(name: str, features: Mapping[str, Any]) -> Plan:
+    def plan(name: str, features: Mapping[str, Any]) -> ColumnPlan:
         key = _one(name, features, "Image", "image")
         if "objects" not in features:
             raise DataError(f"{name} has no feature `objects`, only {list(features)}")
@@ -116,12 +118,12 @@ def boxed(size: int | None) -> Planner:
             }
             return Packed(columns, described, _object_strata(columns))
 
-        return Plan(picture, annotate, pack)
+        return ColumnPlan(picture, annotate, pack)
 
     return plan
 
 
-def written(text: str | None, label: str | None) -> Planner:
+def written(text: str | None, label: str | None) -> ColumnPlanner:
     """A column `text` of strings, and `label` where the set has one.
 
     Args:
@@ -129,7 +131,7 @@ def written(text: str | None, label: str | None) -> Planner:
         label: Likewise.
     """
 
-    def plan(name: str, features: Mapping[str, Any]) -> Plan:
+    def plan(name: str, features: Mapping[str, Any]) -> ColumnPlan:
         chosen = _one(name, features, "Text", "text", text)
         labels = [k for k, f in features.items() if _kind(f) == "ClassLabel"]
         of = _one(name, features, "ClassLabel", "label", label) if labels else None
@@ -147,7 +149,7 @@ def written(text: str | None, label: str | None) -> Planner:
                 columns = {s: {**c, "label": strata[s]} for s, c in columns.items()}
             return Packed(columns, described, strata)
 
-        return Plan(None, annotate, pack)
+        return ColumnPlan(None, annotate, pack)
 
     return plan
 
@@ -184,15 +186,17 @@ def _one(
 
 def _picture(
     key: str, shape: tuple[int | None, ...], size: int | None, *, stretch: bool
-) -> Picture:
+) -> ImageField:
     height, width, channels = shape
     if size is None and height is not None and width is not None:
-        return Picture(key, (height, width, channels or 3), "whole")
+        return ImageField(key, (height, width, channels or 3), "whole")
     side = SIDE if size is None else size
-    return Picture(key, (side, side, channels or 3), "stretch" if stretch else "crop")
+    return ImageField(
+        key, (side, side, channels or 3), "stretch" if stretch else "crop"
+    )
 
 
-def _pixels(picture: Picture) -> Feature:
+def _pixels(picture: ImageField) -> Feature:
     return Feature(picture.shape, "uint8", 0, 255)
 
 
@@ -222,7 +226,7 @@ def _no_strata(said: Mapping[str, list[Any]]) -> dict[str, np.ndarray]:
 
 
 def _padded(
-    rows: list[tuple[str, Any]], n: int, picture: Picture
+    rows: list[tuple[str, Any]], n: int, picture: ImageField
 ) -> dict[str, np.ndarray]:
     height, width, _ = picture.shape
     made: dict[str, np.ndarray] = {

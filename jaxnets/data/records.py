@@ -1,7 +1,7 @@
 """Stored examples become columns: pictures decoded once, what is said of them packed.
 
-A source gives an example as a dictionary with the picture still encoded. A `Plan` says
-which feature is the picture and how the rest of a record becomes columns.
+A source gives an example as a dictionary with the picture still encoded. A `ColumnPlan`
+says which feature is the picture and how the rest of a record becomes columns.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ from jaxnets.data.dataset import (
     histogram,
     moments,
 )
-from jaxnets.data.decoded import Decoded, Notes, Store
+from jaxnets.data.decoded import CacheEntry, Notes, Store
 
 HELD_OUT = 0.1  # of the training examples, where a source has no validation or test
 _CHUNK = 512  # records read at a time
@@ -46,8 +46,8 @@ class Source(Protocol):
     def __getitems__(self, keys: Sequence[int], /) -> Sequence[Any]: ...
 
 
-class Picture(NamedTuple):
-    """Which feature is the picture, and what becomes of it."""
+class ImageField(NamedTuple):
+    """Which feature of a record is the image, and the size that it is brought to."""
 
     key: str
     shape: tuple[int, int, int]  # height, width, channels of every row
@@ -62,10 +62,10 @@ class Packed(NamedTuple):
     strata: Mapping[str, np.ndarray]  # split: what a carved part keeps the shares of
 
 
-class Plan(NamedTuple):
+class ColumnPlan(NamedTuple):
     """How records become columns."""
 
-    picture: Picture | None
+    picture: ImageField | None
     annotate: Callable[[Mapping[str, Any]], Any]  # a record's rest, whatever packs it
     pack: Callable[[Mapping[str, list[Any]]], Packed]
 
@@ -109,7 +109,7 @@ class Streamed:
 
     open: Callable[[], Source]
     length: int
-    picture: Picture
+    picture: ImageField
     where: str
     digest: str
 
@@ -139,7 +139,7 @@ class Streamed:
 
 
 def pictures(
-    encoded: Sequence[bytes], picture: Picture
+    encoded: Sequence[bytes], picture: ImageField
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Decoded pictures, and what was wrong with those that could not be.
 
@@ -173,7 +173,7 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
 
 
-def _pixels(data: bytes, picture: Picture) -> np.ndarray:
+def _pixels(data: bytes, picture: ImageField) -> np.ndarray:
     from PIL import Image, ImageFile  # not needed at a second start
 
     from jaxnets.data.images import window
@@ -199,7 +199,7 @@ def _pixels(data: bytes, picture: Picture) -> np.ndarray:
 def stored(
     store: Store,
     sources: Mapping[str, Source],
-    plan: Plan,
+    plan: ColumnPlan,
     name: str,
     *,
     streamed: bool,
@@ -259,7 +259,7 @@ def stored(
 
 def _read(
     source: Source,
-    plan: Plan,
+    plan: ColumnPlan,
     append: Callable[[np.ndarray], None] | None,
     where: str,
     bad: list[str],
@@ -317,7 +317,10 @@ def arranged(
 
 
 def assembled(
-    name: str, entry: Decoded, streams: Callable[[str], Callable[[], Source]], key: str
+    name: str,
+    entry: CacheEntry,
+    streams: Callable[[str], Callable[[], Source]],
+    key: str,
 ) -> Dataset:
     """The data set in an entry that `stored` wrote.
 
@@ -335,7 +338,7 @@ def assembled(
         for column, feature in features.items():
             rows = entry.columns.get(f"{split}.{column}")
             if rows is None:
-                picture = Picture(*notes["picture"])
+                picture = ImageField(*notes["picture"])
                 picture = picture._replace(shape=tuple(picture.shape))
                 where, count = f"{name}, {split}", notes["lengths"][split]
                 rows = Streamed(streams(split), count, picture, where, key)
@@ -374,7 +377,7 @@ def _json(rows: Sequence[Any]) -> np.ndarray:
 
 
 def _sampled(
-    source: Source, rows: np.ndarray, picture: Picture
+    source: Source, rows: np.ndarray, picture: ImageField
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """`channel_statistics` of pictures spread evenly over these rows.
 

@@ -32,7 +32,7 @@ from jaxnets.data.shapes_scene import (
     TEXTURES,
     VERSION,
     Scene,
-    Thing,
+    SceneObject,
     is_held_out,
     pictures,
     scene,
@@ -125,7 +125,7 @@ def scenes_of(split: Split) -> list[Scene]:
     centre = np.asarray(split.columns["centre"][:])
     return [
         tuple(
-            Thing(*map(int, attributes[i, k]), *map(float, centre[i, k]))
+            SceneObject(*map(int, attributes[i, k]), *map(float, centre[i, k]))
             for k in np.flatnonzero(present[i])
         )
         for i in range(len(present))
@@ -171,7 +171,7 @@ def _columns(split: str, count: int, side: int) -> dict[str, np.ndarray]:
     odd = split == "test"
     scenes = [scene(split, i, held_out=odd and i % 2 == 1) for i in range(count)]
     drawn = pictures(scenes, split, side)
-    things = np.zeros((count, OBJECTS, len(Thing._fields)))
+    things = np.zeros((count, OBJECTS, len(SceneObject._fields)))
     present = np.zeros((count, OBJECTS), bool)
     for i, row in enumerate(scenes):
         things[i, : len(row)] = row

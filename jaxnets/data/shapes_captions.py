@@ -16,7 +16,7 @@ from jaxnets.data.shapes_claims import (
     Relation,
     holds,
 )
-from jaxnets.data.shapes_scene import Scene, Thing
+from jaxnets.data.shapes_scene import Scene, SceneObject
 
 PER_SCENE = 5
 _SPATIAL = RELATIONS[:4]
@@ -174,13 +174,13 @@ class _Writer:
     # Parts of captions.
 
     def some(
-        self, things: Iterable[Thing]
+        self, things: Iterable[SceneObject]
     ) -> tuple[tuple[Phrase, ...], tuple[str, ...]]:
         """`a ...` for each of these objects: what it claims, and its text."""
         return self.worded(self.description(thing, few=False) for thing in things)
 
     def two(
-        self, first: Thing, second: Thing, relation: str
+        self, first: SceneObject, second: SceneObject, relation: str
     ) -> tuple[tuple[Phrase, ...], tuple[str, ...]]:
         """`a ...` for two objects that stand in a relation."""
         whats = [self.description(thing, few=False) for thing in (first, second)]
@@ -198,7 +198,7 @@ class _Writer:
         )
 
     def relation(
-        self, first: Thing, second: Thing, names: tuple[str, ...]
+        self, first: SceneObject, second: SceneObject, names: tuple[str, ...]
     ) -> str | None:
         """One that holds between two objects; mostly where they lie."""
         true = [name for name in names if holds(name, first, second)]
@@ -211,7 +211,7 @@ class _Writer:
         """One of the ways to say it."""
         return self.draws.choice(grammar.RELATION_WORDS[RELATIONS.index(relation)])
 
-    def description(self, thing: Thing, *, few: bool) -> Description:
+    def description(self, thing: SceneObject, *, few: bool) -> Description:
         """Some of what is true of an object; few or most of it."""
         plain = thing.texture == 0
         likely = (0.8, 0.55, 0.25, 0.15) if few else (0.92, 0.8, 0.4, 0.6)
@@ -219,7 +219,7 @@ class _Writer:
         chosen = [k for k in range(4) if self.draws.chance(likely[k])]
         return _only(thing, chosen or [self.draws.below(2)])
 
-    def unique(self, thing: Thing) -> Description | None:
+    def unique(self, thing: SceneObject) -> Description | None:
         """As little as tells an object from all others; None if nothing does."""
         chosen: list[int] = []
         for k in (0, *self.draws.shuffled((1, 2, 3))):
@@ -296,7 +296,7 @@ class _Writer:
         return ", ".join(start) + last + end
 
 
-def _only(thing: Thing, fields: Iterable[int]) -> Description:
+def _only(thing: SceneObject, fields: Iterable[int]) -> Description:
     """What is true of an object, of these attributes only."""
     return Description(**{_FIELDS[k]: int(thing[k]) for k in fields})
 

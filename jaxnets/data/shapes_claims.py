@@ -12,7 +12,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from jaxnets.data.shapes_scene import MARGIN, Scene, Thing
+from jaxnets.data.shapes_scene import MARGIN, Scene, SceneObject
 
 RELATIONS = ("left", "right", "above", "below", "larger", "smaller", "colour", "form")
 
@@ -25,7 +25,7 @@ class Description(NamedTuple):
     size: int | None = None
     texture: int | None = None
 
-    def fits(self, thing: Thing) -> bool:
+    def fits(self, thing: SceneObject) -> bool:
         """Whether all that is said is true of this object."""
         return all(
             said is None or said == have
@@ -86,7 +86,7 @@ def named(claim: Claim) -> Named:
     return Named(attributes, len(set(claim.relations)))
 
 
-def holds(name: str, first: Thing, second: Thing) -> bool:
+def holds(name: str, first: SceneObject, second: SceneObject) -> bool:
     """Whether one object stands in a relation to another.
 
     Args:

@@ -1,8 +1,8 @@
 """Scenes of one to four objects: what there is, where it lies, what it looks like.
 
-A scene is a tuple of `Thing`s. Everything else follows from it: the picture, the boxes,
-the masks, and which captions are true. Which scene stands at which place of a split is
-a function of the split's name and the place.
+A scene is a tuple of `SceneObject`s. Everything else follows from it: the picture, the
+boxes, the masks, and which captions are true. Which scene stands at which place of a
+split is a function of the split's name and the place.
 """
 
 import math
@@ -44,8 +44,8 @@ _PERIOD = 0.1  # of a texture, in units of the image's side
 _HELD = frozenset((COLOURS.index(c), FORMS.index(f)) for c, f in HELD_OUT)
 
 
-class Thing(NamedTuple):
-    """One object."""
+class SceneObject(NamedTuple):
+    """One object of a generated scene."""
 
     form: int  # position in FORMS
     colour: int  # in COLOURS
@@ -55,17 +55,17 @@ class Thing(NamedTuple):
     x: float  # 0 at the left, 1 at the right
 
 
-Scene: TypeAlias = tuple[Thing, ...]
+Scene: TypeAlias = tuple[SceneObject, ...]
 
 
-class Pictures(NamedTuple):
-    """What a person sees, and what is where."""
+class RenderedScenes(NamedTuple):
+    """The images of scenes, with the object that each pixel belongs to."""
 
     image: UInt8[np.ndarray, "n side side 3"]
     segments: Int8[np.ndarray, "n side side"]  # 0 background, k + 1 the object at k
 
 
-def is_held_out(thing: Thing) -> bool:
+def is_held_out(thing: SceneObject) -> bool:
     """Whether its pair of colour and form appears in the test split only."""
     return (thing.colour, thing.form) in _HELD
 
@@ -90,7 +90,9 @@ def scene(split: str, place: int, *, held_out: bool = False) -> Scene:
     places: list[tuple[float, float]] | None = None
     while places is None:
         places = _places(draws, [size for _, _, size, _ in looks])
-    return tuple(Thing(*look, *yx) for look, yx in zip(looks, places, strict=True))
+    return tuple(
+        SceneObject(*look, *yx) for look, yx in zip(looks, places, strict=True)
+    )
 
 
 def _look(
@@ -143,7 +145,7 @@ def _places(draws: Draws, sizes: list[int]) -> list[tuple[float, float]] | None:
     return None
 
 
-def pictures(scenes: list[Scene], split: str, side: int) -> Pictures:
+def pictures(scenes: list[Scene], split: str, side: int) -> RenderedScenes:
     """Draws scenes, with poses, shades, backgrounds and noise of their own.
 
     Args:
@@ -166,7 +168,7 @@ def pictures(scenes: list[Scene], split: str, side: int) -> Pictures:
         )
         for i in range(0, len(scenes), step)
     ]
-    return Pictures(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    return RenderedScenes(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 def form_fields() -> Float[np.ndarray, "forms side side"]:
@@ -203,7 +205,7 @@ def _drawn(
     looks: Float[np.ndarray, "n objects 8"],
     ground: Float[np.ndarray, "n 8"],
     noise: str,
-) -> Pictures:
+) -> RenderedScenes:
     reach = math.ceil(0.25 * side) + 1  # no object goes farther from its middle
     wide = side + 2 * reach  # room for the part of a patch that leaves the image
     image = _background(ground, side, reach)
@@ -247,7 +249,7 @@ def _drawn(
     )
     grain = noise_bytes(noise, image.shape) * (12 / 255) - 6
     bytes_ = np.clip(np.round(255 * image + grain), 0, 255).astype(np.uint8)
-    return Pictures(bytes_, segments)
+    return RenderedScenes(bytes_, segments)
 
 
 def _background(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from jaxnets.data.catalogue import Folder, refuse_ambiguity
+from jaxnets.data.catalogue import FolderPath, refuse_ambiguity
 from jaxnets.data.corpus import Corpus, corpus_text
 from jaxnets.data.dataset import DataError, Dataset, Split
 from jaxnets.data.feed import Feed, Fetched, ordered
@@ -49,7 +49,9 @@ class TextFeeds(NamedTuple):
     test: Feed
 
 
-def named_text(name: str, *, data_dir: Folder = None, skip_bad: bool = False) -> Corpus:
+def named_text(
+    name: str, *, data_dir: FolderPath = None, skip_bad: bool = False
+) -> Corpus:
     """The text that goes by this name; never another in its place.
 
     Args:
@@ -93,7 +95,7 @@ def _in_three(path: Path) -> Corpus:
     return Corpus(*in_three(text))
 
 
-def _paragraphs(name: str, data_dir: Folder, *, skip_bad: bool) -> Dataset:
+def _paragraphs(name: str, data_dir: FolderPath, *, skip_bad: bool) -> Dataset:
     if is_path(name):
         refuse_ambiguity(name, data_dir)
         return text_files(given_path(name), skip_bad=skip_bad)

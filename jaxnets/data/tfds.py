@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnets.data import catalogue, decoded, originals, plans, records
-from jaxnets.data.catalogue import Folder
+from jaxnets.data.catalogue import FolderPath
 from jaxnets.data.dataset import DataError, Dataset, checked
 from jaxnets.data.reading import noted
 from jaxnets.data.tfrecord import TfRecords
@@ -23,8 +23,8 @@ STREAM_BYTES = 8 << 30  # pictures that would take more stay where they are
 def tfds_dataset(
     name: str,
     *,
-    data_dir: Folder = None,
-    manual_dir: Folder = None,
+    data_dir: FolderPath = None,
+    manual_dir: FolderPath = None,
     size: int | None = None,
     label: str | None = None,
     streamed: bool | None = None,
@@ -67,8 +67,8 @@ def tfds_dataset(
 def tfds_captions(
     name: str = "coco_captions",
     *,
-    data_dir: Folder = None,
-    manual_dir: Folder = None,
+    data_dir: FolderPath = None,
+    manual_dir: FolderPath = None,
     size: int | None = None,
     streamed: bool | None = None,
 ) -> Dataset:
@@ -88,8 +88,8 @@ def tfds_captions(
 def tfds_boxes(
     name: str,
     *,
-    data_dir: Folder = None,
-    manual_dir: Folder = None,
+    data_dir: FolderPath = None,
+    manual_dir: FolderPath = None,
     size: int | None = None,
     streamed: bool | None = None,
 ) -> Dataset:
@@ -118,8 +118,8 @@ def tfds_boxes(
 def tfds_text(
     name: str,
     *,
-    data_dir: Folder = None,
-    manual_dir: Folder = None,
+    data_dir: FolderPath = None,
+    manual_dir: FolderPath = None,
     text: str | None = None,
     label: str | None = None,
 ) -> Dataset:
@@ -145,10 +145,10 @@ def tfds_text(
 
 def _dataset(
     name: str,
-    planner: plans.Planner,
+    planner: plans.ColumnPlanner,
     options: Mapping[str, Any],
-    data_dir: Folder,
-    manual_dir: Folder,
+    data_dir: FolderPath,
+    manual_dir: FolderPath,
     *,
     streamed: bool | None,
 ) -> Dataset:
@@ -185,7 +185,9 @@ def _dataset(
     return checked(records.assembled(name, entry, stream, fingerprint))
 
 
-def prepare(name: str, data_dir: Folder = None, manual_dir: Folder = None) -> Path:
+def prepare(
+    name: str, data_dir: FolderPath = None, manual_dir: FolderPath = None
+) -> Path:
     """The folder of a prepared set; prepares it, if it is not there yet.
 
     Whether that can work is decided before anything is downloaded. Every download must
@@ -232,7 +234,7 @@ def prepare(name: str, data_dir: Folder = None, manual_dir: Folder = None) -> Pa
 def prepare_from(
     name: str,
     examples: originals.Examples,
-    data_dir: Folder = None,
+    data_dir: FolderPath = None,
     *,
     most: int | None = None,
 ) -> Path:

@@ -13,10 +13,16 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from jaxnets.data.dataset import DataError, Dataset
-from jaxnets.data.images import SUFFIXES, Picture
+from jaxnets.data.images import SUFFIXES, ImageSpec
 from jaxnets.data.loading import SPLITS, Survey, split_of
-from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
-from jaxnets.data.places import Places, composed, say_unlisted
+from jaxnets.data.objects import (
+    AnnotatedImage,
+    AnnotatedObject,
+    annotated,
+    checked_box,
+    picture_size,
+)
+from jaxnets.data.places import ImageFinder, composed, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     inside,
@@ -104,7 +110,7 @@ def voc_folder(
     if hint:
         noted(root.name, hint)
     scenes = _scenes(sheets, first_pixel, hint, found)
-    listed: dict[str, list[Scene]] = {split: [] for split in folders.values()}
+    listed: dict[str, list[AnnotatedImage]] = {split: [] for split in folders.values()}
     for stem, scene in scenes.items():
         listed[splits[stem]].append(scene)
     if listed.keys() == {"train"}:
@@ -115,7 +121,7 @@ def voc_folder(
         root,
         listed,
         sorted({thing.label for scene in every for thing in scene.things}),
-        Picture(size, channels, fit, oriented=False),
+        ImageSpec(size, channels, fit, oriented=False),
         masks=False,
         held_out=held_out,
         survey=found,
@@ -167,7 +173,7 @@ def _sheets(
     )  # nothing but XML is expected in it
     beside = ["JPEGImages", "images", "Images", ""] if alone else []
     inner = [f"{folder}/{name}".lstrip("/") for name in ("images", "JPEGImages")]
-    places = Places(root, [*beside, folder, *inner])
+    places = ImageFinder(root, [*beside, folder, *inner])
     sheets: dict[str, _Sheet | None] = {}
     others: list[str] = []
     for file in walk(root, root / folder, survey.problems):
@@ -207,7 +213,7 @@ def _report_twice(sheets: Mapping[str, _Sheet | None], survey: Survey) -> None:
 
 
 def _sheet(
-    root: Path, file: str, stem: str, identity: str, places: Places
+    root: Path, file: str, stem: str, identity: str, places: ImageFinder
 ) -> tuple[_Sheet, bool]:
     """What an XML file says, and whether its <filename> is that of another image."""
     tree = parsed(read(inside(root, file), limit=_LARGEST_XML))
@@ -249,7 +255,7 @@ def _size(tree: Element) -> tuple[int, int] | None:
 
 def _scenes(
     sheets: Mapping[str, _Sheet], first_pixel: FirstPixel, hint: str, survey: Survey
-) -> dict[str, Scene]:
+) -> dict[str, AnnotatedImage]:
     """Those whose boxes are all sound; the hint ends the message about a box."""
     start = first_pixel if first_pixel != "edges" else 0
     last = 0 if first_pixel == "edges" else 1  # the last pixel is part of a box
@@ -264,11 +270,11 @@ def _scenes(
                 except FileError as error:
                     more = f": {hint}" if hint else ""
                     raise FileError(f"object {i}: {error}{more}") from None
-                things.append(Thing(box, label, difficult))
+                things.append(AnnotatedObject(box, label, difficult))
         except FileError as error:
             survey.add(sheet.file, str(error), "box")
             continue
-        scenes[stem] = Scene(sheet.identity, sheet.image, sheet.size, things)
+        scenes[stem] = AnnotatedImage(sheet.identity, sheet.image, sheet.size, things)
     return scenes
 
 
@@ -288,8 +294,8 @@ def _other_counting(sheets: Sequence[_Sheet], first_pixel: FirstPixel) -> str:
 
 
 def _listed(
-    root: Path, scenes: dict[str, Scene], known: set[str], survey: Survey
-) -> dict[str, list[Scene]]:
+    root: Path, scenes: dict[str, AnnotatedImage], known: set[str], survey: Survey
+) -> dict[str, list[AnnotatedImage]]:
     """The images of each split, by the lists of VOC where it has them."""
     there = sorted(p.stem for p in (root / _MAIN).glob("*.txt"))
     names = {"train": "train", "validation": "val", "test": "test"}
@@ -322,11 +328,11 @@ def _members(
     root: Path,
     split: str,
     name: str,
-    scenes: Mapping[str, Scene],
+    scenes: Mapping[str, AnnotatedImage],
     known: set[str],
     owner: dict[str, str],
     survey: Survey,
-) -> list[Scene]:
+) -> list[AnnotatedImage]:
     """The images that a list names; `owner` remembers the split of each."""
     made = []
     try:

@@ -13,11 +13,17 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
 from jaxnets.data.dataset import DataError, Dataset
-from jaxnets.data.images import SUFFIXES, Picture
+from jaxnets.data.images import SUFFIXES, ImageSpec
 from jaxnets.data.loading import SPLITS, Survey, split_of
-from jaxnets.data.objects import Scene, Thing, annotated, checked_box, picture_size
+from jaxnets.data.objects import (
+    AnnotatedImage,
+    AnnotatedObject,
+    annotated,
+    checked_box,
+    picture_size,
+)
 from jaxnets.data.outlines import outline
-from jaxnets.data.places import Places, composed, say_unlisted
+from jaxnets.data.places import ImageFinder, composed, say_unlisted
 from jaxnets.data.reading import (
     FileError,
     inside,
@@ -103,7 +109,9 @@ def yolo_folder(
         noted(root.name, note)
     for where, image in header.missing:
         found.add(where, f"there is no image {image}", "layout")
-    scenes: dict[str, list[Scene]] = {place.split: [] for place in header.places}
+    scenes: dict[str, list[AnnotatedImage]] = {
+        place.split: [] for place in header.places
+    }
     for place in header.places:
         scenes[place.split] += _scenes(root, place, header, found)
     numbers = {
@@ -118,7 +126,7 @@ def yolo_folder(
         root,
         {split: scenes[split] for split in SPLITS if split in scenes},
         header.names or sorted(numbers, key=int),
-        Picture(size, channels, fit),
+        ImageSpec(size, channels, fit),
         masks=masks,
         held_out=held_out,
         survey=found,
@@ -262,7 +270,7 @@ def _listed_places(
             )
         notes.append(f"{key}: {said} is no file here")
         return []
-    within = Places(root, [_parent(file), ""])
+    within = ImageFinder(root, [_parent(file), ""])
     folders: dict[str, set[str]] = {}
     for number, line in enumerate(lines_of(read_text(inside(root, file))), 1):
         if not (written := line.strip()):
@@ -344,7 +352,7 @@ def _has_texts(folder: Path, pattern: str = "*.txt") -> bool:
 
 def _scenes(
     root: Path, place: _Place, header: _Header, survey: Survey
-) -> Iterator[Scene]:
+) -> Iterator[AnnotatedImage]:
     """The images whose lines are all sound; text files without one are problems."""
     texts = _texts(root, place)
     images = _stems(root, place.images, survey)
@@ -373,7 +381,7 @@ def _scenes(
         except FileError as error:
             survey.add(text or image, str(error), "box")
             continue
-        yield Scene(image, image, size, things)
+        yield AnnotatedImage(image, image, size, things)
 
 
 def _texts(root: Path, place: _Place) -> dict[str, str]:
@@ -407,7 +415,7 @@ def _stems(root: Path, folder: str, survey: Survey) -> dict[str, str]:
 
 def _things(
     root: Path, name: str, header: _Header, size: tuple[int, int]
-) -> list[Thing]:
+) -> list[AnnotatedObject]:
     """The objects of a text file; an empty file has none."""
     path = inside(root, name)
     if path.is_file() and not path.stat().st_size:
@@ -423,7 +431,9 @@ def _things(
     return things
 
 
-def _thing(words: Sequence[str], header: _Header, size: tuple[int, int]) -> Thing:
+def _thing(
+    words: Sequence[str], header: _Header, size: tuple[int, int]
+) -> AnnotatedObject:
     for word in words:
         if not _NUMBER.fullmatch(word):
             raise FileError(f"holds {word[:40]!r}, which is no number")
@@ -444,7 +454,7 @@ def _thing(words: Sequence[str], header: _Header, size: tuple[int, int]) -> Thin
         x, y, w, h = (
             v * side for v, side in zip(values, (width, height) * 2, strict=True)
         )
-        return Thing(
+        return AnnotatedObject(
             checked_box((y - h / 2, x - w / 2, y + h / 2, x + w / 2), size), name
         )
     except FileError as error:
@@ -452,13 +462,15 @@ def _thing(words: Sequence[str], header: _Header, size: tuple[int, int]) -> Thin
         raise FileError(f"{error}{shares}") from None
 
 
-def _outlined(values: Sequence[float], name: str, size: tuple[int, int]) -> Thing:
+def _outlined(
+    values: Sequence[float], name: str, size: tuple[int, int]
+) -> AnnotatedObject:
     """An object by its outline x0 y0 x1 y1 ..., with the box around it."""
     height, width = size
     corners = [v * (width, height)[i % 2] for i, v in enumerate(values)]
     shape = outline([corners], size)
     x, y = corners[::2], corners[1::2]
-    return Thing(
+    return AnnotatedObject(
         checked_box((min(y), min(x), max(y), max(x)), size), name, outline=shape
     )
 

@@ -75,8 +75,8 @@ from jaxnets.types import Scalar
 EXPECTED = 0.5
 
 
-class Memory(NamedTuple):
-    """An image as a decoder uses it at every word; computed once."""
+class ImageMemory(NamedTuple):
+    """The encoded image, computed once and read by the decoder at every word."""
 
     annotations: Float[Array, "b l d"]
     keys: Float[Array, "b l e"]  # as attention compares them with hidden units
@@ -162,17 +162,17 @@ class _Decoder(nn.Module):
         self,
         annotations: Float[Array, "b l d"],
         where: Float[Array, "l x"] | None = None,
-    ) -> Memory:
+    ) -> ImageMemory:
         """The image as `step` wants it."""
         terrain = None
         if self.places and where is not None:
             terrain = self.remembered.terrain(where)
-        return Memory(annotations, self.attend.keys(annotations), terrain)
+        return ImageMemory(annotations, self.attend.keys(annotations), terrain)
 
     def look(
         self,
         query: Float[Array, "r q"],
-        memory: Memory,
+        memory: ImageMemory,
         looked: Looked | None,
         sharpness: Scalar | float,
     ) -> Float[Array, "r l"]:
@@ -198,7 +198,7 @@ class _Decoder(nn.Module):
         self,
         annotations: Float[Array, "b l d"],
         where: Float[Array, "l x"] | None = None,
-    ) -> tuple[Memory, Speaking]:
+    ) -> tuple[ImageMemory, Speaking]:
         """What `step` needs: the memory, which stays, and the first state.
 
         Args:
@@ -218,7 +218,7 @@ class _Decoder(nn.Module):
 
     def step(
         self,
-        memory: Memory,
+        memory: ImageMemory,
         state: Speaking,
         token: Int[Array, " r"],
         sharpness: Scalar | float = 1.0,
@@ -300,7 +300,7 @@ class _Decoder(nn.Module):
 
     def _advance(
         self,
-        memory: Memory,
+        memory: ImageMemory,
         state: Speaking,
         projected: tuple[Array, ...],
         sharpness: Scalar | float = 1.0,
@@ -388,16 +388,16 @@ class VectorCaptioner(_Decoder):
         self,
         annotations: Float[Array, "b l d"],
         where: Float[Array, "l x"] | None = None,
-    ) -> Memory:
+    ) -> ImageMemory:
         """The mean annotation, as the only one."""
         del where
         mean = jnp.mean(annotations, axis=1, keepdims=True)
-        return Memory(mean, mean[..., :0], None)
+        return ImageMemory(mean, mean[..., :0], None)
 
     def look(
         self,
         query: Float[Array, "r q"],
-        memory: Memory,
+        memory: ImageMemory,
         looked: Looked | None,
         sharpness: Scalar | float,
     ) -> Float[Array, "r l"]:
@@ -441,13 +441,13 @@ class ImageCaptioner(nn.Module):
         where = positions(grid[:1])[0].reshape(-1, 2) if grid.ndim == 4 else None
         return grid.reshape(grid.shape[0], -1, grid.shape[-1]), where
 
-    def start(self, image: Float[Array, "b ..."]) -> tuple[Memory, Speaking]:
+    def start(self, image: Float[Array, "b ..."]) -> tuple[ImageMemory, Speaking]:
         """What `step` needs of each image."""
         return self.decoder.start(*self.annotate(image))
 
     def step(
         self,
-        memory: Memory,
+        memory: ImageMemory,
         state: Speaking,
         token: Int[Array, " r"],
         sharpness: Scalar | float = 1.0,

@@ -39,7 +39,7 @@ class Coded(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """What a model makes of codes."""
+    """The output of `LatentModel.decode` for given codes."""
 
     output: Float[Array, "b h w c"]
     drawing: Drawing | None = None

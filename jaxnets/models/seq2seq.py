@@ -48,8 +48,8 @@ from jaxnets.types import Scalar
 Attention: TypeAlias = Literal["plain", "additive", "dot"]
 
 
-class Memory(NamedTuple):
-    """The source as a decoder uses it for every token; computed once."""
+class SourceMemory(NamedTuple):
+    """The encoded source, computed once and read by the decoder at every token."""
 
     output: Float[Array, "b s d"]  # of the encoder; no width without attention
     keys: Float[Array, "b s e"]  # as attention compares them with a state
@@ -113,7 +113,7 @@ class Seq2Seq(nn.Module):
 
     def start(
         self, source: Int[Array, "b s"], *, train: bool = False, dropout: Rate = 0
-    ) -> tuple[Memory, Carry]:
+    ) -> tuple[SourceMemory, Carry]:
         """Reads the source: what `step` needs of it, and the decoder's first carry."""
         present = source != PAD
         words = self.drop(self.read(source), dropout, train=train)
@@ -126,12 +126,12 @@ class Seq2Seq(nn.Module):
             cells = _joined(forward.c, backward.c)
             carry = LSTMCarry(h, self.bridge_cell(cells).astype(cells.dtype))
         if self.attention == "plain":
-            return Memory(output[..., :0], output[..., :0], present), carry
-        return Memory(output, self.attend.keys(output), present), carry
+            return SourceMemory(output[..., :0], output[..., :0], present), carry
+        return SourceMemory(output, self.attend.keys(output), present), carry
 
     def step(
         self,
-        memory: Memory,
+        memory: SourceMemory,
         carry: Carry,
         token: Int[Array, " b"],
         sharpness: Scalar | float = 1.0,
@@ -199,7 +199,7 @@ class Seq2Seq(nn.Module):
 
     def _advance(
         self,
-        memory: Memory,
+        memory: SourceMemory,
         carry: Carry,
         projected: tuple[Array, ...],
         sharpness: Scalar | float = 1.0,

@@ -354,9 +354,9 @@ def _npz_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 
 
 # Torch's names: regular expressions over "block/layer", and what replaces each.
-Rules = list[tuple[str, str | Callable[[re.Match[str]], str]]]
+NameRules = list[tuple[str, str | Callable[[re.Match[str]], str]]]
 
-_RESIDUAL: Rules = [
+_RESIDUAL: NameRules = [
     (r"^conv(\d+)_(\d+)/", lambda m: f"layer{int(m[1]) - 1}.{int(m[2]) - 1}."),
     (r"shortcut(/conv)?$", "downsample.0"),
     (r"shortcut/norm$", "downsample.1"),
@@ -365,12 +365,12 @@ _RESIDUAL: Rules = [
     (r"norm(\d?)$", r"bn\1"),
     (r"^output$", "fc"),
 ]
-_DENSE: Rules = [
+_DENSE: NameRules = [
     (r"^denseblock(\d+)_layer(\d+)/", r"denseblock\1.denselayer\2."),
     (r"^(conv|norm|dense|trans)", r"features.\1"),
     (r"^output$", "classifier"),
 ]
-_GOOGLENET: Rules = [
+_GOOGLENET: NameRules = [
     (r"^conv2/", "conv3."),
     (r"^conv2_reduce/", "conv2."),
     (r"/conv1x1/", ".branch1."),
@@ -414,7 +414,7 @@ def _naming(model: nn.Module) -> Callable[[str], str]:
     return name
 
 
-def _vgg(model: VGG) -> Rules:
+def _vgg(model: VGG) -> NameRules:
     convolutions: dict[str, int] = {}
     index = 0
     for block, depth in enumerate(model.depths, start=1):
@@ -425,7 +425,7 @@ def _vgg(model: VGG) -> Rules:
     return _numbered(convolutions, {6: 0, 7: 3, 8: 6})
 
 
-def _squeezenet(model: SqueezeNet) -> Rules:
+def _squeezenet(model: SqueezeNet) -> NameRules:
     rules, index = _numbered({1: 0}, {}), 3
     for fire in range(2, 2 + len(model.squeezes)):
         rules.append((f"^fire{fire}/", f"features.{index}."))
@@ -439,9 +439,9 @@ def _squeezenet(model: SqueezeNet) -> Rules:
     ]
 
 
-def _numbered(convolutions: Mapping[Any, int], dense: Mapping[int, int]) -> Rules:
+def _numbered(convolutions: Mapping[Any, int], dense: Mapping[int, int]) -> NameRules:
     """Layers that torch counts, activations, pools and dropout included."""
-    rules: Rules = []
+    rules: NameRules = []
     for name, index in convolutions.items():
         rules.append((f"^conv{name}/conv$", f"features.{index}"))
         rules.append((f"^conv{name}/norm$", f"features.{index + 1}"))

@@ -41,8 +41,8 @@ PAD, START, END, UNKNOWN = 0, 1, 2, 3
 Step: TypeAlias = Callable[[Any, Any], tuple[Any, Any, Any]]
 
 
-class Decoded(NamedTuple):
-    """The `n` best sequences of each row, best first; one of `greedy` and `sampled`."""
+class Sequences(NamedTuple):
+    """The `n` best sequences of each row, best first; `greedy`, `sampled` give one."""
 
     token: Int[Array, "b n t"]  # up to `<end>`, which is there; then `<pad>`
     score: Float[Array, "b n"]  # log-probability in nats, length-normalised in `beam`
@@ -71,7 +71,7 @@ class Decoding(NamedTuple):
         """How many rows of the network one sequence takes; see `repeated`."""
         return self.beams if self.decode == "beam" else 1
 
-    def __call__(self, step: Step, state: PyTree, steps: int, key: Key) -> Decoded:
+    def __call__(self, step: Step, state: PyTree, steps: int, key: Key) -> Sequences:
         """Decodes; see the function of that name."""
         if self.decode == "beam":
             alpha, min_p = self.alpha, self.min_p
@@ -87,7 +87,7 @@ GREEDY = Decoding()
 
 def greedy(
     step: Step, state: PyTree, steps: int, *, never: Sequence[int] = (PAD, START)
-) -> Decoded:
+) -> Sequences:
     """The most probable token, again and again; among equal ones the first.
 
     Args:
@@ -113,7 +113,7 @@ def sampled(
     temperature: Scalar | float = 1.0,
     top_p: Scalar | float = 1.0,
     never: Sequence[int] = (PAD, START),
-) -> Decoded:
+) -> Sequences:
     """Draws from the network: token t of all rows from `fold_in(key, t)`.
 
     The score is the log-probability under the network itself, at temperature 1 and
@@ -209,7 +209,7 @@ def beam(
     alpha: Scalar | float = 0.0,
     min_p: Scalar | float = 0.0,
     never: Sequence[int] = (PAD, START),
-) -> Decoded:
+) -> Sequences:
     """Beam search: follows the `beams` most probable open sequences of each row.
 
     Where `<end>` is among the `beams` best continuations of the open sequences, that
@@ -311,7 +311,7 @@ def _unrolled(
     steps: int,
     choose: Callable[[Any, Any], Any],
     never: Sequence[int],
-) -> Decoded:
+) -> Sequences:
     rows = _rows(state)
     notes = jax.tree.map(
         lambda x: jnp.zeros((rows, steps, *x.shape[1:]), x.dtype), _notes(step, state)
@@ -321,7 +321,7 @@ def _unrolled(
         state,
         jnp.full(rows, START, jnp.int32),
         jnp.ones(rows, bool),
-        Decoded(
+        Sequences(
             jnp.full((rows, steps), PAD, jnp.int32),
             jnp.zeros(rows, jnp.float32),
             jnp.zeros(rows, jnp.int32),
@@ -343,7 +343,7 @@ def _unrolled(
             logp, chosen[:, None], axis=-1, mode="promise_in_bounds"
         )[:, 0]
         gain = jnp.where(sound, gain, jnp.nan)
-        made = Decoded(
+        made = Sequences(
             made.token.at[:, time].set(chosen, mode="promise_in_bounds"),
             made.score + jnp.where(open_, gain, 0.0),
             made.length + (open_ & sound).astype(jnp.int32),
@@ -394,7 +394,7 @@ def _followed(open_: _Open, total: Array, time: Array) -> _Open:
 
 def _ranked(
     open_: _Open, finished: _Finished, broken: Array, steps: int, alpha: Any
-) -> Decoded:
+) -> Sequences:
     """Finished sequences, then open ones; nothing where a NaN was met."""
     rows, beams = open_.score.shape
     score = open_.score / length_penalty(steps, alpha)
@@ -408,7 +408,7 @@ def _ranked(
     lost = (best.score == -jnp.inf) | broken[:, None]
     length = jnp.where(lost, 0, best.length)
     inside = jnp.arange(steps)[None, None, :] < length[:, :, None]
-    return Decoded(
+    return Sequences(
         jnp.where(lost[:, :, None], PAD, best.token),
         jnp.where(broken[:, None], jnp.nan, best.score),
         length,

@@ -23,7 +23,7 @@ from jaxnets.data.shapes import scenes_of
 from jaxnets.data.shapes_grammar import caption_is_true
 from jaxnets.data.shapes_pointing import described
 from jaxnets.models import encoders
-from jaxnets.ops.decoding import Decoded
+from jaxnets.ops.decoding import Sequences
 from jaxnets.run.checkpoints import Checkpoints, verify
 from jaxnets.run.folder import read_settings
 from jaxnets.run.session import Describing, Run, Verbs
@@ -129,7 +129,7 @@ def report(run: Run, data: CaptionFeeds) -> dict[str, dict[str, float]]:
     return scores(data, made)
 
 
-def scores(data: CaptionFeeds, made: Decoded) -> dict[str, dict[str, float]]:
+def scores(data: CaptionFeeds, made: Sequences) -> dict[str, dict[str, float]]:
     """What the best caption of each test image is worth, in groups.
 
     Args:
@@ -146,7 +146,7 @@ def scores(data: CaptionFeeds, made: Decoded) -> dict[str, dict[str, float]]:
     return found
 
 
-def figures(run: Run, data: CaptionFeeds, made: Decoded) -> None:
+def figures(run: Run, data: CaptionFeeds, made: Sequences) -> None:
     """Saves test images with their captions, attention word by word, and mistakes.
 
     What is a mistake is known of `shapes` only.

@@ -37,7 +37,7 @@ from jaxnets.types import Variables
 _ROWS = 250  # images at a time
 
 
-class Recipe(NamedTuple):
+class JudgeRecipe(NamedTuple):
     """How a judge is trained: Adam, the rate falling to zero along a cosine.
 
     A training split that is smaller than `batch_size` is one batch.
@@ -50,8 +50,8 @@ class Recipe(NamedTuple):
     version: int = 1  # of everything else that decides the weights
 
 
-class Seen(NamedTuple):
-    """What a judge makes of images."""
+class JudgeOutput(NamedTuple):
+    """The features and class probabilities that a judge computes for images."""
 
     features: Float[np.ndarray, "n d"]  # of the last layer but one
     probabilities: Float[np.ndarray, "n classes"]
@@ -83,11 +83,11 @@ class Judge:
     """
 
     data: Dataset
-    recipe: Recipe
+    recipe: JudgeRecipe
     file: Path | None
     say: Callable[[str], Any]
 
-    def __call__(self, images: Shaped[np.ndarray, "n h w c"]) -> Seen:
+    def __call__(self, images: Shaped[np.ndarray, "n h w c"]) -> JudgeOutput:
         """What it makes of images, bytes or in [0, 1]."""
         return _seen(self._known.look, images)
 
@@ -136,7 +136,7 @@ class Judge:
 
 def judge(
     data: Dataset,
-    recipe: Recipe = Recipe(),  # noqa: B008
+    recipe: JudgeRecipe = JudgeRecipe(),  # noqa: B008
     *,
     file: Path | None = None,
     say: Callable[[str], Any] = lambda line: None,
@@ -170,7 +170,9 @@ def _looking(
     return look
 
 
-def _seen(look: Callable[[Array], tuple[Array, Array]], images: np.ndarray) -> Seen:
+def _seen(
+    look: Callable[[Array], tuple[Array, Array]], images: np.ndarray
+) -> JudgeOutput:
     parts = []
     for index, count in filled_batches(len(images), _ROWS):
         rows = images[index]
@@ -178,10 +180,10 @@ def _seen(look: Callable[[Array], tuple[Array, Array]], images: np.ndarray) -> S
         seen = jax.device_get(look(jnp.asarray(whole, jnp.float32)))
         parts.append([made[:count] for made in seen])
     features, probabilities = map(np.concatenate, zip(*parts, strict=True))
-    return Seen(features, probabilities)
+    return JudgeOutput(features, probabilities)
 
 
-def _trained(model: ConvNet, data: Dataset, recipe: Recipe) -> Variables:
+def _trained(model: ConvNet, data: Dataset, recipe: JudgeRecipe) -> Variables:
     rows = min(recipe.batch_size, len(data.train))
     feeds = image_feeds(data, batch_size=rows, seed=0)
     rule = optimizers.composed(optimizers.adam, schedules.cosine(recipe.steps))

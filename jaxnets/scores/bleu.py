@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxnets.scores.ngrams import Run, Text, counted, matched
+from jaxnets.scores.ngrams import NGram, Text, counted, matched
 from jaxnets.scores.tokens import spaced
 
 ORDER = 4
@@ -131,7 +131,7 @@ def _counts(
         own = counted(words, order)
         theirs = [counted(reference, order) for reference in several]
         for n in range(order):
-            most: Counter[Run] = Counter()
+            most: Counter[NGram] = Counter()
             for counts in theirs:
                 most |= counts[n]
             correct[n] += (own[n] & most).total()

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxnets.scores.ngrams import Run, Text, counted, matched
+from jaxnets.scores.ngrams import NGram, Text, counted, matched
 
 ORDER, SIGMA = 4, 6.0
 
@@ -22,7 +22,7 @@ ORDER, SIGMA = 4, 6.0
 class _Vector(NamedTuple):
     """A text in the space of runs, one length at a time."""
 
-    weights: list[dict[Run, float]]
+    weights: list[dict[NGram, float]]
     norms: list[float]
     pairs: int
 
@@ -44,14 +44,14 @@ def cider_d(
     """
     pairs = matched(hypotheses, references)
     cooked = [[counted(text, ORDER) for text in several] for _, several in pairs]
-    images: Counter[Run] = Counter()
+    images: Counter[NGram] = Counter()
     for several in cooked:
         images.update({run for counts in several for n in counts for run in n})
     # Where no reference has a run it counts as if one image had it.
     rarity = {run: math.log(len(pairs) / found) for run, found in images.items()}
     unseen = math.log(len(pairs))
 
-    def vector(counts: list[Counter[Run]]) -> _Vector:
+    def vector(counts: list[Counter[NGram]]) -> _Vector:
         weights = [
             {run: count * rarity.get(run, unseen) for run, count in n.items()}
             for n in counts

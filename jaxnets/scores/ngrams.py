@@ -7,7 +7,7 @@ from typing import TypeAlias
 Text: TypeAlias = str | Sequence[str]
 """Tokens, or a string to be split at white space."""
 
-Run: TypeAlias = tuple[str, ...]
+NGram: TypeAlias = tuple[str, ...]
 
 
 def tokens(text: Text) -> list[str]:
@@ -15,7 +15,7 @@ def tokens(text: Text) -> list[str]:
     return text.split() if isinstance(text, str) else list(text)
 
 
-def counted(words: Sequence[str], order: int) -> list[Counter[Run]]:
+def counted(words: Sequence[str], order: int) -> list[Counter[NGram]]:
     """How often each run of 1, 2, ... `order` tokens is there; one counter a length."""
     return [
         Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))

@@ -73,7 +73,7 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verbs:
+class SweepVerbs:
     """What to do with the search; never part of it."""
 
     dry_run: bool = False
@@ -158,7 +158,7 @@ def _searched(name: str, module: Any, arguments: list[str]) -> None:
 
 def parsed(
     name: str, module: Any, arguments: Sequence[str]
-) -> tuple[Definition, dict[str, Any], Verbs]:
+) -> tuple[Definition, dict[str, Any], SweepVerbs]:
     """The sweep that the flags describe, the configuration of every group, the verbs.
 
     The flags are read once for each group, with its static choices behind them: so
@@ -292,7 +292,7 @@ def _choices(kind: type, grid: Sequence[str]) -> list[tuple[str, list[str]]]:
 
 def _read(
     module: Any, arguments: list[str]
-) -> tuple[Any, Options, Verbs, dict[str, str]]:
+) -> tuple[Any, Options, SweepVerbs, dict[str, str]]:
     rest, texts = _spaces(arguments)
     read = lambda default, words: _flags(module, default, words)
     config, options, verbs = preset(module.Config, rest, read)
@@ -313,7 +313,7 @@ def _spaces(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
 
 def _flags(
     module: Any, default: Any, arguments: list[str]
-) -> tuple[Any, Options, Verbs]:
+) -> tuple[Any, Options, SweepVerbs]:
     """Two parsers: what the search does not know is for the experiment.
 
     A flag that both have is the search's; the experiment's is then `--config.NAME`.
@@ -322,8 +322,8 @@ def _flags(
 
     def search(
         options: Annotated[Options, unnamed] = Options(),
-        verbs: Annotated[Verbs, unnamed] = Verbs(),
-    ) -> tuple[Options, Verbs]:
+        verbs: Annotated[SweepVerbs, unnamed] = SweepVerbs(),
+    ) -> tuple[Options, SweepVerbs]:
         return options, verbs
 
     name = f"sweep.py {module.__name__.rsplit('.', 1)[-1]}"

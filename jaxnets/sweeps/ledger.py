@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from jaxnets import files
 from jaxnets.run.folder import RunError
 from jaxnets.sweeps import space as spaces
-from jaxnets.sweeps.plans import Definition, Finished, Unit
+from jaxnets.sweeps.plans import Definition, Finished, WorkUnit
 
 # Attempts that end without a word, and without a step more than the one before.
 _HOPELESS = 50
@@ -112,7 +112,7 @@ class Ledger:
             found.setdefault(trial.user_attrs["unit"], trial.user_attrs["outcome"])
         return found
 
-    def claim(self, units: Sequence[Unit]) -> "Claim | None":
+    def claim(self, units: Sequence[WorkUnit]) -> "Lease | None":
         """The first of these units that nobody is at, leased to this worker."""
         with self._gate():
             self._expire()
@@ -125,12 +125,12 @@ class Ledger:
                     continue
                 number = mine[0]._trial_id if mine else self._queue(unit)
                 if self._storage.set_trial_state_values(number, TrialState.RUNNING):
-                    claim = Claim(self, unit, number)
-                    claim.renew()
-                    return claim
+                    lease = Lease(self, unit, number)
+                    lease.renew()
+                    return lease
         return None
 
-    def _queue(self, unit: Unit) -> int:
+    def _queue(self, unit: WorkUnit) -> int:
         """A new attempt at a unit, waiting."""
         trial = optuna.trial.create_trial(
             state=TrialState.WAITING, user_attrs={"unit": unit.name}
@@ -152,7 +152,7 @@ class Ledger:
                 self._storage.set_trial_user_attr(number, "reason", reason)
                 self._storage.set_trial_state_values(number, TrialState.FAIL)
 
-    def hopeless(self, unit: Unit) -> str | None:
+    def hopeless(self, unit: WorkUnit) -> str | None:
         """Why a unit should not be tried again, if that is so.
 
         It may have killed its workers, by taking all memory say: they ended without a
@@ -228,13 +228,13 @@ class Ledger:
             yield
 
 
-class Claim:
-    """A unit that this worker has a lease of; use it in a `with` statement.
+class Lease:
+    """The lease of a unit by this worker; use it in a `with` statement.
 
     While it is entered, a thread renews the lease, through compilations too.
     """
 
-    def __init__(self, ledger: Ledger, unit: Unit, number: int) -> None:
+    def __init__(self, ledger: Ledger, unit: WorkUnit, number: int) -> None:
         """Takes over what `Ledger.claim` has found."""
         self.unit, self.reached = unit, 0
         self._ledger, self._number = ledger, number
@@ -242,7 +242,7 @@ class Claim:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._renewing, daemon=True)
 
-    def __enter__(self) -> "Claim":
+    def __enter__(self) -> "Lease":
         """Starts renewing."""
         self._thread.start()
         return self

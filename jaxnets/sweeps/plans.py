@@ -66,14 +66,14 @@ class Definition:
         return self.seeds * self.data_seeds
 
 
-class Source(NamedTuple):
-    """Where the state of a setting is.
+class StateSource(NamedTuple):
+    """The trained state that a setting continues from.
 
     Attributes:
         unit: Name of the unit that trained it.
         place: Which of its settings it is.
         size: How many settings that unit has.
-        zeros: See `Unit`.
+        zeros: See `WorkUnit`.
     """
 
     unit: str
@@ -93,11 +93,11 @@ class Entry(NamedTuple):
 
     trial: int
     values: dict[str, float]
-    parent: Source | None = None
+    parent: StateSource | None = None
 
 
-class Unit(NamedTuple):
-    """What one worker does without a break.
+class WorkUnit(NamedTuple):
+    """A part of a sweep that one worker trains at a time.
 
     Attributes:
         name: `0.2.1.0` is chunk 0 of rung 1 of bracket 2 of group 0; `0.settle` is what
@@ -143,7 +143,7 @@ class Finished(NamedTuple):
     results: list[list[float | None]]
     reasons: list[str]
     curves: list[list[tuple[int, float]]]
-    source: Source
+    source: StateSource
     history: list[tuple[int, dict[str, float]]]
 
 
@@ -156,7 +156,7 @@ class Agenda(NamedTuple):
         complete: Whether nothing is left.
     """
 
-    open: list[Unit]
+    open: list[WorkUnit]
     finished: list[Finished]
     complete: bool
 
@@ -173,13 +173,13 @@ def agenda(definition: Definition, outcomes: Outcomes) -> Agenda:
             `steps`, `mode`, `capacity`; of the others `results`, `reasons`, `curves`,
             one an entry.
     """
-    open_units: list[Unit] = []
+    open_units: list[WorkUnit] = []
     finished: list[Finished] = []
     complete = True
     for number, label in enumerate(definition.groups):
         settle = f"{number}.settle"
         if settle not in outcomes:
-            open_units.append(Unit(settle, label))
+            open_units.append(WorkUnit(settle, label))
             complete = False
             continue
         found = _group(definition, number, label, outcomes)
@@ -214,7 +214,7 @@ def _group(
     planned = brackets(definition, settled)
     space, number_of = spaces.from_json(definition.space), len(definition.objectives)
     results: list[list[search.Result]] = []
-    open_units: list[Unit] = []
+    open_units: list[WorkUnit] = []
     finished: list[Finished] = []
     sizes = [bracket.trials for bracket in planned]
     learns = definition.method in search.LEARNING
@@ -264,7 +264,7 @@ class _Walk:
             settled,
         )
         self.seed = definition.seed * 1_000_003 + number * 1009 + index
-        self.open: list[Unit] = []
+        self.open: list[WorkUnit] = []
         self.finished: list[Finished] = []
         self.curves: dict[int, list[list[Any]]] = {}
         self.history: dict[int, list[Any]] = {}
@@ -283,7 +283,7 @@ class _Walk:
 
     def _units(
         self, entries: list[Entry], rung: int, start: int, stop: int
-    ) -> list[Unit]:
+    ) -> list[WorkUnit]:
         alike: dict[tuple[str, ...], list[Entry]] = {}
         for entry in entries:
             zeros = tuple(name for name, value in entry.values.items() if value == 0)
@@ -296,11 +296,11 @@ class _Walk:
             for i in range(0, len(group), size)
         ]
         return [
-            Unit(f"{self.prefix}.{rung}.{i}", self.label, start, stop, chunk, zeros)
+            WorkUnit(f"{self.prefix}.{rung}.{i}", self.label, start, stop, chunk, zeros)
             for i, (zeros, chunk) in enumerate(chunks)
         ]
 
-    def _after(self, units: list[Unit], rung: int, stop: int) -> list[Entry]:
+    def _after(self, units: list[WorkUnit], rung: int, stop: int) -> list[Entry]:
         """Sorts the settings of a rung into those that end and those that go on."""
         last = rung == len(self.bracket.stops) - 1
         rows = []
@@ -330,7 +330,7 @@ class _Walk:
 
     def _finished(
         self,
-        unit: Unit,
+        unit: WorkUnit,
         place: int,
         entry: Entry,
         outcome: Mapping[str, Any],
@@ -355,7 +355,7 @@ class _Walk:
             outcome["results"][place],
             outcome["reasons"][place],
             [list(curve) for curve in curves],
-            Source(unit.name, place, len(unit.entries), unit.zeros),
+            StateSource(unit.name, place, len(unit.entries), unit.zeros),
             list(history),
         )
 
@@ -392,6 +392,6 @@ def _never(
         results=[[None] * len(definition.objectives) for _ in replicas],
         reasons=[str(settled["failed"]) for _ in replicas],
         curves=[[] for _ in replicas],
-        source=Source("", 0, 0, ()),
+        source=StateSource("", 0, 0, ()),
         history=[(0, entry.values)],
     )

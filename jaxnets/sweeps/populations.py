@@ -24,8 +24,8 @@ from jaxnets.sweeps import members
 from jaxnets.sweeps.groups import Group
 
 
-class Row(NamedTuple):
-    """One member: a setting with its seeds."""
+class SeededSetting(NamedTuple):
+    """One member of a population: hyperparameters and the two seeds."""
 
     values: Mapping[str, float]
     seed: int
@@ -41,7 +41,11 @@ class Population:
     """
 
     def __init__(
-        self, group: Group, zeros: tuple[str, ...], mode: str, rows: Sequence[Row]
+        self,
+        group: Group,
+        zeros: tuple[str, ...],
+        mode: str,
+        rows: Sequence[SeededSetting],
     ) -> None:
         """Computes nothing yet: who does not begin elsewhere is drawn when asked for.
 
@@ -154,7 +158,7 @@ class Population:
         ]
 
 
-def first(group: Group, zeros: tuple[str, ...], row: Row) -> members.Member:
+def first(group: Group, zeros: tuple[str, ...], row: SeededSetting) -> members.Member:
     """The state that a lone run of the member begins with."""
     init = _initial(group.learner(zeros))
     batch = group.first_batch(row.data_seed)

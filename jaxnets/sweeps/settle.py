@@ -18,7 +18,7 @@ from jaxnets.run import compilation, loop, resume
 from jaxnets.sweeps import members, plans, rungs
 from jaxnets.sweeps.groups import MODES, Group
 from jaxnets.sweeps.plans import Definition
-from jaxnets.sweeps.populations import Row, first
+from jaxnets.sweeps.populations import SeededSetting, first
 
 # A program that holds member after member is measured with two. A way is timed for so
 # many seconds or steps.
@@ -193,7 +193,7 @@ class _Measured:
     def __init__(self, group: Group, mode: str, count: int) -> None:
         learner, feed = group.learner((), mode), group.feed(group.data_seed)
         values = {name: own.nonzero() for name, own in group.space.items()}
-        row = Row(values, group.config.seed, group.data_seed)
+        row = SeededSetting(values, group.config.seed, group.data_seed)
         state = first(group, (), row)
         if mode != "separate":
             state = resume.on_device(members.stacked([state] * count))

@@ -21,9 +21,9 @@ from jaxnets.run.interrupts import InterruptedRun, Interrupts
 from jaxnets.sweeps import members, plans, settle
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.groups import Experiment, Group
-from jaxnets.sweeps.ledger import Claim, Ledger
-from jaxnets.sweeps.plans import Definition, Source, Unit
-from jaxnets.sweeps.populations import Population, Row
+from jaxnets.sweeps.ledger import Lease, Ledger
+from jaxnets.sweeps.plans import Definition, StateSource, WorkUnit
+from jaxnets.sweeps.populations import Population, SeededSetting
 
 # Steps between two looks at the clock and at signals; members that run one after the
 # other take turns as often.
@@ -97,19 +97,19 @@ def work(
             return agenda
         if shop.signals.received is not None:
             raise InterruptedRun(shop.signals.received)
-        claim = ledger.claim(agenda.open)
-        if claim is None:
+        lease = ledger.claim(agenda.open)
+        if lease is None:
             time.sleep(poll)
             continue
-        with claim:
-            do(shop, claim, outcomes, hopeless=ledger.hopeless(claim.unit))
+        with lease:
+            do(shop, lease, outcomes, hopeless=ledger.hopeless(lease.unit))
 
 
 def do(
-    shop: Workshop, claim: Claim, outcomes: Mapping[str, Any], *, hopeless: str | None
+    shop: Workshop, lease: Lease, outcomes: Mapping[str, Any], *, hopeless: str | None
 ) -> None:
     """Does one unit; what fails is an outcome too, and the others go on."""
-    unit = claim.unit
+    unit = lease.unit
     settles = not unit.entries
     try:
         if hopeless is not None:
@@ -120,7 +120,7 @@ def do(
         else:
             number = unit.name.split(".")[0]
             mode = outcomes[f"{number}.settle"]["mode"]
-            outcome = trained(shop, claim, group, mode)
+            outcome = trained(shop, lease, group, mode)
     except (InterruptedRun, settle.ObjectiveError, spaces.SpaceError):
         raise
     except Exception as error:
@@ -129,27 +129,27 @@ def do(
         outcome = (
             {"failed": reason} if settles else _failed(shop.definition, unit, reason)
         )
-    claim.complete(outcome)
+    lease.complete(outcome)
 
 
-def trained(shop: Workshop, claim: Claim, group: Group, mode: str) -> dict[str, Any]:
+def trained(shop: Workshop, lease: Lease, group: Group, mode: str) -> dict[str, Any]:
     """Trains a unit's population, from wherever its newest checkpoint is."""
-    unit = claim.unit
+    unit = lease.unit
     folder = shop.folder / "units" / unit.name
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("a") as lock:
         # Where a lease ran out and its worker did not know, it may still be at it.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _Training(shop, claim, group, mode, folder).outcome()
+        return _Training(shop, lease, group, mode, folder).outcome()
 
 
 class _Training:
     """A population on the way from the unit's start to its stop."""
 
     def __init__(
-        self, shop: Workshop, claim: Claim, group: Group, mode: str, folder: Path
+        self, shop: Workshop, lease: Lease, group: Group, mode: str, folder: Path
     ) -> None:
-        self.shop, self.claim, self.unit, self.group = shop, claim, claim.unit, group
+        self.shop, self.lease, self.unit, self.group = shop, lease, lease.unit, group
         self.rows = [
             row
             for entry in self.unit.entries
@@ -171,7 +171,7 @@ class _Training:
             self.curve = [(step, values) for step, values in found.record["curve"]]
         elif self.unit.start:
             self._inherit()
-        claim.reached = self.step
+        lease.reached = self.step
 
     def _recall(self, record: Mapping[str, Any]) -> None:
         self.lines, self.names = list(record["lines"]), list(record["names"])
@@ -278,7 +278,7 @@ class _Training:
                 "curve": self.curve,
             },
         )
-        self.saved, self.claim.reached = time.monotonic(), self.step
+        self.saved, self.lease.reached = time.monotonic(), self.step
 
     def _results(self) -> dict[str, Any]:
         definition, found = self.shop.definition, self.scores
@@ -304,17 +304,17 @@ class _Training:
 
 def rows(
     definition: Definition, group: Group, values: Mapping[str, float]
-) -> list[Row]:
+) -> list[SeededSetting]:
     """The members of a setting: one for each pair of seeds."""
     return [
-        Row(values, group.config.seed + seed, group.data_seed + data_seed)
+        SeededSetting(values, group.config.seed + seed, group.data_seed + data_seed)
         for seed in range(definition.seeds)
         for data_seed in range(definition.data_seeds)
     ]
 
 
 def state_of(
-    folder: Path, group: Group, source: Source, replicas: int
+    folder: Path, group: Group, source: StateSource, replicas: int
 ) -> tuple[Any, dict[str, Any]]:
     """The state of a whole unit that is done, and what was recorded with it.
 
@@ -342,7 +342,7 @@ def _by_entry(rows: list[Any], replicas: int) -> list[list[Any]]:
     return [rows[i : i + replicas] for i in range(0, len(rows), replicas)]
 
 
-def _failed(definition: Definition, unit: Unit, reason: str) -> dict[str, Any]:
+def _failed(definition: Definition, unit: WorkUnit, reason: str) -> dict[str, Any]:
     none = [None] * len(definition.objectives)
     count, replicas = len(unit.entries), definition.replicas
     return {

@@ -15,7 +15,7 @@ from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.blocks import float32_or_wider
 from jaxnets.models.captioner import Captioned, ImageCaptioner
-from jaxnets.ops.decoding import GREEDY, PAD, UNKNOWN, Decoded, Decoding
+from jaxnets.ops.decoding import GREEDY, PAD, UNKNOWN, Decoding, Sequences
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present
 from jaxnets.types import CaptionBatch, Key, Scalar, Variables
@@ -51,8 +51,8 @@ def captioning(
     to what was drawn, and so would bias the gradient.
 
     `evaluate` adds `word_loss` and `word_accuracy`, means over words; a word that is
-    `<unk>` is never right. `predict` returns sentences as `Decoded`, with `Attended` as
-    its notes.
+    `<unk>` is never right. `predict` returns sentences as `Sequences`, with `Attended`
+    as its notes.
 
     Args:
         model: An encoder and a decoder.
@@ -113,7 +113,7 @@ def captioning(
         by_word = _by_word(logits, target, batch.mask)
         return {"loss": mean(nats, batch.mask), **by_word}
 
-    def predict(variables: Variables, batch: CaptionBatch, key: Key) -> Decoded:
+    def predict(variables: Variables, batch: CaptionBatch, key: Key) -> Sequences:
         # The beams of an image are rows of the state, and share the memory.
         memory, carry = functional.method(model, variables, "start", batch.image)
 

@@ -14,8 +14,8 @@ from jaxnets.ops.decoding import (
     GREEDY,
     PAD,
     UNKNOWN,
-    Decoded,
     Decoding,
+    Sequences,
     repeated,
 )
 from jaxnets.ops.norm import widen
@@ -99,7 +99,7 @@ def translation(
 
     def decoded(
         variables: Variables, batch: PairBatch, key: Key, how: Decoding
-    ) -> Decoded:
+    ) -> Sequences:
         memory, state = functional.method(model, variables, "start", batch.source)
         memory = repeated(memory, how.rows)
 
@@ -151,7 +151,7 @@ def _over_tokens(values: Float[Array, "b t"], present: Bool[Array, "b t"]) -> Me
     return Mean(total, jnp.sum(present, dtype=jnp.int32))
 
 
-def _exact(found: Decoded, batch: PairBatch) -> Float[Array, " b"]:
+def _exact(found: Sequences, batch: PairBatch) -> Float[Array, " b"]:
     target = batch.target[:, 1:]
     right = (found.token[:, 0] == target) & (target != UNKNOWN)
     same = jnp.all(right, axis=-1)

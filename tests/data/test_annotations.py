@@ -14,7 +14,7 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.folder import kind_of
 from jaxnets.data.loading import Survey
 from jaxnets.data.outlines import Outline, outline
-from jaxnets.data.places import Places
+from jaxnets.data.places import ImageFinder
 from jaxnets.data.reading import DataWarning, FileError
 from jaxnets.data.voc import voc_folder
 
@@ -253,7 +253,7 @@ def test_places_prefer_the_exact_name_and_never_guess_between_two(tmp_path):
         "b/no é.png",
     ):
         put(tmp_path, name, "x")
-    places = Places(tmp_path, ["b", "a", "nowhere"])
+    places = ImageFinder(tmp_path, ["b", "a", "nowhere"])
     expected = {
         "1.jpg": "a/1.jpg",
         "1": "a/1.jpg",
@@ -276,7 +276,7 @@ def test_places_find_names_in_both_of_unicodes_forms(tmp_path):
     whole, apart = "caf\u00e9", "cafe\u0301"
     put(tmp_path, f"{apart}/{whole}.jpg", "x")
     put(tmp_path, f"{apart}.png", "x")
-    places = Places(tmp_path, [""])
+    places = ImageFinder(tmp_path, [""])
     expected = {
         f"{whole}/{apart}.jpg": f"{apart}/{whole}.jpg",
         whole: f"{apart}.png",

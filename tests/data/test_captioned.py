@@ -30,7 +30,7 @@ from jaxnets.data.shapes_scene import (
     FORMS,
     SIZES,
     TEXTURES,
-    Thing,
+    SceneObject,
     scene,
 )
 from jaxnets.data.text import END, UNKNOWN
@@ -234,7 +234,7 @@ def test_what_a_checkpoint_keeps_stands_in_for_the_training_data(flickr):
 
 
 def thing(colour, form, size="small", texture="plain", y=0.5, x=0.5):
-    return Thing(
+    return SceneObject(
         FORMS.index(form),
         COLOURS.index(colour),
         SIZES.index(size),

@@ -15,7 +15,7 @@ from jaxnets.data import images
 from jaxnets.data.coco import coco_folder
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.folder import KINDS, captioned_folder, folder, image_folder, kind_of
-from jaxnets.data.images import Picture, Placement, decode
+from jaxnets.data.images import ImageSpec, Placement, decode
 from jaxnets.data.loading import Survey
 from jaxnets.data.objects import picture_size
 from jaxnets.data.outlines import Outline, _uncompressed, outline, rasterized
@@ -87,7 +87,7 @@ def test_every_mode_becomes_the_colours_a_person_sees():
         assert made.pixels.dtype == np.uint8
         assert made.original == (6, 8)
         np.testing.assert_array_equal(made.pixels, want, err_msg=mode)
-        one = decode(buffer.getvalue(), Picture(channels=1)).pixels
+        one = decode(buffer.getvalue(), ImageSpec(channels=1)).pixels
         luma = np.asarray(want, np.float64) @ [0.299, 0.587, 0.114]
         np.testing.assert_allclose(one[..., 0], luma, atol=1, err_msg=mode)
 
@@ -98,7 +98,7 @@ def test_a_transparent_palette_and_grey_get_the_background():
     image = Image.fromarray(grey).convert("P")
     buffer = io.BytesIO()
     image.save(buffer, "GIF", transparency=int(np.asarray(image)[0, 0]))
-    pixels = decode(buffer.getvalue(), Picture(background=77)).pixels
+    pixels = decode(buffer.getvalue(), ImageSpec(background=77)).pixels
     assert (pixels[:2] == 77).all()
     assert (pixels[2:] == 40).all()
     both = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(grey * 0 + 255)])
@@ -120,7 +120,7 @@ def test_an_exif_tag_turns_the_image_unless_told_otherwise():
     exif[0x0112] = 6  # to be turned by a quarter, clockwise
     content = png(colour, exif=exif)
     np.testing.assert_array_equal(decode(content).pixels, np.rot90(colour, -1))
-    stored = decode(content, Picture(oriented=False))
+    stored = decode(content, ImageSpec(oriented=False))
     np.testing.assert_array_equal(stored.pixels, colour)
 
 
@@ -131,7 +131,7 @@ def test_what_is_resized_is_where_the_placement_says(fit, shape):
     y, x = shape[0] * 0.5, shape[1] * 0.6
     array = np.zeros((*shape, 3), np.uint8)
     array[int(y) - 3 : int(y) + 3, int(x) - 3 : int(x) + 3] = 255
-    made = decode(png(array), Picture((24, 32), fit=fit))
+    made = decode(png(array), ImageSpec((24, 32), fit=fit))
     assert made.pixels.shape == (24, 32, 3)
     place = made.placement
     mass = made.pixels[..., 0].astype(float)
@@ -151,7 +151,7 @@ def test_what_is_resized_is_where_the_placement_says(fit, shape):
 def test_an_image_of_the_right_size_is_kept_to_the_bit():
     colour = damage.picture(0, 24, 32)
     for fit in ("crop", "stretch", "pad"):
-        made = decode(png(colour), Picture((24, 32), fit=fit))
+        made = decode(png(colour), ImageSpec((24, 32), fit=fit))
         np.testing.assert_array_equal(made.pixels, colour)
         assert made.placement == Placement(1, 1, 0, 0)
 
@@ -181,7 +181,7 @@ def test_headers_are_compared_with_the_file_before_anything_is_allocated(monkeyp
         with pytest.raises(FileError, match=message):
             decode(lying_png(width, height))
     with pytest.raises(FileError, match="the limit is 100"):
-        decode(png(damage.picture(0, 11, 10)), Picture(limit=100))
+        decode(png(damage.picture(0, 11, 10)), ImageSpec(limit=100))
 
 
 @pytest.mark.parametrize("side", [8192 + 128, 10_000, 15_000])

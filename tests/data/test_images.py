@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnets.data.images import Picture, decode, window
+from jaxnets.data.images import ImageSpec, decode, window
 from jaxnets.data.reading import FileError
 
 pytestmark = pytest.mark.host
@@ -46,7 +46,7 @@ def test_every_size_reaches_every_size(fit):
     for h, w in sizes:
         content = stored(Image.new("RGB", (w, h), (9, 99, 199)), "BMP")
         for size in ((1, 1), (32, 32), (7, 50)):
-            made = decode(content, Picture(size, fit=fit))
+            made = decode(content, ImageSpec(size, fit=fit))
             assert made.pixels.shape == (*size, 3)
             assert (made.pixels == (9, 99, 199)).all(2).any()
             assert made.original == (h, w)
@@ -216,13 +216,13 @@ def test_transparency_of_a_palette_and_of_16_bits_meets_the_background():
     image = Image.fromarray(rows).convert("P")
     image.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0, 0, 0, 200])
     content = stored(image, "PNG", transparency=bytes([0, 255, 255, 255]))
-    pixels = decode(content, Picture(background=77)).pixels
+    pixels = decode(content, ImageSpec(background=77)).pixels
     assert (pixels[0] == 77).all()
     assert (pixels[1] == (200, 0, 0)).all()
     assert (pixels[3] == (0, 0, 200)).all()
     deep = Image.fromarray(np.array([[0, 65535], [257, 514]], np.uint16))
     pixels = decode(
-        stored(deep, "PNG", transparency=65535), Picture(background=77)
+        stored(deep, "PNG", transparency=65535), ImageSpec(background=77)
     ).pixels
     assert pixels[..., 0].tolist() == [[0, 77], [1, 2]]
 

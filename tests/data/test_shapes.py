@@ -36,7 +36,7 @@ from jaxnets.data.shapes_scene import (
     SIZES,
     TEXTURES,
     VERSION,
-    Thing,
+    SceneObject,
     form_fields,
     is_held_out,
     scene,
@@ -78,7 +78,7 @@ def said(scenes):
 def thing(words, y, x):
     """`large plain red circle` at a place."""
     size, texture, colour, form = words.split()
-    return Thing(
+    return SceneObject(
         FORMS.index(form),
         COLOURS.index(colour),
         SIZES.index(size),
@@ -256,7 +256,9 @@ def test_a_caption_is_rarely_true_of_another_scene(said):
 def alike(form):
     """Three objects of one form: most captions name it in the plural."""
     places = ((0.2, 0.2), (0.25, 0.8), (0.7, 0.2))
-    return tuple(Thing(form, 2 * k, 0, 0, y, x) for k, (y, x) in enumerate(places))
+    return tuple(
+        SceneObject(form, 2 * k, 0, 0, y, x) for k, (y, x) in enumerate(places)
+    )
 
 
 def test_captions_are_various(said):
@@ -316,7 +318,7 @@ def test_a_broken_captioner_costs_no_time():
 def test_relations_are_opposites(pair):
     rng = np.random.default_rng(0)
     for y0, x0, y1, x1 in rng.uniform(size=(200, 4)).tolist():
-        a, b = Thing(0, 0, 0, 0, y0, x0), Thing(0, 0, 0, 0, y1, x1)
+        a, b = SceneObject(0, 0, 0, 0, y0, x0), SceneObject(0, 0, 0, 0, y1, x1)
         assert holds(pair[0], a, b) == holds(pair[1], b, a)
         assert not (holds(pair[0], a, b) and holds(pair[0], b, a))
 

@@ -11,7 +11,7 @@ from experiments import gan
 from jaxnets.data.dataset import DataError
 from jaxnets.data.digits import digits
 from jaxnets.run import frames
-from jaxnets.run.judge import Seen
+from jaxnets.run.judge import JudgeOutput
 from jaxnets.run.session import Run, Verbs
 
 SMALL = gan.Config(
@@ -38,7 +38,7 @@ class Looks:
     def __call__(self, images):
         self.asked.append(images)
         rows = np.reshape(images, (len(images), -1)) / (1.0 + np.max(images))
-        return Seen(rows[:, 26:30], rows[:, 20:30])
+        return JudgeOutput(rows[:, 26:30], rows[:, 20:30])
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from jaxnets.models.convnet import ConvNet, small_convnet
 from jaxnets.models.weights import WeightsError
 from jaxnets.once import once
 from jaxnets.run import judge as judges
-from jaxnets.run.judge import Recipe, judge
+from jaxnets.run.judge import JudgeRecipe, judge
 
-RECIPE = Recipe(steps=120, batch_size=32)
+RECIPE = JudgeRecipe(steps=120, batch_size=32)
 
 
 @pytest.fixture(scope="module")

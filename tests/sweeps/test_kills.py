@@ -12,7 +12,7 @@ from test_sweep import trials
 from jaxnets.run import folder as folders
 from jaxnets.sweeps import session
 from jaxnets.sweeps.ledger import Ledger
-from jaxnets.sweeps.plans import Definition, Unit
+from jaxnets.sweeps.plans import Definition, WorkUnit
 from jaxnets.sweeps.session import Surroundings
 
 TOYS = Path(__file__).parent / "toys"
@@ -92,7 +92,7 @@ def test_a_worker_that_comes_first_leaves_settings_for_who_leads(here, named):
     led.close()
 
 
-UNITS = [Unit("0.settle", "all"), Unit("1.settle", "other")]
+UNITS = [WorkUnit("0.settle", "all"), WorkUnit("1.settle", "other")]
 
 
 def ledger(folder, lease=60.0):
@@ -123,13 +123,13 @@ def test_a_lease_that_ran_out_is_failed_and_queued_again(tmp_path, monkeypatch):
 def test_a_lease_is_renewed_while_its_worker_lives(tmp_path):
     mine = ledger(tmp_path, 0.2)
     signs = set()
-    with mine.claim(UNITS) as claim:
+    with mine.claim(UNITS) as lease:
         until = time.monotonic() + 60
         while len(signs) < 3 and time.monotonic() < until:
             (trial,) = mine._trials(optuna.trial.TrialState.RUNNING)
             signs.add(trial.user_attrs["renewed"])
             time.sleep(0.02)
-        claim.complete({"x": 1})
+        lease.complete({"x": 1})
     assert len(signs) == 3
     assert mine.outcomes() == {"0.settle": {"x": 1}}
     mine.close()

@@ -136,7 +136,7 @@ def test_what_fits_into_the_memory_goes_in_waves_of_one_size():
 def test_a_group_that_cannot_be_built_fails_alone():
     definition = define(trials=4, members=4)
     outcomes = {"0.settle": {"failed": "no such layer"}}
-    outcomes["1.settle"] = outcome(definition, plans.Unit("1.settle", "b"))
+    outcomes["1.settle"] = outcome(definition, plans.WorkUnit("1.settle", "b"))
     found = plans.agenda(definition, outcomes)
     assert [f.reasons for f in found.finished] == [["no such layer"]] * 4
     assert [u.group for u in found.open] == ["b"]

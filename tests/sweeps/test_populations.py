@@ -16,7 +16,7 @@ from jaxnets.run import loop, session
 from jaxnets.sweeps import groups, members, settle, work
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.plans import Definition
-from jaxnets.sweeps.populations import Population, Row
+from jaxnets.sweeps.populations import Population, SeededSetting
 
 RANGES = spaces.free(spaces.of(net.SPACE))
 RATES = (0.002, 0.01, 0.04)
@@ -26,7 +26,7 @@ FIRST = [
     for m in groups.MODES
 ]
 ROWS = [
-    Row({"learning_rate": rate, "dropout": 0.1 + 0.05 * i}, i, 0)
+    SeededSetting({"learning_rate": rate, "dropout": 0.1 + 0.05 * i}, i, 0)
     for i, rate in enumerate(RATES)
 ]
 
@@ -109,7 +109,7 @@ def test_each_data_seed_has_its_own_batches(group, mode):
 @pytest.mark.parametrize("mode", groups.MODES)
 @pytest.mark.one_python
 def test_a_member_that_diverges_is_frozen_and_the_others_go_on(group, mode):
-    wild = Row({"learning_rate": 1e30, "dropout": 0.1}, 0, 0)
+    wild = SeededSetting({"learning_rate": 1e30, "dropout": 0.1}, 0, 0)
     population = Population(group, (), mode, [ROWS[0], wild, ROWS[2]])
     metrics = population.train(0, 10, 10, None)
     assert np.isfinite(metrics["loss"].compute()).all()

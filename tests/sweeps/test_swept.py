@@ -24,7 +24,7 @@ from jaxnets.sweeps import groups, members, results
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.command import command
 from jaxnets.sweeps.plans import Definition
-from jaxnets.sweeps.populations import Population, Row
+from jaxnets.sweeps.populations import Population, SeededSetting
 from jaxnets.sweeps.session import Surroundings, sweep
 from jaxnets.tasks.adversarial import LOSSES
 from jaxnets.tasks.captioning import captioning
@@ -152,7 +152,9 @@ def test_members_equal_their_lone_runs_after_50_steps(name, double):
     experiment, config = tiny(name)
     experiment = in_float64(experiment, double) if double else experiment
     rates = [float(experiment.SPACE.learning_rate) * factor for factor in (0.5, 2.0)]
-    rows = [Row({"learning_rate": rate}, i, 0) for i, rate in enumerate(rates)]
+    rows = [
+        SeededSetting({"learning_rate": rate}, i, 0) for i, rate in enumerate(rates)
+    ]
     ranges = {"learning_rate": experiment.SPACE.learning_rate}
     with jax.enable_x64(True) if double else contextlib.nullcontext():
         group = groups.Group("all", experiment, config, ranges)
