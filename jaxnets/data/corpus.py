@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data.cache import cached
-from jaxnets.data.dataset import DataError, Dataset, Feature, Split
+from jaxnets.data.dataset import DataError
 
 CHARACTERS = ("\n", *map(chr, range(32, 127)))
 """The 96 characters of the text; each is one byte."""
@@ -85,44 +85,6 @@ def corpus_text(folder: Path | None = None) -> Corpus:
 
     arrays = cached("corpus", key, make)
     return Corpus(*(arrays[name].tobytes().decode("ascii") for name in Corpus._fields))
-
-
-def corpus(*, length: int = 128, folder: Path | None = None) -> Dataset:
-    """The text cut into pieces of one length, for models of characters; no download.
-
-    Each piece holds one character more than `length`: the first `length` are what a
-    model reads, the last `length` what it predicts. The next piece begins with the
-    character that the one before ended with, so every character is predicted once. A
-    rest that fills no piece is dropped.
-
-    Args:
-        length: Predictions in each piece.
-        folder: As for `corpus_text`.
-
-    Raises:
-        DataError: If a part of the text is too short for one piece.
-    """
-    text = corpus_text(folder)
-    numbers = np.zeros(128, np.int32)
-    numbers[[ord(c) for c in CHARACTERS]] = np.arange(len(CHARACTERS))
-    splits = {}
-    for name, part in zip(Corpus._fields, text, strict=True):
-        tokens = numbers[np.frombuffer(part.encode("ascii"), np.uint8)]
-        count = (len(tokens) - 1) // length if length > 0 else 0
-        if count < 1:
-            raise DataError(
-                f"corpus: pieces of {length} do not fit into the {len(tokens)} "
-                f"characters of {name}"
-            )
-        starts = length * np.arange(count)
-        rows = tokens[starts[:, None] + np.arange(length + 1)]
-        splits[name] = Split({"text": rows}, [f"{name} {i}" for i in range(count)])
-    high = len(CHARACTERS) - 1
-    return Dataset(
-        name="corpus",
-        features={"text": Feature((length + 1,), "int32", 0, high, CHARACTERS)},
-        **splits,
-    )
 
 
 def _sources(root: Path) -> Iterator[Path]:

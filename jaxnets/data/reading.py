@@ -20,7 +20,6 @@ from jaxnets.data.dataset import DataError
 DIGESTS = "SHA256SUMS"
 LARGEST = 2**28  # bytes of one file of images or annotations
 _DIGEST_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
-_UNPORTABLE = re.compile(r"[\\:\x00-\x1f]")
 _SYSTEM_NAMES = {  # what Windows, macOS, Linux and network disks put into folders
     *("thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
     *("__macosx", "icon\r", "lost+found", "@eadir"),
@@ -141,22 +140,19 @@ def given_path(name: str) -> Path:
     return Path(os.path.expanduser(name))
 
 
-def inside(root: Path, name: str, *, portable: bool = False) -> Path:
+def inside(root: Path, name: str) -> Path:
     """The path of `name` under `root`, once it is sure that it stays there.
 
     Args:
         root: A folder.
         name: Relative, with forward slashes.
-        portable: Also refuse backslashes, colons and control characters, which Linux
-            allows in names and which lead elsewhere on other systems.
 
     Raises:
         FileError: If the name is empty, absolute or too long, has `..` or a NUL in it,
             or leads out of the folder through a link, or in a circle.
     """
     parts = PurePosixPath(name).parts
-    odd = "\0" in name or (portable and _UNPORTABLE.search(name))
-    if not parts or name.startswith("/") or ".." in parts or odd:
+    if not parts or name.startswith("/") or ".." in parts or "\0" in name:
         raise FileError(f"the name {name!r} may lead out of the folder")
     try:
         if any(len(os.fsencode(part)) > 255 for part in parts) or len(parts) > 99:

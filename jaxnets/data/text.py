@@ -1,4 +1,4 @@
-"""Text becomes integers and back: tokenizers, vocabularies, padding, buckets.
+"""Text becomes integers and back: tokenizers, vocabularies, padding.
 
 A vocabulary belongs to a trained model like its weights: with another one, the same
 integers are other words. So it is stored beside them, as JSON, and has a digest.
@@ -110,18 +110,6 @@ class Vocabulary:
             if place not in (PAD, START):
                 tokens.append(self.tokens[place])
         return joined(tokens) if self.level == "word" else "".join(tokens)
-
-    def require(self, digest: str) -> None:
-        """Raises if this is not the vocabulary with that digest.
-
-        Raises:
-            VocabularyError: With both digests.
-        """
-        if self.digest != digest:
-            raise VocabularyError(
-                f"this vocabulary of {len(self)} {self.level}s ({self.digest[:12]}) is "
-                f"not the one that the model was trained with ({digest[:12]})"
-            )
 
     def save(self, path: Path) -> None:
         """Writes it as JSON, in one step."""
@@ -331,46 +319,3 @@ def say_unknown(
         tokens = np.asarray(split.columns[column])
         unknown, total = int((tokens == UNKNOWN).sum()), int((tokens != PAD).sum())
         left_out(f"{dataset.name}, {name}, {column}", unknown, total, rule, flag)
-
-
-def boundaries(lengths: Sequence[int] | np.ndarray, buckets: int) -> tuple[int, ...]:
-    """The upper length of each bucket, so that they hold about equally many.
-
-    Args:
-        lengths: Of all texts.
-        buckets: How many; fewer come back where lengths repeat.
-
-    Raises:
-        DataError: If there is no text or no bucket.
-    """
-    ordered = np.sort(np.asarray(lengths))
-    if not len(ordered) or buckets < 1:
-        raise DataError(f"cannot put {len(ordered)} texts into {buckets} buckets")
-    places = -(-np.arange(1, buckets + 1) * len(ordered) // buckets) - 1
-    return tuple(int(n) for n in np.unique(ordered[places]))
-
-
-def bucketed(
-    lengths: Sequence[int] | np.ndarray, upper: Sequence[int]
-) -> list[Int[np.ndarray, " n"]]:
-    """The positions of the texts of each bucket, in their own order.
-
-    Every text is in the first bucket that it fits into: `Split.take` of each, padded to
-    its upper length, makes a feed of its own.
-
-    Args:
-        lengths: Of all texts.
-        upper: The longest of each bucket, ascending, as `boundaries` gives them.
-
-    Raises:
-        DataError: If the buckets do not ascend or a text fits into none.
-    """
-    sizes, edges = np.asarray(lengths), np.asarray(upper)
-    if not len(edges) or (np.diff(edges) <= 0).any():
-        raise DataError(f"the buckets {tuple(upper)} do not ascend")
-    chosen = np.searchsorted(edges, sizes)
-    if len(sizes) and chosen.max() == len(edges):
-        raise DataError(
-            f"a text of {sizes.max()} tokens fits into none of {tuple(upper)}"
-        )
-    return [np.flatnonzero(chosen == i) for i in range(len(edges))]

@@ -231,35 +231,6 @@ def prepare(
     return _prepared(builder, reference, root, manual)
 
 
-def prepare_from(
-    name: str,
-    examples: originals.Examples,
-    data_dir: FolderPath = None,
-    *,
-    most: int | None = None,
-) -> Path:
-    """The folder of a set of the catalogue, prepared from examples of one's own.
-
-    The registered builder writes them, so version, features and description are those
-    of TFDS; nothing is downloaded and TensorFlow is not needed.
-
-    Args:
-        name: As TFDS knows it; it must not be there yet.
-        examples: Keys and features, as the builder would give them; images as Pillow's.
-        data_dir: Where to.
-        most: Of each split, only so many examples.
-
-    Raises:
-        DataError: If it is there already, or an example does not fit.
-    """
-    reference, root = catalogue.parsed(name), catalogue.root_folder(data_dir)
-    if (found := catalogue.find(reference, root)) is not None:
-        raise DataError(f"{name} is in {found} already: remove that folder first")
-    ours = _ours(_registered(reference), lambda downloads: examples)
-    builder = _built(ours, reference, root)
-    return _prepared(builder, reference, root, None, most=most)
-
-
 @functools.cache
 def _library() -> Any:
     import tensorflow_datasets as tfds
@@ -349,15 +320,12 @@ def _prepared(
     reference: catalogue.Reference,
     root: Path,
     manual: Path | None,
-    *,
-    most: int | None = None,
 ) -> Path:
     """Runs a builder; its folder appears when everything is in it."""
     config = _library().download.DownloadConfig(
         manual_dir=manual,
         try_download_gcs=False,  # what is there is stored as tfrecord
         force_checksums_validation=True,
-        max_examples_per_split=most,
     )
     try:
         builder.download_and_prepare(download_config=config, file_format="array_record")

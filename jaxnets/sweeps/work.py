@@ -43,7 +43,6 @@ class Workshop:
         checkpoint_seconds: Time between two checkpoints of a population.
         groups: What was loaded and built so far.
         signals: What asks to stop.
-        member_steps: Steps that this worker has taken, of all members.
     """
 
     definition: Definition
@@ -54,7 +53,6 @@ class Workshop:
     checkpoint_seconds: float = 30.0
     groups: dict[str, Group] = dataclasses.field(default_factory=dict)
     signals: Interrupts = dataclasses.field(default_factory=Interrupts)
-    member_steps: int = 0
 
     def group(self, label: str) -> Group:
         """What is loaded and built for a group, once."""
@@ -223,7 +221,6 @@ class _Training:
             stop = min(self.step + _BLOCK, due)
             before, self.step = self.step, stop
             metrics = self.population.train(before, stop, plan.every, self.pending)
-            self.shop.member_steps += (stop - before) * len(self.rows)
             self.names, self.pending = sorted(metrics), metrics
             if stop == due:
                 self._report(metrics)

@@ -1,9 +1,8 @@
-import numpy as np
 import pytest
 
 from jaxnets.data import corpus
 from jaxnets.data.cache import ENVIRONMENT
-from jaxnets.data.dataset import DataError, checked
+from jaxnets.data.dataset import DataError
 
 pytestmark = pytest.mark.host
 
@@ -120,21 +119,6 @@ def test_too_little_text(tmp_path):
         corpus.corpus_text(tmp_path)
 
 
-def test_pieces(library):
-    text = corpus.corpus_text(library)
-    data = checked(corpus.corpus(length=10, folder=library))
-    rows = data.train.columns["text"]
-    count = (len(text.train) - 1) // 10
-    assert rows.shape == (count, 11)
-    words = ["".join(corpus.CHARACTERS[i] for i in row) for row in rows]
-    assert words[0] == text.train[:11]
-    assert words[0][0] + "".join(w[1:] for w in words) == text.train[: 10 * count + 1]
-    assert np.array_equal(rows[1:, 0], rows[:-1, -1])
-    for length in (0, -1, len(text.test)):
-        with pytest.raises(DataError, match="pieces of"):
-            corpus.corpus(length=length, folder=library)
-
-
 def test_the_standard_library():
     text = corpus.corpus_text()
     assert text == corpus.corpus_text()
@@ -146,5 +130,3 @@ def test_the_standard_library():
     assert set("".join(text)) == set(corpus.CHARACTERS)
     english = text.train.lower().split()
     assert english.count("the") / len(english) > 0.03
-    rows = corpus.corpus(length=128).test.columns["text"]
-    assert rows.max() < len(corpus.CHARACTERS)

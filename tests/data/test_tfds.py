@@ -143,11 +143,18 @@ def tiny(counts, label=lambda split, i: i % 3, image=None):
     return Examples({split: examples(split) for split in counts}, {})
 
 
+def prepare_from(name, examples, root):
+    """The folder of a set that the registered builder writes from these examples."""
+    reference = catalogue.parsed(name)
+    ours = data._ours(data._registered(reference), lambda downloads: examples)
+    return data._prepared(data._built(ours, reference, root), reference, root, None)
+
+
 @pytest.fixture(scope="module")
 def pictures_dir(tmp_path_factory):
     """Tiny pictures, prepared once; tests that change them copy first."""
     root = tmp_path_factory.mktemp("tfds")
-    data.prepare_from("tiny_pictures", tiny(FEW), root)
+    prepare_from("tiny_pictures", tiny(FEW), root)
     return root
 
 
@@ -212,7 +219,7 @@ def test_the_registered_fashion_mnist_is_prepared_without_tensorflow(tmp_path, f
     paths = {path.name: path for path in FASHION.glob("*.gz")}
     whole = originals.original("fashion_mnist", None).read(paths)
     few = {s: itertools.islice(e, counts[s]) for s, e in whole.splits.items()}
-    folder = data.prepare_from("fashion_mnist", Examples(few, {}), tmp_path)
+    folder = prepare_from("fashion_mnist", Examples(few, {}), tmp_path)
     assert folder == tmp_path / "fashion_mnist" / "3.0.1"
     check_fashion(
         data.tfds_dataset("fashion_mnist", data_dir=tmp_path), fashion, counts
@@ -355,7 +362,7 @@ def test_a_set_that_was_prepared_again_is_decoded_again(pictures_dir, tmp_path):
     shutil.move(old, tmp_path / "kept")
     shutil.rmtree(folder)
     counts = {"train": 60, "test": 10}
-    data.prepare_from("tiny_pictures", tiny(counts, lambda s, i: 2 - i % 3), root)
+    prepare_from("tiny_pictures", tiny(counts, lambda s, i: 2 - i % 3), root)
     (folder / ".jaxnets").mkdir()
     shutil.move(tmp_path / "kept", folder / ".jaxnets" / old.name)
     after = data.tfds_dataset("tiny_pictures", data_dir=root)
@@ -378,7 +385,7 @@ def test_a_damaged_cache_is_decoded_again(pictures_dir, tmp_path):
 
 def test_labels_that_are_out_of_range_stop_the_load(tmp_path):
     wrong = tiny({"train": 30, "test": 6}, lambda s, i: -1 if i == 4 else i % 3)
-    data.prepare_from("tiny_pictures", wrong, tmp_path)
+    prepare_from("tiny_pictures", wrong, tmp_path)
     with pytest.raises(DataError, match=r"label: the value -1 .*range 0 to 2"):
         data.tfds_dataset("tiny_pictures", data_dir=tmp_path)
 
@@ -398,7 +405,7 @@ def test_bad_pictures_are_named_and_counted(tmp_path):
         {"train": 20, "test": 4},
         image=lambda s, i: io.BytesIO(bad[i]) if s == "train" and i in bad else None,
     )
-    data.prepare_from("tiny_pictures", examples, tmp_path)
+    prepare_from("tiny_pictures", examples, tmp_path)
     with pytest.raises(DataError, match=r"tiny_pictures, train: .* \(4 images cannot"):
         data.tfds_dataset("tiny_pictures", data_dir=tmp_path)
     late = data.tfds_dataset("tiny_pictures", data_dir=tmp_path, streamed=True)
@@ -502,7 +509,7 @@ def scenes(split, n):
 def scenes_dir(tmp_path_factory):
     root = tmp_path_factory.mktemp("scenes")
     made = Examples({"train": scenes("train", 30), "test": scenes("test", 6)}, {})
-    data.prepare_from("tiny_scenes/first", made, root)
+    prepare_from("tiny_scenes/first", made, root)
     return root
 
 
@@ -567,7 +574,7 @@ def test_text_with_labels(tmp_path):
             yield i, {"text": f"{split} {i} = naïve", "label": i % 2}
 
     made = Examples({split: reviews(split) for split in ("train", "test")}, {})
-    data.prepare_from("tiny_reviews", made, tmp_path)
+    prepare_from("tiny_reviews", made, tmp_path)
     got = data.tfds_text("tiny_reviews", data_dir=tmp_path)
     everything = [
         (text, int(label))
@@ -594,7 +601,7 @@ def test_a_split_without_labels_is_left_out_and_named(tmp_path, capsys):
             yield i, {"text": f"{split} {i}", "label": -1 if split == "test" else i % 2}
 
     made = Examples({split: reviews(split) for split in ("train", "test")}, {})
-    data.prepare_from("tiny_reviews", made, tmp_path)
+    prepare_from("tiny_reviews", made, tmp_path)
     for _ in range(2):  # prepared, and read from the cache
         got = data.tfds_text("tiny_reviews", data_dir=tmp_path)
         assert "split test has no labels, so it is left out" in capsys.readouterr().out
@@ -607,7 +614,7 @@ def test_shakespeare_from_a_file(tmp_path):
     path.write_text("abcdefghij" * 10)
     original = originals.original("tiny_shakespeare", None)
     made = original.read({"input.txt": path})
-    data.prepare_from("tiny_shakespeare", made, tmp_path)
+    prepare_from("tiny_shakespeare", made, tmp_path)
     got = data.tfds_text("tiny_shakespeare", data_dir=tmp_path)
     texts = [split.columns["text"][0] for split in got.splits.values()]
     assert [len(text) for text in texts] == [90, 5, 5]
@@ -847,7 +854,7 @@ def test_cifar_archives(tmp_path):
     image = np.asarray(train[2][1]["image"])
     np.testing.assert_array_equal(image[4, 5], planes[:, 4, 5])
     assert made.classes == {"label": [f"c{i}" for i in range(10)]}
-    data.prepare_from("cifar10", original.read({path.name: path}), tmp_path)
+    prepare_from("cifar10", original.read({path.name: path}), tmp_path)
     builder = tfds.builder("cifar10", data_dir=tmp_path)
     assert builder.info.features["label"].names == [f"c{i}" for i in range(10)]
     assert len(builder.as_data_source("train")) == 10
@@ -901,7 +908,7 @@ def test_imagenette_archives(tmp_path):
     }
     path = tar_of(tmp_path / "imagenette2-160.tgz", members)
     made = original.read({path.name: path})
-    data.prepare_from("imagenette/160px-v2", made, tmp_path)
+    prepare_from("imagenette/160px-v2", made, tmp_path)
     source = tfds.builder("imagenette/160px-v2", data_dir=tmp_path).as_data_source()
     assert {split: len(rows) for split, rows in source.items()} == {
         "train": 2,

@@ -269,7 +269,7 @@ FAULTS: list[Fault] = [
         function="inside",
         was="if not there.is_relative_to(root.resolve()):",
         now="if not str(there).startswith(str(root.resolve())):",
-        tests=("test_folder", "test_archive"),
+        tests=("test_folder",),
     ),
     Fault(
         name="A sweep may reach the test split through the data set",
