@@ -1,6 +1,8 @@
-"""Pictures. The only importer of matplotlib, and only of its objects.
+"""Figures of runs, and what all modules of figures share: colours, fonts, grids.
 
-No global state, no display: every function returns a `Figure` to save or to show.
+Only this module and `jaxnets.plots_*`, which import it, import matplotlib. They use its
+objects and never `pyplot`, so there is no global state and no display: every function
+returns a `Figure` to save or to show.
 """
 
 import functools

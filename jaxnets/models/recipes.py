@@ -1,7 +1,9 @@
 """Recipes: the settings of a training, as defaults of `experiments/classify.py`.
 
 A flag on the command line still wins. `paper` is how the network's paper trained it, on
-the paper's data; `steady` is one set of numbers for every network on small data.
+the paper's data; `steady` is one set of numbers for every network on small data. `auto`
+takes `paper` for our own networks and on the paper's data, and `steady` otherwise. The
+recipes in `AIMS` choose the network too, to reach an accuracy in a given time.
 
 Lengths of `paper` are days on a CPU: shorten them with `--epochs`, schedules keep their
 proportions. Its learning rate follows the batch linearly: see `scaled`. Where a paper

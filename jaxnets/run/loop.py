@@ -58,7 +58,15 @@ class Pause:
 
 
 class Program(NamedTuple):
-    """The compiled training step, and what its text is."""
+    """The training step of a learner on a feed, compiled at its first call.
+
+    Both functions take a state, which they donate, the feed's columns, and what
+    `Feed.fetch` returned. They return the next state and the metrics.
+
+    Attributes:
+        one: One step in a call of the device.
+        many: A scan over steps; fetched arrays and metrics have them as first axis.
+    """
 
     one: Callable[..., tuple[Any, Metrics]]
     many: Callable[..., tuple[Any, Metrics]]
@@ -186,7 +194,7 @@ def program_text(learner: Learner, state: Any, feed: Feed) -> str:
 
 
 def compiled(learner: Learner, feed: Feed, mesh: Mesh | None) -> Program:
-    """The training step of a learner on a feed; made once and reused."""
+    """Returns the training step of a learner on a feed; equal arguments share one."""
     return _compiled(learner, feed.prepare, mesh)
 
 

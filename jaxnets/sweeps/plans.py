@@ -31,11 +31,12 @@ class Definition:
         trials: Settings in each group.
         members: Settings in one program.
         batch: Settings that are proposed at once, and compared in a bracket.
-        eta: See `rungs.brackets`.
-        first: Likewise.
+        eta: One setting in so many is promoted to the next rung; see `rungs.brackets`.
+        first: Steps of the shortest rung; None: see `rungs.brackets`.
         seeds: Runs of each setting that differ in `Config.seed`.
         data_seeds: Runs of each that differ in `Config.data_seed`.
-        objectives: Metrics of the validation split; empty for the loss.
+        objectives: Metrics of the validation split that the sweep optimises, at least
+            one.
         maximise: Whether each is to be raised.
         mode: How members are run, or `auto`.
         memory: GiB that a population may take; None for what the device has.
