@@ -113,7 +113,7 @@ class Ledger:
         return found
 
     def claim(self, units: Sequence[WorkUnit]) -> "Lease | None":
-        """The first of these units that nobody is at, leased to this worker."""
+        """Leases the first of these units that no worker trains; None without one."""
         with self._gate():
             self._expire()
             live: dict[str, list[FrozenTrial]] = {}
