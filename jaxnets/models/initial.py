@@ -76,9 +76,5 @@ def constant(value: float) -> BiasInitializer:
 
 def bias_uniform(fan_in: int) -> Initializer:
     """Biases drawn as `fan_uniform` draws the kernel beside them, torch's default."""
-
-    def draw(key: Array, shape: tuple[int, ...], dtype: object = float) -> Array:
-        bound = fan_in**-0.5
-        return jax.random.uniform(key, shape, dtype, -bound, bound)  # type: ignore
-
-    return draw
+    bound = fan_in**-0.5
+    return functools.partial(jax.random.uniform, minval=-bound, maxval=bound)

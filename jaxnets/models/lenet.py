@@ -6,6 +6,7 @@ recognition", Proc. IEEE 86(11), 1998, https://doi.org/10.1109/5.726791, figure 
 Initial weights: uniform between -2.4 / fan_in and that, biases with them (appendix A).
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -33,10 +34,8 @@ def _small(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
 
 
 def _small_bias(fan_in: int) -> Initializer:
-    def draw(key: Array, shape: Sequence[int], dtype: Any = jnp.float32) -> Array:
-        return jax.random.uniform(key, shape, dtype, -2.4 / fan_in, 2.4 / fan_in)
-
-    return draw
+    bound = 2.4 / fan_in
+    return functools.partial(jax.random.uniform, minval=-bound, maxval=bound)
 
 
 class LeNet5(nn.Module):

@@ -49,7 +49,11 @@ PAPERS = {
         UNIFORM,
         0.0 if layer == "output" else 0.2,
     ),
-    "fractalnet20": lambda layer, shape: (xavier_deviation(shape), UNIFORM, 0.0),
+    "fractalnet20": lambda layer, shape: (
+        xavier_deviation(shape),
+        UNIFORM,
+        0.0 if layer == "output" else None,
+    ),
     "densenet_40_12": lambda layer, shape: (
         (fan_uniform(shape), UNIFORM, 0.0)
         if layer == "output"
@@ -68,6 +72,7 @@ PAPERS = {
 SHALLOW = {
     "alexnet_2012": {"hidden": 256, "grid": 1, "stem": 1},
     "densenet_40_12": {"depths": (2, 2, 2)},
+    "googlenet_2014": {"stem": 1},
     **{name: {"depths": (1, 1, 1)} for name in ("resnet20", "preact_resnet20")},
 }
 LARGE = ("preact_resnet50", "fractalnet20", "wrn_16_4", "googlenet_2014")
