@@ -4,7 +4,7 @@
 
 A recipe decides the defaults: `--model resnet20 --data cifar10 --help` shows them. The
 recipe `paper` is how the network's paper trained it. `steady` is one set of numbers
-that trains every network on small data. The default, `auto`, is `paper` for our own
+for every network on small data. The default, `auto`, is `paper` for our own
 networks and if --data names the paper's data set, for example cifar10; else `steady`.
 """
 

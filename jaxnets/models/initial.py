@@ -52,8 +52,8 @@ def scaled_normal(scale: float) -> Initializer:
     """Normal weights of one standard deviation, whatever the fan.
 
     AlexNet's 0.01 works for eight layers; with depth every such choice lets the signal
-    vanish or explode, which is what `kaiming` and `xavier` cure. The same function for
-    the same `scale`, so that equal networks are equal.
+    vanish or explode, which is what `kaiming` and `xavier` cure. One `scale` gives one
+    function, so that networks of the same attributes are equal.
     """
     return jax.nn.initializers.normal(scale)
 
