@@ -1,5 +1,7 @@
 """A small member of every family, for what must hold of all of them."""
 
+import pytest
+
 from jaxnets.models.alexnet import AlexNet
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.densenet import DenseNet
@@ -47,3 +49,14 @@ FAMILIES = {
     "fractalnet": FractalNet(10, columns=3, filters=(6, 8)),
     "densenet": DenseNet(10, (2, 2), growth=4, stem_features=8, stem=1),
 }
+
+# Pixels of a side, where 16 are not what a test wants.
+SIZES = {"lenet": 32, "vgg": 32, "nin": 16, "alexnet": 32}
+
+
+def rest_as_campaign(names, default):
+    """Parameters of a test; those that are not in `default` run as a campaign only."""
+    return [
+        pytest.param(name, marks=() if name in default else pytest.mark.campaign)
+        for name in names
+    ]

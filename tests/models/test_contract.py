@@ -31,11 +31,10 @@ from jaxnets.testing.models import check_bridge, check_gradients, check_model
 from jaxnets.types import ImageBatch, Variables
 from tests.golden.networks.fill import uniform
 from tests.golden.networks.parity import filled
-from tests.models.families import FAMILIES
+from tests.models.families import FAMILIES, SIZES, rest_as_campaign
 
 KEY = jax.random.key(0)
 ROOT = Path(__file__).parents[2]
-SIZES = {"lenet": 32, "vgg": 32, "nin": 16, "alexnet": 32}
 # Together they have all kinds of paths: buffers of batch norm and others, dropout and
 # drop path, sums, concatenations, auxiliary outputs, dense layers behind convolutions.
 DIVERSE = ("whitened", "alexnet", "googlenet", "preact", "fractalnet")
@@ -44,14 +43,6 @@ ONE_BLOCK = {
     "googlenet": {"inceptions": (("4a", (4,) * 6),)},
     "fractalnet": {"filters": (8,)},
 }
-
-
-def rest_as_campaign(names, default):
-    """Parameters of a test; those that are not in `default` run as a campaign only."""
-    return [
-        pytest.param(name, marks=() if name in default else pytest.mark.campaign)
-        for name in names
-    ]
 
 
 def images(count, size, channels=3):
