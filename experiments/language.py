@@ -30,7 +30,7 @@ from jaxnets.learners.optimizers import DECOUPLED, RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.language import LanguageModel
-from jaxnets.models.recurrent import CELLS
+from jaxnets.models.parts.recurrent import CELLS
 from jaxnets.ranges import (
     Copies,
     Count,

@@ -20,7 +20,7 @@ from jaxnets.learners.scheduled import scheduled
 from jaxnets.learners.schedules import RISES
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional
-from jaxnets.models.recurrent import CELLS
+from jaxnets.models.parts.recurrent import CELLS
 from jaxnets.models.seq2seq import Attention, Seq2Seq
 from jaxnets.ops.decoding import Decoding
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Share, Size, within

@@ -42,7 +42,7 @@ def test_host_modules_need_no_package_whose_types_the_second_run_checks():
     alone = {"metrics", "types", "ops", "models", "tasks", "learners", "once"}
     assert second == alone  # each has test modules that are not `host`
     for name in second - {"types", "once"}:
-        paths = [*(ROOT / "tests").glob(f"{name}/test_*.py")]
+        paths = [*(ROOT / "tests").glob(f"{name}/**/test_*.py")]
         paths += (ROOT / "tests").glob(f"test_{name}.py")
         assert paths, name
         marked = [path for path in paths if "mark.host" in path.read_text()]

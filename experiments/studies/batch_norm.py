@@ -25,8 +25,8 @@ from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
-from jaxnets.models.blocks import NORMS
 from jaxnets.models.convnet import convnet
+from jaxnets.models.parts.blocks import NORMS
 from jaxnets.once import once
 from jaxnets.ranges import Count, Positive, Rate, within
 from jaxnets.run import compilation, loop

@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     Dense,
     Dropout,
@@ -34,7 +34,7 @@ from jaxnets.models.blocks import (
     flatten,
     float32_or_wider,
 )
-from jaxnets.models.initial import (
+from jaxnets.models.parts.initial import (
     BiasInitializer,
     Initializer,
     bias_uniform,

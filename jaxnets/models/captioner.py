@@ -35,7 +35,7 @@ neural networks", 2013, https://arxiv.org/abs/1312.6026, section 3.3.2. Off by d
 as in equation 7.
 
 With `places` the decoder remembers where it looked, and attention and context follow
-from that as well; see `jaxnets.models.places`. None by default, as in Xu et al.
+from that as well; see `jaxnets.models.parts.places`. None by default, as in Xu et al.
 
 The decoders know nothing of images: annotations may be any `Float[b l d]`. Several
 sentences about an image share its annotations: then rows are sentences, those of an
@@ -54,11 +54,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnets.models.attention import AdditiveAttention
-from jaxnets.models.blocks import Dense, Dropout, Rate, float32_or_wider, off
-from jaxnets.models.grid import positions
-from jaxnets.models.places import Looked, Places, Terrain
-from jaxnets.models.recurrent import (
+from jaxnets.models.parts.attention import AdditiveAttention
+from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider, off
+from jaxnets.models.parts.grid import positions
+from jaxnets.models.parts.places import Looked, Places, Terrain
+from jaxnets.models.parts.recurrent import (
     Carry,
     Embedding,
     LSTMCell,
@@ -227,7 +227,8 @@ class _Decoder(nn.Module):
 
         The state may have several rows a row of the memory, one after the other. Of
         the shape that `jaxnets.ops.decoding` wants, once the memory is bound.
-        Nothing is dropped or drawn. `sharpness` is that of `jaxnets.models.attention`.
+        Nothing is dropped or drawn. `sharpness` is that of
+        `jaxnets.models.parts.attention`.
         """
         word = self.words(token)
         projected = self.recurrent.project(word)

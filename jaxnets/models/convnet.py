@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Dense,
@@ -24,7 +24,7 @@ from jaxnets.models.blocks import (
     float32_or_wider,
     global_average,
 )
-from jaxnets.models.initial import Initializer, kaiming
+from jaxnets.models.parts.initial import Initializer, kaiming
 from jaxnets.ops.pool import ImageSizeError, max_pool
 
 

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Conv,
@@ -27,7 +27,7 @@ from jaxnets.models.blocks import (
     float32_or_wider,
     global_average,
 )
-from jaxnets.models.initial import Initializer, fan_uniform, kaiming
+from jaxnets.models.parts.initial import Initializer, fan_uniform, kaiming
 from jaxnets.ops.pool import avg_pool, max_pool
 
 

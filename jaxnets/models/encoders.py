@@ -10,7 +10,7 @@ from flax.traverse_util import flatten_dict
 from jaxtyping import Array, PyTree
 
 from jaxnets.models import functional, weights
-from jaxnets.models.grid import GridNet, LayerOf, WhitenedGridNet
+from jaxnets.models.parts.grid import GridNet, LayerOf, WhitenedGridNet
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.types import Variables
 

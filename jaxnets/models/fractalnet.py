@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Dense,
@@ -35,7 +35,7 @@ from jaxnets.models.blocks import (
     global_average,
     off,
 )
-from jaxnets.models.initial import Initializer, xavier
+from jaxnets.models.parts.initial import Initializer, xavier
 from jaxnets.ops.drop_path import join, survivors
 from jaxnets.ops.pool import max_pool
 

@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     BatchNorm,
     Conv,
     Dense,
@@ -43,8 +43,8 @@ from jaxnets.models.blocks import (
     computed,
     float32_or_wider,
 )
-from jaxnets.models.initial import Initializer, scaled_normal, xavier
-from jaxnets.models.spectral import convolution, dense
+from jaxnets.models.parts.initial import Initializer, scaled_normal, xavier
+from jaxnets.models.parts.spectral import convolution, dense
 from jaxnets.ops.conv import conv_transpose
 from jaxnets.ops.pool import ImageSizeError, avg_pool
 

@@ -26,7 +26,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Dense,
@@ -39,7 +39,7 @@ from jaxnets.models.blocks import (
     float32_or_wider,
     global_average,
 )
-from jaxnets.models.initial import (
+from jaxnets.models.parts.initial import (
     BiasInitializer,
     Initializer,
     bias_uniform,

@@ -13,8 +13,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnets.models.blocks import Dense, Rate, float32_or_wider
-from jaxnets.models.recurrent import CELLS, Carry, Embedding, Recurrent, one_hot
+from jaxnets.models.parts.blocks import Dense, Rate, float32_or_wider
+from jaxnets.models.parts.recurrent import CELLS, Carry, Embedding, Recurrent, one_hot
 
 
 class LanguageModel(nn.Module):

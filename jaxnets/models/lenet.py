@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     Dense,
     Norm,
@@ -24,7 +24,7 @@ from jaxnets.models.blocks import (
     flatten,
     float32_or_wider,
 )
-from jaxnets.models.initial import BiasInitializer, Initializer
+from jaxnets.models.parts.initial import BiasInitializer, Initializer
 from jaxnets.ops.pool import ImageSizeError, avg_pool
 
 

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     Dense,
     Dropout,
@@ -21,7 +21,7 @@ from jaxnets.models.blocks import (
     Rate,
     float32_or_wider,
 )
-from jaxnets.models.initial import Initializer, kaiming
+from jaxnets.models.parts.initial import Initializer, kaiming
 
 
 class MLP(nn.Module):

@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     Dropout,
     Norm,
@@ -23,7 +23,7 @@ from jaxnets.models.blocks import (
     Unit,
     global_average,
 )
-from jaxnets.models.initial import Initializer, scaled_normal
+from jaxnets.models.parts.initial import Initializer, scaled_normal
 from jaxnets.ops.pool import max_pool
 
 

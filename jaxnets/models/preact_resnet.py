@@ -15,8 +15,8 @@ all variants.
 
 from typing import Any
 
-from jaxnets.models.initial import kaiming
-from jaxnets.models.residual import PreactBlock, PreactBottleneck, ResidualNetwork
+from jaxnets.models.parts.initial import kaiming
+from jaxnets.models.parts.residual import PreactBlock, PreactBottleneck, ResidualNetwork
 
 
 def cifar_preact_resnet(

@@ -9,9 +9,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxnets.models.attention import SelfAttentionEncoder
-from jaxnets.models.blocks import Dense, Dropout, Rate, float32_or_wider
-from jaxnets.models.recurrent import CELLS, Embedding, Recurrent, one_hot, output_of
+from jaxnets.models.parts.attention import SelfAttentionEncoder
+from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider
+from jaxnets.models.parts.recurrent import (
+    CELLS,
+    Embedding,
+    Recurrent,
+    one_hot,
+    output_of,
+)
 
 
 class BagOfWords(nn.Module):

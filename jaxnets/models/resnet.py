@@ -19,8 +19,8 @@ paper's place is `resnet50().clone(block=partial(Bottleneck, stride_first=True))
 import functools
 from typing import Any
 
-from jaxnets.models.initial import kaiming
-from jaxnets.models.residual import BasicBlock, Bottleneck, ResidualNetwork
+from jaxnets.models.parts.initial import kaiming
+from jaxnets.models.parts.residual import BasicBlock, Bottleneck, ResidualNetwork
 
 
 def resnet18(classes: int = 1000, **options: Any) -> ResidualNetwork:

@@ -10,7 +10,7 @@ Initial weights: as torch's reference; see `jaxnets.models.resnet`.
 import functools
 from typing import Any
 
-from jaxnets.models.residual import Bottleneck, ResidualNetwork
+from jaxnets.models.parts.residual import Bottleneck, ResidualNetwork
 
 
 def resnext50_32x4d(classes: int = 1000, **options: Any) -> ResidualNetwork:

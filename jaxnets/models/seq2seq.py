@@ -31,15 +31,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnets.models.attention import AdditiveAttention, DotAttention
-from jaxnets.models.blocks import Dense, Dropout, Rate, float32_or_wider, off
-from jaxnets.models.recurrent import (
-    CELLS,
-    Carry,
-    Embedding,
-    Recurrent,
-    output_of,
-)
+from jaxnets.models.parts.attention import AdditiveAttention, DotAttention
+from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider, off
+from jaxnets.models.parts.recurrent import CELLS, Carry, Embedding, Recurrent, output_of
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import PAD
@@ -139,7 +133,7 @@ class Seq2Seq(nn.Module):
         """One token: the carry after it, the logits of the next, what was looked at.
 
         With the memory bound it is a step of `jaxnets.ops.decoding`. `sharpness` is
-        that of `jaxnets.models.attention`.
+        that of `jaxnets.models.parts.attention`.
         """
         word = self.written(token)
         projected = self.decoder.project(word)

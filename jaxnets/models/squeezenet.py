@@ -17,8 +17,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Activation, Dropout, Norm, Rate, Unit, global_average
-from jaxnets.models.initial import Initializer, kaiming_uniform, scaled_normal
+from jaxnets.models.parts.blocks import (
+    Activation,
+    Dropout,
+    Norm,
+    Rate,
+    Unit,
+    global_average,
+)
+from jaxnets.models.parts.initial import Initializer, kaiming_uniform, scaled_normal
 from jaxnets.ops.pool import max_pool
 
 

@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Dense,
@@ -31,7 +31,12 @@ from jaxnets.models.blocks import (
     flatten,
     float32_or_wider,
 )
-from jaxnets.models.initial import Initializer, kaiming_fan_out, scaled_normal, zeros
+from jaxnets.models.parts.initial import (
+    Initializer,
+    kaiming_fan_out,
+    scaled_normal,
+    zeros,
+)
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
 
 

@@ -30,7 +30,7 @@ from jaxnets import files
 from jaxnets.models.alexnet import AlexNet
 from jaxnets.models.densenet import DenseNet
 from jaxnets.models.googlenet import GoogLeNet
-from jaxnets.models.residual import ResidualNetwork
+from jaxnets.models.parts.residual import ResidualNetwork
 from jaxnets.models.squeezenet import SqueezeNet
 from jaxnets.models.vgg import VGG
 from jaxnets.types import Variables

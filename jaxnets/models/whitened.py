@@ -1,7 +1,7 @@
 """A convolutional network for minutes on a CPU: its first layer is computed.
 
-See `jaxnets.models.patches` for that layer. Jordan's fast CIFAR-10 networks begin that
-way ("94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024,
+See `jaxnets.models.parts.patches` for that layer. Jordan's fast CIFAR-10 networks begin
+that way ("94% on CIFAR-10 in 3.29 seconds on a single GPU", 2024,
 https://arxiv.org/abs/2404.00498, section 3.2), and end with a maximum over pixels and
 small logits, as this one. It departs from them to be cheap: patches of 4x4 pixels,
 every 2, so that no later layer sees more than a quarter of the pixels, and one
@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Dense,
@@ -24,7 +24,7 @@ from jaxnets.models.blocks import (
     Rate,
     float32_or_wider,
 )
-from jaxnets.models.patches import whitened_maps
+from jaxnets.models.parts.patches import whitened_maps
 from jaxnets.ops.pool import global_max
 
 

@@ -11,8 +11,8 @@ those for ImageNet what torch's reference draws; see `jaxnets.models.resnet`.
 import functools
 from typing import Any
 
-from jaxnets.models.initial import kaiming
-from jaxnets.models.residual import Bottleneck, PreactBlock, ResidualNetwork
+from jaxnets.models.parts.initial import kaiming
+from jaxnets.models.parts.residual import Bottleneck, PreactBlock, ResidualNetwork
 
 
 def wrn(classes: int, depth: int, widen: int, **options: Any) -> ResidualNetwork:

@@ -53,7 +53,7 @@ class Sequences(NamedTuple):
 class Decoding(NamedTuple):
     """A way to decode, for command lines.
 
-    `sharpness` is for whoever makes the `step`: see `jaxnets.models.attention`.
+    `sharpness` is for whoever makes the `step`: see `jaxnets.models.parts.attention`.
     """
 
     decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are written

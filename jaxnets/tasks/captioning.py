@@ -13,8 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
-from jaxnets.models.blocks import float32_or_wider
 from jaxnets.models.captioner import Captioned, ImageCaptioner
+from jaxnets.models.parts.blocks import float32_or_wider
 from jaxnets.ops.decoding import GREEDY, PAD, UNKNOWN, Decoding, Sequences
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
-from jaxnets.models.blocks import Logits
+from jaxnets.models.parts.blocks import Logits
 from jaxnets.ops.augment import SoftImageBatch
 from jaxnets.ops.norm import widen
 from jaxnets.tasks.base import Task, uniform

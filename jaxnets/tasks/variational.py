@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, UInt32
 
 from jaxnets.metrics import Mean, Metrics, mean
 from jaxnets.models import functional
-from jaxnets.models.latent import Coded, Drawing, LatentModel
+from jaxnets.models.parts.latent import Coded, Drawing, LatentModel
 from jaxnets.ops.distributions import (
     bits_per_dimension,
     free,

@@ -10,7 +10,7 @@ from jaxnets.models.googlenet import GoogLeNet
 from jaxnets.models.lenet import LeNet5
 from jaxnets.models.mlp import MLP
 from jaxnets.models.nin import NIN
-from jaxnets.models.residual import (
+from jaxnets.models.parts.residual import (
     BasicBlock,
     Bottleneck,
     PreactBlock,

@@ -13,8 +13,8 @@ from jaxnets.models.captioner import (
     ImageCaptioner,
     SoftAttentionCaptioner,
 )
-from jaxnets.models.grid import GridNet, LayerOf
-from jaxnets.models.recurrent import RNNCell
+from jaxnets.models.parts.grid import GridNet, LayerOf
+from jaxnets.models.parts.recurrent import RNNCell
 from jaxnets.models.zoo import ZOO
 from tests.golden.networks.fill import uniform
 from tests.golden.networks.parity import filled

@@ -18,10 +18,11 @@ import pytest
 
 from jaxnets import files
 from jaxnets.learners.supervised import supervised
-from jaxnets.models import blocks, functional
-from jaxnets.models.blocks import NORMS
+from jaxnets.models import functional
 from jaxnets.models.fractalnet import FractalNet
-from jaxnets.models.residual import ResidualNetwork
+from jaxnets.models.parts import blocks
+from jaxnets.models.parts.blocks import NORMS
+from jaxnets.models.parts.residual import ResidualNetwork
 from jaxnets.models.vgg import VGG
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.once import once

@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 
 from jaxnets.models import functional
-from jaxnets.models.initial import scaled_normal
+from jaxnets.models.parts.initial import scaled_normal
 from jaxnets.models.zoo import ZOO
 
 KEY = jax.random.key(0)

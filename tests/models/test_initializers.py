@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.models.initial import kaiming, scaled_normal, xavier
+from jaxnets.models.parts.initial import kaiming, scaled_normal, xavier
 
 WIDTH, DEPTH = 512, 20
 

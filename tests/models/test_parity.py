@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from jaxnets.models import functional, weights
-from jaxnets.models.blocks import Logits
 from jaxnets.models.convnet import ConvNet
+from jaxnets.models.parts.blocks import Logits
 from jaxnets.models.zoo import ZOO
 from tests.golden.networks.cases import CASES, CLASSES, DAMPING, FORMS, IMAGES, TRAINING
 from tests.golden.networks.fill import images

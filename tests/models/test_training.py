@@ -13,10 +13,10 @@ from jaxnets.learners.optimizers import Extras, composed, momentum
 from jaxnets.learners.schedules import constant
 from jaxnets.models import functional, weights
 from jaxnets.models.alexnet import AlexNet
-from jaxnets.models.blocks import BatchNorm
 from jaxnets.models.densenet import DenseNet
 from jaxnets.models.googlenet import GoogLeNet
-from jaxnets.models.residual import BasicBlock, Bottleneck, ResidualNetwork
+from jaxnets.models.parts.blocks import BatchNorm
+from jaxnets.models.parts.residual import BasicBlock, Bottleneck, ResidualNetwork
 from jaxnets.models.squeezenet import SqueezeNet
 from jaxnets.models.vgg import VGG
 from jaxnets.models.zoo import ZOO

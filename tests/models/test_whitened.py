@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnets.models import functional
-from jaxnets.models.patches import Whitening
+from jaxnets.models.parts.patches import Whitening
 from jaxnets.models.whitened import WhitenedConvNet, whitened_convnet
 from jaxnets.ops.pool import ImageSizeError
 from jaxnets.ops.whitening import whitening_filters

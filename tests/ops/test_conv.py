@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.models.blocks import Conv
+from jaxnets.models.parts.blocks import Conv
 from jaxnets.ops.conv import conv, conv_transpose
 from tests.golden.networks.fill import fill, uniform
 

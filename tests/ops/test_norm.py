@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.models import blocks
+from jaxnets.models.parts import blocks
 from jaxnets.ops import norm
 from tests.golden.networks.fill import fill, uniform
 

@@ -17,7 +17,7 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.captioner import ImageCaptioner, SoftAttentionCaptioner
 from jaxnets.models.gan import players
-from jaxnets.models.grid import GridNet
+from jaxnets.models.parts.grid import GridNet
 from jaxnets.once import once
 from jaxnets.run import loop, settings
 from jaxnets.sweeps import groups, members, results

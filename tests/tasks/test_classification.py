@@ -8,8 +8,8 @@ import pytest
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from jaxnets.models.blocks import Logits
 from jaxnets.models.mlp import MLP
+from jaxnets.models.parts.blocks import Logits
 from jaxnets.ops.augment import SoftImageBatch
 from jaxnets.tasks.classification import (
     among_top,

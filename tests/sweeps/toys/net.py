@@ -8,9 +8,9 @@ from jaxnets.data.feeds import image_feeds
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.supervised import supervised
-from jaxnets.models.blocks import BatchNorm
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.mlp import MLP
+from jaxnets.models.parts.blocks import BatchNorm
 from jaxnets.ops import augment
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs

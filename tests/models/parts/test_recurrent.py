@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.models import functional, recurrent
-from jaxnets.models.recurrent import CELLS, Embedding, Recurrent, one_hot
+from jaxnets.models import functional
+from jaxnets.models.parts import recurrent
+from jaxnets.models.parts.recurrent import CELLS, Embedding, Recurrent, one_hot
 from jaxnets.ops.cells import LSTMCarry
 from jaxnets.testing.models import check_model
 from jaxnets.types import Variables
@@ -18,7 +19,7 @@ from tests.golden.networks.fill import uniform
 from tests.models.numbers import numbered
 
 GOLDEN = dict(
-    np.load(Path(__file__).parents[1] / "golden" / "recurrent" / "references.npz")
+    np.load(Path(__file__).parents[2] / "golden" / "recurrent" / "references.npz")
 )
 LAYERS, HIDDEN, LENGTHS = 2, 3, (5, 2, 4)
 KEY = jax.random.key(0)

@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.initial import (
+from jaxnets.models.parts.initial import (
     BiasInitializer,
     Initializer,
     kaiming,

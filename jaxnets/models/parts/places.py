@@ -34,7 +34,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Dense, float32_or_wider
+from jaxnets.models.parts.blocks import Dense, float32_or_wider
 
 _REACH = 0.25  # at first; a cell of a grid of 8x8 is so wide
 

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import (
+from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Conv,
@@ -37,7 +37,7 @@ from jaxnets.models.blocks import (
     global_average,
     off,
 )
-from jaxnets.models.initial import (
+from jaxnets.models.parts.initial import (
     Initializer,
     bias_uniform,
     fan_uniform,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnets.models import functional
-from jaxnets.models.attention import (
+from jaxnets.models.parts.attention import (
     AdditiveAttention,
     DotAttention,
     MultiHeadAttention,
@@ -23,7 +23,7 @@ from jaxnets.types import Variables
 from tests.golden.networks.fill import uniform
 
 GOLDEN = dict(
-    np.load(Path(__file__).parents[1] / "golden" / "recurrent" / "references.npz")
+    np.load(Path(__file__).parents[2] / "golden" / "recurrent" / "references.npz")
 )
 KEY = jax.random.key(0)
 PRESENT = jnp.arange(5)[None, :] < jnp.array([5, 2, 4])[:, None]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxnets.models import functional
-from jaxnets.models.spectral import SpectralConv, SpectralDense, power_iteration
+from jaxnets.models.parts.spectral import SpectralConv, SpectralDense, power_iteration
 from jaxnets.testing.models import check_model
 from jaxnets.types import Variables
 from tests.golden.networks.fill import uniform

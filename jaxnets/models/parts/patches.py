@@ -15,7 +15,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Activation, Conv, Norm, computed
+from jaxnets.models.parts.blocks import Activation, Conv, Norm, computed
 from jaxnets.ops.conv import conv
 from jaxnets.ops.pool import ImageSizeError, max_pool
 from jaxnets.ops.whitening import whitening_filters

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxnets.models import functional
-from jaxnets.models.blocks import GroupNorm
-from jaxnets.models.residual import BasicBlock, Bottleneck, ResidualNetwork
+from jaxnets.models.parts.blocks import GroupNorm
+from jaxnets.models.parts.residual import BasicBlock, Bottleneck, ResidualNetwork
 from jaxnets.models.wide_resnet import wrn
 from tests.golden.networks.fill import uniform
 from tests.golden.networks.parity import filled

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.blocks import Activation, BatchNorm, Conv, Norm, Unit
-from jaxnets.models.patches import whitened_field, whitened_maps
+from jaxnets.models.parts.blocks import Activation, BatchNorm, Conv, Norm, Unit
+from jaxnets.models.parts.patches import whitened_field, whitened_maps
 
 
 class GridNet(nn.Module):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnets.models import encoders, functional
-from jaxnets.models.grid import WhitenedGridNet, positions
+from jaxnets.models.parts.grid import WhitenedGridNet, positions
 from jaxnets.models.whitened import WhitenedConvNet
 from jaxnets.once import once
 from jaxnets.ops.pool import ImageSizeError

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.models import functional
-from jaxnets.models.places import Looked, Places
+from jaxnets.models.parts.places import Looked, Places
 from tests.golden.networks.fill import uniform
 from tests.models.numbers import numbered
 
