@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from jaxnets.data.dataset import Dataset, Feature, Split
-from jaxnets.data.feed import Feed
-from jaxnets.data.feeds import image_feeds
-from jaxnets.data.prefetch import closed
+from jaxnets.data.feeds.base import Feed
+from jaxnets.data.feeds.images import image_feeds
+from jaxnets.data.feeds.prefetch import closed
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.zoo import ZOO

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxnets.data import dates, glyphs, shapes
 from jaxnets.data.dataset import Dataset, Split
-from jaxnets.data.draws import Draws
-from jaxnets.data.shapes_scene import Scene, is_held_out
+from jaxnets.data.generated import dates, glyphs
+from jaxnets.data.generated.draws import Draws
+from jaxnets.data.shapes import dataset
+from jaxnets.data.shapes.scenes import Scene, is_held_out
 
 PAPER, INK, FAINT = (250, 248, 243), (38, 40, 46), (140, 138, 132)
 NIGHT, WARM, COOL = (17, 19, 26), (255, 196, 122), (222, 232, 255)
@@ -28,7 +29,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     for name, sheet in (
         ("glyphs", glyphs_sheet(glyphs.glyphs())),
-        ("shapes", shapes_sheet(shapes.shapes())),
+        ("shapes", shapes_sheet(dataset.shapes())),
         ("dates", dates_sheet()),
     ):
         path = folder / f"{name}.png"
@@ -112,7 +113,7 @@ def shapes_sheet(data: Dataset) -> Image.Image:
         row, column = divmod(place, columns)
         x, y = margin + column * (side + gap), top + row * height + 40 * (row == 2)
         _scene(sheet, split, index, (x, y), side)
-    pairs = ", ".join(f"{colour} {form}" for colour, form in shapes.HELD_OUT)
+    pairs = ", ".join(f"{colour} {form}" for colour, form in dataset.HELD_OUT)
     y = top + 2 * height
     pen.text((margin, y), "only in the test split:", RED, font(14, "DejaVuSans-Bold"))
     pen.text((margin + 182, y), pairs, FAINT, font(13))
@@ -123,7 +124,7 @@ def _interesting(
     split: Split, count: int, *, held_out: bool
 ) -> list[tuple[Split, int]]:
     """The first scenes, with every number of objects among them."""
-    scenes = shapes.scenes_of(split)
+    scenes = dataset.scenes_of(split)
     wanted = [2 + k % 3 for k in range(count)]
     chosen: list[int] = []
     for number in wanted:
@@ -147,7 +148,7 @@ def _scene(
     zoom = side // image.shape[0]
     large = Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(large)
-    scene = shapes.scenes_of(one)[0]
+    scene = dataset.scenes_of(one)[0]
     for thing, box in zip(scene, one.columns["boxes"][0], strict=False):
         y0, x0, y1, x1 = (int(v) * zoom for v in box)
         edge = RED if is_held_out(thing) else (255, 255, 255)
@@ -161,7 +162,7 @@ def _scene(
     page = ImageDraw.Draw(sheet)
     y += side + 8
     top, shown = y, 0
-    for caption in shapes.captions_of(one)[0]:
+    for caption in dataset.captions_of(one)[0]:
         beside = range(y - top, y - top + 9 * 16, 16)  # the small picture is 64 high
         lines = _wrapped(caption, [side - 76 if at < 66 else side for at in beside])
         if y + 16 * len(lines) > top + 126 or shown == 3:

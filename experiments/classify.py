@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from jaxnets import files, plots
-from jaxnets.data.feeds import Feeds, image_feeds
-from jaxnets.data.images import Fit
+from jaxnets.data.feeds.images import Feeds, image_feeds
+from jaxnets.data.files.images import Fit
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged

@@ -11,8 +11,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from jaxnets.data.binarised import Binarise, DensityFeeds, density_feeds
-from jaxnets.data.images import Fit
+from jaxnets.data.feeds.density import Binarise, DensityFeeds, density_feeds
+from jaxnets.data.files.images import Fit
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner

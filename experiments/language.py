@@ -17,7 +17,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from jaxnets.data.streams import (
+from jaxnets.data.feeds.streams import (
     TextFeeds,
     character_feeds,
     chosen_prompt,

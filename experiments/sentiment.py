@@ -7,8 +7,9 @@ Models: `bag` counts words, `average` averages learned embeddings, the others re
 in order. `studies/sentiment_models.py` trains all of them.
 
 The default data, generated reviews of a sentence each, have verdicts that depend on the
-order of the words (see `jaxnets.data.reviews`): no count of words reaches two thirds.
-The picture shows how much surer of its verdict the network is because of each word.
+order of the words (see `jaxnets.data.generated.reviews`): no count of words reaches two
+thirds. The picture shows how much surer of its verdict the network is because of each
+word.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from jaxnets import plots
-from jaxnets.data.labelled_text import (
+from jaxnets.data.feeds.texts import (
     LabelledTextFeeds,
     effects,
     labelled_text_feeds,

@@ -13,7 +13,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from jaxnets import plots
-from jaxnets.data.pairs import PairFeeds, named_pairs, pair_feeds, shown
+from jaxnets.data.feeds.pairs import PairFeeds, named_pairs, pair_feeds, shown
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
 from jaxnets.learners.scheduled import scheduled

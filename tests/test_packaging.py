@@ -27,8 +27,8 @@ TRAINS = """
 import jax, jaxnets, optax
 from typing import NamedTuple
 
-from jaxnets.data.digits import digits
-from jaxnets.data.feeds import image_feeds
+from jaxnets.data.generated.digits import digits
+from jaxnets.data.feeds.images import image_feeds
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.zoo import mlp
 from jaxnets.tasks.classification import classification

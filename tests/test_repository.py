@@ -37,8 +37,8 @@ def test_the_command_line_does_not_wait_for_what_it_may_not_need():
 FORBIDDEN = {
     "jaxnets/ops/conv.py": "import os",
     "jaxnets/tasks/classification.py": "import jaxnets.files",
-    "jaxnets/models/lenet.py": "import jaxnets.data.digits",
-    "jaxnets/data/digits.py": "import jaxnets.run.session",
+    "jaxnets/models/lenet.py": "import jaxnets.data.generated.digits",
+    "jaxnets/data/generated/digits.py": "import jaxnets.run.session",
     "jaxnets/learners/base.py": "import matplotlib",
     "jaxnets/run/loop.py": "import tensorflow_datasets",
     "jaxnets/run/report.py": "import matplotlib",

@@ -20,7 +20,7 @@ import numpy as np
 
 from jaxnets import plots
 from jaxnets.data.dataset import Dataset, Split
-from jaxnets.data.feeds import image_feeds
+from jaxnets.data.feeds.images import image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.population import population

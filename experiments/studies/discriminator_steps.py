@@ -34,8 +34,8 @@ import numpy as np
 from jaxnets import files, plots
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.dataset import Split
-from jaxnets.data.digits import digits
-from jaxnets.data.feed import Feed, ordered, shuffled
+from jaxnets.data.feeds.base import Feed, ordered, shuffled
+from jaxnets.data.generated.digits import digits
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments import classify
 from jaxnets import files, plots
-from jaxnets.data.digits import FOLDS
+from jaxnets.data.generated.digits import FOLDS
 from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 

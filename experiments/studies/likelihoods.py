@@ -28,7 +28,7 @@ from experiments import draw, vae
 from experiments.studies.vae_without_kl import imagined
 from jaxnets import files, plots
 from jaxnets.analysis.distances import frechet_distance
-from jaxnets.data.binarised import Binarise
+from jaxnets.data.feeds.density import Binarise
 from jaxnets.data.named import labelled_images
 from jaxnets.ranges import Count, CountOrZero, Seed, within
 from jaxnets.run import judge as judges

@@ -24,8 +24,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxnets import files, plots, plots_samples
 from jaxnets.data.dataset import Split
-from jaxnets.data.draws import uniforms
-from jaxnets.data.feed import shuffled
+from jaxnets.data.feeds.base import shuffled
+from jaxnets.data.generated.draws import uniforms
 from jaxnets.learners import schedules
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged

@@ -16,8 +16,8 @@ import numpy as np
 
 from experiments import sentiment
 from jaxnets import files, plots
-from jaxnets.data.labelled_text import labelled_texts
-from jaxnets.data.reviews import ceiling
+from jaxnets.data.feeds.texts import labelled_texts
+from jaxnets.data.generated.reviews import ceiling
 from jaxnets.data.text import texts_of
 from jaxnets.models.reader import READERS
 from jaxnets.ranges import Count

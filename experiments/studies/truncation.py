@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import plots
-from jaxnets.data.feed import Feed, Fetched
+from jaxnets.data.feeds.base import Feed, Fetched
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised

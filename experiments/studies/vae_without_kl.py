@@ -22,7 +22,7 @@ import numpy as np
 from experiments import vae
 from jaxnets import files, plots, plots_generated
 from jaxnets.analysis.distances import frechet_distance
-from jaxnets.data.binarised import codes
+from jaxnets.data.feeds.density import codes
 from jaxnets.data.named import labelled_images
 from jaxnets.ranges import Count
 from jaxnets.run import judge as judges

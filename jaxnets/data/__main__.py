@@ -14,10 +14,10 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from jaxnets import files
 from jaxnets.data.dataset import DataError, checked, constant_channels
-from jaxnets.data.folder import KINDS, kind_of
-from jaxnets.data.images import Fit, height_and_width
-from jaxnets.data.loading import Survey, several_shapes
-from jaxnets.data.reading import (
+from jaxnets.data.files.folder import KINDS, kind_of
+from jaxnets.data.files.images import Fit, height_and_width
+from jaxnets.data.files.loading import Survey, several_shapes
+from jaxnets.data.files.reading import (
     DIGESTS,
     DataWarning,
     FileError,
@@ -28,7 +28,7 @@ from jaxnets.data.reading import (
     printable,
     walk,
 )
-from jaxnets.data.voc import FirstPixel
+from jaxnets.data.files.voc import FirstPixel
 
 
 def _path(words: list[str]) -> Path:
@@ -197,10 +197,10 @@ def prepare(
         data_dir: Where to; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
         manual_dir: Where files are that were downloaded by hand.
     """
-    from jaxnets.data import tfds
+    from jaxnets.data.tfds import sets
 
     try:
-        _say(str(tfds.prepare(name, data_dir, manual_dir)))
+        _say(str(sets.prepare(name, data_dir, manual_dir)))
     except DataError as error:
         _say(f"error: {error}")
         return 1

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.data import catalogue
 from jaxnets.data.dataset import DataError, Dataset, channel_statistics
-from jaxnets.data.digits import FOLDS, digits
-from jaxnets.data.glyphs import glyphs
-from jaxnets.data.images import Fit, ImageSpec, height_and_width, resized
-from jaxnets.data.reading import given_path, is_path, say_built_in
+from jaxnets.data.files.images import Fit, ImageSpec, height_and_width, resized
+from jaxnets.data.files.reading import given_path, is_path, say_built_in
+from jaxnets.data.generated.digits import FOLDS, digits
+from jaxnets.data.generated.glyphs import glyphs
+from jaxnets.data.tfds import catalogue
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -54,7 +54,7 @@ def labelled_images(
     if name not in EMBEDDED and is_path(name):
         path = given_path(name)
         catalogue.refuse_ambiguity(name, data_dir)
-        from jaxnets.data.folder import image_folder
+        from jaxnets.data.files.folder import image_folder
 
         options = {"fewest": fewest, "skip_bad": skip_bad}
         return image_folder(path, size=shape, fit=fit, **options)
@@ -72,7 +72,7 @@ def labelled_images(
             f"{name}: images of TFDS sets are cut to squares: give --size one number, "
             "with --fit crop"
         )
-    from jaxnets.data.tfds import tfds_dataset
+    from jaxnets.data.tfds.sets import tfds_dataset
 
     return tfds_dataset(name, data_dir=data_dir, size=shape and shape[0])
 

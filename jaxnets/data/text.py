@@ -18,7 +18,7 @@ from jaxtyping import Int
 
 from jaxnets import files
 from jaxnets.data.dataset import Column, DataError, Dataset, Feature, Split
-from jaxnets.data.reading import FileError, left_out, read_text
+from jaxnets.data.files.reading import FileError, left_out, read_text
 from jaxnets.scores.tokens import characters, joined, words
 
 Level: TypeAlias = Literal["word", "character"]

@@ -11,17 +11,17 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxnets import files
-from jaxnets.data.captioned import (
+from jaxnets.data.dataset import DataError
+from jaxnets.data.feeds.captions import (
     CaptionFeeds,
     Captions,
     kept_feeds,
     with_features,
 )
-from jaxnets.data.dataset import DataError
-from jaxnets.data.reading import FileError, read
-from jaxnets.data.shapes import scenes_of
-from jaxnets.data.shapes_grammar import caption_is_true
-from jaxnets.data.shapes_pointing import described
+from jaxnets.data.files.reading import FileError, read
+from jaxnets.data.shapes.dataset import scenes_of
+from jaxnets.data.shapes.grammar import caption_is_true
+from jaxnets.data.shapes.pointing import described
 from jaxnets.models import encoders
 from jaxnets.ops.decoding import Sequences
 from jaxnets.run.checkpoints import Checkpoints, verify

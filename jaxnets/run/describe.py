@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxnets import files
-from jaxnets.data.feed import Feed
+from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.run import environment, settings
 from jaxnets.types import Variables

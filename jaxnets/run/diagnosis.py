@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from jaxnets.data.feed import Feed
+from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.layerwise import layerwise
 from jaxnets.run import loop

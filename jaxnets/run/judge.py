@@ -21,10 +21,10 @@ import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from jaxnets import files
-from jaxnets.data.cache import cached
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.feed import filled_batches
-from jaxnets.data.feeds import image_feeds
+from jaxnets.data.feeds.base import filled_batches
+from jaxnets.data.feeds.images import image_feeds
+from jaxnets.data.store.cache import cached
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional, weights

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxnets.data.feed import Feed
+from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.metrics import Mean, Metrics, merge, merged, to_host
 from jaxnets.run import mesh as on

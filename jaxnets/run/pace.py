@@ -17,7 +17,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxnets import files
-from jaxnets.data.feed import Feed
+from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.run import compilation, loop, resume
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import files
-from jaxnets.data.feed import Feed
+from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.metrics import Mean, Metrics
 from jaxnets.run import loop, settings

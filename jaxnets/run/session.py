@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 
 from jaxnets import files, ranges
-from jaxnets.data.feed import Feed
+from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.plateau import observe
 from jaxnets.metrics import Metrics

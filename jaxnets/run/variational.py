@@ -7,7 +7,7 @@ from jaxtyping import Float
 from scipy.special import ndtri
 
 from jaxnets import files
-from jaxnets.data.binarised import DensityFeeds, codes
+from jaxnets.data.feeds.density import DensityFeeds, codes
 from jaxnets.ops.distributions import Likelihood, bits_per_dimension
 from jaxnets.run.session import Run
 from jaxnets.tasks.variational import Judged

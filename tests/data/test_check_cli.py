@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import damage
 import pytest
 from test_annotations import voc as counted
 from test_folder import captioned, coco, png, put, tree, voc
 from test_yolo import NAMES, labelled
 
 from jaxnets.data.__main__ import COMMANDS, main
+from tests.data import damage
 
 pytestmark = pytest.mark.host
 
@@ -150,7 +150,7 @@ def test_a_list_of_captions_says_the_kind(capsys, tmp_path):
     assert "--captions is for --kind captions, not images" in out
 
 
-@pytest.mark.filterwarnings("always::jaxnets.data.reading.DataWarning")
+@pytest.mark.filterwarnings("always::jaxnets.data.files.reading.DataWarning")
 def test_what_is_left_out_is_a_plain_line(capsys, tmp_path):
     captions(tmp_path)
     for i in range(12, 20):

@@ -6,7 +6,7 @@ import pytest
 
 from jaxnets.data import text
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split
-from jaxnets.data.sentences import as_texts
+from jaxnets.data.files.sentences import as_texts
 from jaxnets.data.text import (
     END,
     PAD,

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.data.digits import digits
-from jaxnets.data.feed import shuffled
+from jaxnets.data.feeds.base import shuffled
+from jaxnets.data.generated.digits import digits
 from jaxnets.learners.adversarial import Game, adams, adversarial, moves
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.population import population

@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from jaxnets.data.captioned import kept_feeds
+from jaxnets.data.feeds.captions import kept_feeds
 from jaxnets.run.captions import _plain_name, kept_data
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError

@@ -9,7 +9,7 @@ from PIL import Image
 
 from experiments import gan
 from jaxnets.data.dataset import DataError
-from jaxnets.data.digits import digits
+from jaxnets.data.generated.digits import digits
 from jaxnets.run import frames
 from jaxnets.run.judge import JudgeOutput
 from jaxnets.run.session import Run, Verbs

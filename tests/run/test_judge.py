@@ -9,7 +9,7 @@ import pytest
 from scipy import special
 
 from jaxnets.data.dataset import Split
-from jaxnets.data.digits import digits
+from jaxnets.data.generated.digits import digits
 from jaxnets.models import functional, weights
 from jaxnets.models.convnet import ConvNet, small_convnet
 from jaxnets.models.weights import WeightsError

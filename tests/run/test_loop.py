@@ -178,7 +178,7 @@ def members(learner, state, feed):
 
 @pytest.mark.one_python
 def test_evaluation_does_not_depend_on_the_batch_size(learner, data):
-    from jaxnets.data.feed import ordered
+    from jaxnets.data.feeds.base import ordered
     from jaxnets.ops.augment import normalize
     from jaxnets.types import ImageBatch
 

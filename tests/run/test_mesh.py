@@ -18,7 +18,7 @@ PROGRAM = textwrap.dedent("""
     import jax, numpy as np
     sys.path.insert(0, sys.argv[1])
     import small
-    from jaxnets.data.feed import ordered
+    from jaxnets.data.feeds.base import ordered
     from jaxnets.learners.averaged import averaged
     from jaxnets.learners.supervised import supervised
     from jaxnets.learners import optimizers, schedules

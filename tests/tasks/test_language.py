@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnets.data.streams import windows
+from jaxnets.data.feeds.streams import windows
 from jaxnets.learners.supervised import supervised
 from jaxnets.metrics import merged
 from jaxnets.models import functional

@@ -1,7 +1,7 @@
 """Texts to score: captions of `shapes`, ragged ones, and plain sentences."""
 
-from jaxnets.data.shapes_captions import write
-from jaxnets.data.shapes_scene import scene
+from jaxnets.data.shapes.captions import write
+from jaxnets.data.shapes.scenes import scene
 
 
 def of_shapes(count=500):

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.data.digits import digits
-from jaxnets.data.feeds import image_feeds
+from jaxnets.data.feeds.images import image_feeds
+from jaxnets.data.generated.digits import digits
 from jaxnets.learners.base import Learner
 from jaxnets.metrics import mean
 from jaxnets.models import functional

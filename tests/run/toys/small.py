@@ -4,8 +4,8 @@ import dataclasses
 import functools
 from typing import Annotated, NamedTuple
 
-from jaxnets.data.digits import digits
-from jaxnets.data.feeds import image_feeds
+from jaxnets.data.feeds.images import image_feeds
+from jaxnets.data.generated.digits import digits
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.supervised import supervised

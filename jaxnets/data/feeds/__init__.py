@@ -1,0 +1,1 @@
+"""From columns to batches: a batch is a function of the step."""

@@ -1,0 +1,59 @@
+"""The three feeds of a data set, ready for an experiment."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from jaxnets.data.dataset import Dataset, Split, checked, constant_channels
+from jaxnets.data.feeds.base import Feed, ordered, shuffled
+from jaxnets.data.feeds.prefetch import prefetched
+from jaxnets.ops.augment import Transform, chain, normalize
+from jaxnets.types import ImageBatch
+
+
+class Feeds(NamedTuple):
+    """The feeds of a data set's three splits."""
+
+    dataset: Dataset
+    train: Feed
+    validation: Feed
+    test: Feed
+
+
+def image_feeds(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    augmentation: Sequence[Transform] = (),
+) -> Feeds:
+    """Checked, normalised images: shuffled to train on, in order to evaluate.
+
+    Args:
+        dataset: With columns `image`, in bytes, and `label`.
+        batch_size: Of training; evaluation takes 256 at a time, or fewer.
+        seed: Of order and augmentation.
+        augmentation: What to do to a training batch, before it is normalised.
+
+    Raises:
+        DataError: If anything is wrong with the data; see `checked`.
+    """
+    checked(dataset, batch_size=batch_size)
+    if note := constant_channels(dataset):
+        print(note, flush=True)  # noqa: T201 - part of what a run says at its start
+    fixed = normalize(dataset.mean, dataset.std)
+    change = chain(*augmentation, fixed)
+    train = shuffled(
+        dataset.train, ImageBatch, batch_size=batch_size, seed=seed, transform=change
+    )
+    validation, test = (
+        ordered(part, ImageBatch, batch_size=_evaluation(part), transform=fixed)
+        for part in (dataset.validation, dataset.test)
+    )
+    if len(train.columns) < len(dataset.train.columns):  # some are read from the disk
+        train, validation, test = map(prefetched, (train, validation, test))
+    return Feeds(dataset, train, validation, test)
+
+
+def _evaluation(split: Split) -> int:
+    """256 rows at a time, or as many eights as a small split fills."""
+    return min(256, -(-len(split) // 8) * 8)

@@ -1,0 +1,1 @@
+"""Local files that somebody else wrote, strictly read."""

@@ -1,0 +1,328 @@
+"""What the sources of local files share: splits, pictures, and what was found."""
+
+import csv
+import dataclasses
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxnets.data.dataset import (
+    Column,
+    DataError,
+    Dataset,
+    Feature,
+    Split,
+    carved,
+    channel_statistics,
+    checked,
+)
+from jaxnets.data.files.images import (
+    DecodedImage,
+    ImageSpec,
+    Placement,
+    decode_strictly,
+    strict_warnings,
+)
+from jaxnets.data.files.reading import (
+    FileError,
+    Problem,
+    inside,
+    left_out,
+    lines_of,
+    noted,
+    read,
+    read_digests,
+    read_text,
+    settle,
+    verify,
+)
+
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing"),
+}
+LARGEST_JSON = 2**30  # the annotations of COCO have 470 million bytes
+_CHUNK = 256  # files decoded ahead of the one that is stored
+
+
+@dataclasses.dataclass
+class Survey:
+    """Everything that a loader came across; what `check` prints.
+
+    Attributes:
+        problems: What is wrong, in the order found.
+        shapes: How many images have each (height, width), before any resizing.
+        classes: How many good examples each class has.
+        examples: How many good examples each split has, as the source splits them.
+        notes: How files were read that leave a choice; nothing is wrong.
+    """
+
+    problems: list[Problem] = dataclasses.field(default_factory=list)
+    shapes: Counter[tuple[int, int]] = dataclasses.field(default_factory=Counter)
+    classes: Counter[str] = dataclasses.field(default_factory=Counter)
+    examples: Counter[str] = dataclasses.field(default_factory=Counter)
+    notes: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, where: str, what: str, kind: str = "file") -> None:
+        """One more problem."""
+        self.problems.append(Problem(where, what, kind))
+
+
+class Part(NamedTuple):
+    """The examples of one split of the source, before anything is carved from it."""
+
+    columns: Mapping[str, Column]
+    ids: Sequence[str]
+    strata: np.ndarray  # what a carved part keeps the shares of
+
+
+class DecodedImages(NamedTuple):
+    """The images that could be decoded."""
+
+    pixels: np.ndarray  # [n, h, w, c], uint8
+    kept: list[int]  # position of each among the names asked for
+    originals: list[tuple[int, int]]
+    placements: list[Placement]
+
+
+def split_of(name: str) -> str | None:
+    """Which split a folder or a word like `val` or `val2017` stands for."""
+    word = name.lower().rstrip("0123456789")
+    return next((split for split, words in SPLITS.items() if word in words), None)
+
+
+def pictures(
+    root: Path, names: Sequence[str], picture: ImageSpec, survey: Survey
+) -> DecodedImages:
+    """Decodes files by threads, in order; those that cannot be used become problems.
+
+    Without a size all must have the shape of the first. Images of other shapes are left
+    out, and together they are one problem.
+
+    Args:
+        root: Nothing outside it is read.
+        names: Of files, relative to it.
+        picture: What is to become of them.
+        survey: Takes problems and shapes.
+    """
+    pixels = np.zeros((0, *(picture.size or (0, 0)), picture.channels), np.uint8)
+    kept, originals, placements = [], [], []
+    for position, result in enumerate(_decoded(root, names, picture)):
+        if isinstance(result, FileError):
+            survey.add(names[position], str(result))
+            continue
+        survey.shapes[result.original] += 1
+        if not kept:
+            pixels = np.zeros((len(names), *result.pixels.shape), np.uint8)
+        if result.pixels.shape != pixels.shape[1:]:
+            continue  # `several_shapes` reports them together
+        pixels[len(kept)] = result.pixels
+        kept.append(position)
+        originals.append(result.original)
+        placements.append(result.placement)
+    if picture.size is None:
+        several_shapes(survey, root.resolve().name)
+    return DecodedImages(pixels[: len(kept)], kept, originals, placements)
+
+
+def several_shapes(survey: Survey, where: str) -> None:
+    """Adds a problem if the images in a survey differ in shape, with the remedy.
+
+    Args:
+        survey: With the shapes of all images.
+        where: Names the folder.
+    """
+    if len(survey.shapes) < 2:
+        return
+    by_area = sorted(
+        survey.shapes.elements(), key=lambda shape: (shape[0] * shape[1], shape)
+    )
+    small, middle, large = (
+        f"{h} x {w}" for h, w in (by_area[0], by_area[len(by_area) // 2], by_area[-1])
+    )
+    shorter = int(np.median([min(shape) for shape in by_area]))
+    side = min(224, shorter // 8 * 8 or shorter)
+    survey.add(
+        where,
+        f"holds images of {len(survey.shapes)} shapes, height x width from {small} "
+        f"over {middle} (median) to {large} pixels: --size {side} brings all to one "
+        "shape, cut from the middle (--fit pad or --fit stretch: whole)",
+        "shape",
+    )
+
+
+def _decoded(
+    root: Path, names: Sequence[str], picture: ImageSpec
+) -> Iterator[DecodedImage | FileError]:
+    digests = read_digests(root)
+
+    def one(name: str) -> DecodedImage | FileError:
+        try:
+            content = read(inside(root, name))
+            verify(content, name, digests)
+            return decode_strictly(content, picture)
+        except FileError as error:
+            return error
+
+    # Entered here, not in threads: filters of warnings belong to the process.
+    with strict_warnings(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for start in range(0, len(names), _CHUNK):
+            yield from pool.map(one, names[start : start + _CHUNK])
+
+
+def assembled(
+    name: str,
+    features: Mapping[str, Feature],
+    parts: Mapping[str, Part],
+    *,
+    held_out: float,
+    survey: Survey,
+    skip_bad: bool,
+    quiet: bool,
+) -> Dataset:
+    """The data set, with the splits that the source does not have carved from train.
+
+    Args:
+        name: Of the data set.
+        features: What the columns may hold.
+        parts: Of the splits that the source has; at least `train`.
+        held_out: Share of train for each split that is missing, by a hash of position.
+        survey: With all problems.
+        skip_bad: Bad examples may be left out, with a warning that counts them.
+        quiet: The caller reads the survey: neither stop nor warn.
+
+    Raises:
+        DataError: If there are problems that may not be skipped, or `checked` finds
+            one.
+    """
+    good = sum(len(part.ids) for part in parts.values())
+    for split, part in parts.items():
+        survey.examples[split] += len(part.ids)
+    if not quiet:
+        for note in survey.notes:
+            noted(name, note)
+        settle(name, survey.problems, skip_bad=skip_bad, examples=good)
+    splits = {split: Split(part.columns, part.ids) for split, part in parts.items()}
+    whole, strata = splits["train"], parts["train"].strata
+    rest = np.arange(len(whole))
+    for split, left in (("test", 1.0), ("validation", 1.0 - held_out)):
+        if split in splits:
+            continue
+        share = held_out / left if "test" not in parts else held_out
+        keep, hold = carved(strata[rest], share, salt=f"{name} {split}")
+        splits[split], rest = whole.take(rest[hold]), rest[keep]
+    splits["train"] = whole.take(rest) if len(rest) < len(whole) else whole
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    image = splits["train"].columns.get("image")
+    if isinstance(image, np.ndarray) and image.size:
+        mean, std = channel_statistics(image)
+    dataset = Dataset(
+        name, features, splits["train"], splits["validation"], splits["test"], mean, std
+    )
+    return dataset if quiet else checked(dataset)
+
+
+def image_feature(pixels: np.ndarray) -> Feature:
+    """What the column `image` may hold."""
+    return Feature(pixels.shape[1:], "uint8", 0, 255)
+
+
+def read_json(root: Path, name: str) -> Any:
+    """What a JSON file holds; nothing in it can run.
+
+    Raises:
+        FileError: If it cannot be read, is not strict JSON, is nested too deeply, or
+            gives one key twice.
+    """
+    return parsed_json(read_text(inside(root, name), limit=LARGEST_JSON))
+
+
+def parsed_json(text: str) -> Any:
+    """What JSON says; nothing in it can run.
+
+    Raises:
+        FileError: If it is not strict JSON, is nested too deeply, or gives one key
+            twice.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            key = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+            raise FileError(f"gives the key {key!r} twice in one object")
+        return made
+
+    def constant(word: str) -> Any:
+        raise FileError(f"holds {word}, which is not JSON")
+
+    try:
+        return json.loads(text, object_pairs_hook=once, parse_constant=constant)
+    except FileError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"is not JSON: {str(error)[:200]}") from None
+
+
+def read_rows(
+    root: Path, name: str, delimiter: str, survey: Survey
+) -> Iterator[tuple[str, list[str]]]:
+    r"""The rows of a CSV or TSV file, each with its place for messages.
+
+    Lines end at `\n` and `\r\n` only. A TSV has no quotes: every line is one row.
+    Empty lines are left out, and counted at the end. A line of a CSV with a wrong quote
+    is a problem; the lines after it are read.
+
+    Raises:
+        FileError: If the file cannot be read.
+        DataError: If a quote stays open over several lines of a CSV. What follows it
+            cannot be read, which may not be skipped.
+    """
+    text = read_text(inside(root, name), limit=LARGEST_JSON)
+    rows = _tsv(text) if delimiter == "\t" else _csv(text, delimiter, name, survey)
+    total, empty = 0, 0
+    for line, row in rows:
+        total += 1
+        empty += not row
+        if row:
+            yield f"{name}, line {line}", row
+    left_out(name, empty, total, "lines are empty", "delete or fill them")
+
+
+def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines_of(text), 1):
+        yield number, line.split("\t") if line.strip() else []
+
+
+def _csv(
+    text: str, delimiter: str, name: str, survey: Survey
+) -> Iterator[tuple[int, list[str]]]:
+    """The last line of each row, and its fields; see `read_rows`."""
+    csv.field_size_limit(LARGEST_JSON)  # the default is 131,072 characters
+    # The reader takes a single "\r" for the end of a row; no text holds a NUL.
+    lines = [line.replace("\r", "\0") + "\n" for line in lines_of(text)]
+    rest, done = iter(lines), 0
+    while done < len(lines):
+        first = done  # lines that were read before this reader
+        rows = csv.reader(rest, delimiter=delimiter, strict=True)
+        try:
+            for row in rows:
+                done = first + rows.line_num
+                yield done, [field.replace("\0", "\r") for field in row]
+        except csv.Error as error:
+            where, wrong = f"{name}, line {done + 1}", f"is no CSV: {error}"
+            if first + rows.line_num > done + 1:
+                raise DataError(
+                    f"{where}: {wrong}. A quote stays open: close it, because this "
+                    f"line and what follows, {len(lines) - done} lines, cannot be read"
+                ) from None
+            wrong += '; write a quote in a quoted field twice, for example """stop"""'
+            survey.add(where, wrong, "text")
+            done += 1

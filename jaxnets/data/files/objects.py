@@ -1,0 +1,282 @@
+"""Annotated objects: validated boxes, labels and outlines become padded columns."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool
+from PIL import Image, UnidentifiedImageError
+
+from jaxnets.data.dataset import Dataset, Feature
+from jaxnets.data.files.images import ImageSpec, Placement, too_large
+from jaxnets.data.files.loading import (
+    SPLITS,
+    DecodedImages,
+    Part,
+    Survey,
+    assembled,
+    image_feature,
+    pictures,
+)
+from jaxnets.data.files.outlines import Outline, rasterized
+from jaxnets.data.files.reading import FileError, inside
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag; its quarter turns
+SLACK = 1.0  # pixels; a box that sticks out by less is rounded, and is cut off
+
+
+class AnnotatedObject(NamedTuple):
+    """One annotated object, in pixels of the image as it is stored."""
+
+    box: tuple[float, float, float, float]  # [y0, x0, y1, x1]
+    label: str
+    ignore: bool = False  # neither learned nor counted: a crowd, a difficult one
+    outline: Outline | None = None
+
+
+class AnnotatedImage(NamedTuple):
+    """One image and what is in it."""
+
+    identity: str  # unique among all splits
+    file: str  # relative to the root
+    size: tuple[int, int]  # height and width, as the annotations say
+    things: Sequence[AnnotatedObject]
+
+
+@dataclasses.dataclass(frozen=True)
+class Masks:
+    """A column of masks, drawn when asked: `[n, h, w]` of bool an image.
+
+    A pixel belongs to an object if its centre does.
+
+    Attributes:
+        outlines: Of the objects of each image; None for one that has none.
+        placements: What became of each image.
+        shape: Objects, height and width of every row.
+        digest: A SHA-256 of the outlines.
+    """
+
+    outlines: Sequence[Sequence[Outline | None]]
+    placements: Sequence[Placement]
+    shape: tuple[int, int, int]
+    digest: str
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.outlines)
+
+    def __getitem__(self, index: Any, /) -> Bool[np.ndarray, "..."]:
+        """The masks of the images at these positions, `[*index.shape, n, h, w]`."""
+        chosen = np.arange(len(self))[index]
+        rows = np.zeros((*chosen.shape, *self.shape), bool)
+        for place in np.ndindex(chosen.shape):
+            image = int(chosen[place])
+            for i, outline in enumerate(self.outlines[image]):
+                if outline is not None:
+                    rows[(*place, i)] = rasterized(
+                        outline, self.placements[image], self.shape[1:]
+                    )
+        return rows
+
+
+def checked_box(
+    box: Sequence[float | int], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """The box [y0, x0, y1, x1], cut to the image where rounding made it stick out.
+
+    Raises:
+        FileError: If a number is not finite, the box is empty or turned over, or a
+            pixel or more of it is outside the image.
+    """
+    y0, x0, y1, x1 = (float(v) for v in box)
+    height, width = map(float, size)
+    what = f"box [y0, x0, y1, x1] = {[round(v, 2) for v in (y0, x0, y1, x1)]}"
+    if not all(math.isfinite(v) for v in (y0, x0, y1, x1)):
+        raise FileError(f"{what} is not finite")
+    if y1 <= y0 or x1 <= x0:
+        raise FileError(f"{what} is empty or turned over")
+    outside = max(-y0, -x0, y1 - height, x1 - width)
+    if outside >= SLACK:
+        raise FileError(
+            f"{what} is not inside the image of {size[0]} x {size[1]} pixels"
+        )
+    y0, x0, y1, x1 = max(0.0, y0), max(0.0, x0), min(y1, height), min(x1, width)
+    if y1 <= y0 or x1 <= x0:
+        raise FileError(f"{what} is empty inside the image")
+    return y0, x0, y1, x1
+
+
+def picture_size(root: Path, file: str, *, oriented: bool) -> tuple[int, int]:
+    """Height and width of an image, from its header.
+
+    Args:
+        root: Nothing outside it is read.
+        file: Relative to it.
+        oriented: As the EXIF tag turns the image; False: as it is stored.
+
+    Raises:
+        FileError: If there is no readable image.
+    """
+    path = inside(root, file)
+    if not path.is_file():
+        raise FileError(f"there is no image {file}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the decoder will see them again
+            with (
+                path.open("rb") as opened,
+                Image.open(opened, formats=FORMATS) as image,
+            ):
+                height, width = image.height, image.width
+                turned = oriented and image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+    except UnidentifiedImageError:
+        raise FileError(
+            f"the image {file} has no header of a {', '.join(FORMATS)} file"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise FileError(f"the image {file} {too_large(error)}") from None
+    except Exception as error:  # damaged files raise anything
+        raise FileError(f"the image {file} cannot be read: {error}") from None
+    return (width, height) if turned else (height, width)
+
+
+def annotated(
+    name: str,
+    root: Path,
+    scenes: Mapping[str, Sequence[AnnotatedImage]],
+    classes: Sequence[str],
+    picture: ImageSpec,
+    *,
+    masks: bool,
+    held_out: float,
+    survey: Survey,
+    skip_bad: bool,
+    quiet: bool,
+) -> Dataset:
+    """The data set of these images, their objects padded to the largest number.
+
+    Args:
+        name: Of the data set.
+        root: Folder of the images.
+        scenes: Of each split that the source has.
+        classes: Names of the labels, in order.
+        picture: What is to become of the images.
+        masks: Also make the column `masks`.
+        held_out: See `assembled`, also for the rest.
+        survey: With all problems so far.
+        skip_bad: Bad examples may be left out.
+        quiet: Neither stop nor warn.
+    """
+    every = [(split, scene) for split, rows in scenes.items() for scene in rows]
+    images = pictures(root, [scene.file for _, scene in every], picture, survey)
+    images = _of_said_size(root, images, every, survey)
+    most = max((len(every[i][1].things) for i in images.kept), default=0) or 1
+    parts = {}
+    for split in (s for s in SPLITS if s in scenes or s == "train"):
+        rows = [j for j, i in enumerate(images.kept) if every[i][0] == split]
+        chosen = [every[images.kept[j]][1] for j in rows]
+        placements = [images.placements[j] for j in rows]
+        pixels = images.pixels[np.array(rows, np.int64)]
+        columns: dict[str, Any] = {"image": pixels}
+        columns |= _columns(chosen, placements, classes, most, pixels.shape[1:3])
+        if masks:
+            columns["masks"] = _masks(chosen, placements, most, pixels.shape[1:3])
+        ids = [scene.identity for scene in chosen]
+        parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
+        for scene in chosen:
+            survey.classes.update(thing.label for thing in scene.things)
+    height, width = images.pixels.shape[1:3]
+    features = {
+        "image": image_feature(images.pixels),
+        "boxes": Feature((most, 4), "float32", 0, max(height, width)),
+        "label": Feature((most,), "int32", 0, len(classes) - 1, tuple(classes)),
+        "present": Feature((most,), "bool"),
+        "ignore": Feature((most,), "bool"),
+    }
+    if masks:
+        features["masks"] = Feature((most, height, width), "bool")
+    return assembled(
+        name,
+        features,
+        parts,
+        held_out=held_out,
+        survey=survey,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _of_said_size(
+    root: Path,
+    images: DecodedImages,
+    every: Sequence[tuple[str, AnnotatedImage]],
+    survey: Survey,
+) -> DecodedImages:
+    """Those images that are as large as their annotations say."""
+    good = []
+    for j, i in enumerate(images.kept):
+        said, scene = every[i][1].size, every[i][1]
+        if images.originals[j] == said:
+            good.append(j)
+            continue
+        have = images.originals[j]
+        what = (
+            f"has {have[0]} x {have[1]} pixels, its annotation says "
+            f"{said[0]} x {said[1]}"
+        )
+        if said == have[::-1] == picture_size(root, scene.file, oriented=True):
+            what += (
+                ": it was annotated as its EXIF tag turns it; store it turned, for "
+                "example by `mogrify -auto-orient`"
+            )
+        elif said == have[::-1]:
+            what += ": its annotation has height and width the other way round"
+        survey.add(scene.file, what, "shape")
+    return DecodedImages(
+        images.pixels if len(good) == len(images.kept) else images.pixels[good],
+        [images.kept[j] for j in good],
+        [images.originals[j] for j in good],
+        [images.placements[j] for j in good],
+    )
+
+
+def _columns(
+    scenes: Sequence[AnnotatedImage],
+    placements: Sequence[Placement],
+    classes: Sequence[str],
+    most: int,
+    size: tuple[int, ...],
+) -> dict[str, np.ndarray]:
+    rows = len(scenes)
+    boxes = np.zeros((rows, most, 4), np.float32)
+    label = np.zeros((rows, most), np.int32)
+    present, ignore = np.zeros((rows, most), bool), np.zeros((rows, most), bool)
+    number = {name: i for i, name in enumerate(classes)}
+    for i, (scene, place) in enumerate(zip(scenes, placements, strict=True)):
+        scale = np.array([place.scale_y, place.scale_x] * 2)
+        shift = np.array([place.shift_y, place.shift_x] * 2)
+        for j, thing in enumerate(scene.things):
+            moved = np.array(thing.box) * scale + shift
+            boxes[i, j] = np.clip(moved, 0, [*size, *size])
+            label[i, j] = number[thing.label]
+            present[i, j], ignore[i, j] = True, thing.ignore
+    return {"boxes": boxes, "label": label, "present": present, "ignore": ignore}
+
+
+def _masks(
+    scenes: Sequence[AnnotatedImage],
+    placements: Sequence[Placement],
+    most: int,
+    size: tuple[int, ...],
+) -> Masks:
+    outlines = [[thing.outline for thing in scene.things] for scene in scenes]
+    text = json.dumps([outlines, placements, most, size])
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return Masks(outlines, placements, (most, size[0], size[1]), digest)

@@ -1,0 +1,437 @@
+"""Data sets of text: files to be modelled, and pairs of sentences to be translated."""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from jaxnets.data.dataset import DataError, Dataset, Feature
+from jaxnets.data.files.loading import (
+    LARGEST_JSON,
+    SPLITS,
+    Part,
+    Survey,
+    assembled,
+    read_rows,
+    split_of,
+)
+from jaxnets.data.files.reading import (
+    FileError,
+    Problem,
+    inside,
+    line_feeds,
+    read_text,
+    visible,
+    walk,
+)
+from jaxnets.data.store.records import Texts
+from jaxnets.data.text import words
+
+# Names of the columns of labelled texts, in lower case.
+TEXT_NAMES = frozenset(
+    (
+        *("text", "sentence", "review", "phrase", "content", "comment", "tweet"),
+        *("message", "body", "document", "question", "premise", "hypothesis"),
+        *("sentence1", "sentence2", "question1", "question2", "text_a", "text_b"),
+        *("#1 string", "#2 string"),
+    )
+)
+LABEL_NAMES = frozenset(
+    (
+        *("label", "labels", "sentiment", "class", "category", "target", "polarity"),
+        *("rating", "stars", "quality", "gold_label", "is_duplicate", "score"),
+    )
+)
+# Of the columns of pairs, and of languages by name and code (ISO 639-1 and 639-3).
+_SOURCES = frozenset(
+    (
+        *("source", "src", "input", "source_text", "original"),
+        *("sentence1", "sentence", "text"),
+    )
+)
+_TARGETS = frozenset(
+    (
+        *("target", "tgt", "trg", "output", "target_text", "translation"),
+        *("translated", "sentence2"),
+    )
+)
+_LANGUAGES = frozenset(
+    (
+        *("english", "french", "german", "spanish", "italian"),
+        *("portuguese", "dutch", "russian", "chinese", "japanese", "korean", "arabic"),
+        *("hindi", "turkish", "polish", "en", "fr", "de", "es", "it", "pt", "nl"),
+        *("ru", "zh", "ja", "ko", "ar", "hi", "tr", "pl", "cs", "fi", "sv", "ro", "uk"),
+        *("eng", "fra", "deu", "spa", "ita", "por", "nld", "rus", "cmn", "jpn", "kor"),
+    )
+)
+_SEPARATORS = re.compile(r"[._\-\s]+")
+
+
+def as_texts(rows: Sequence[Any]) -> Texts:
+    """A column of strings, or of tuples of strings."""
+    text = json.dumps(rows, ensure_ascii=False)
+    return Texts(
+        rows, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    )
+
+
+def text_files(
+    path: Path,
+    *,
+    held_out: float = 0.05,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """The paragraphs of a `.txt` file, or of all below a folder, as UTF-8.
+
+    A paragraph is what stands between empty lines. Folders or files called `train`,
+    `val` and `test` are the splits; else the end of the text is held out, in one piece,
+    so that no paragraph of the test is between two of training. A text of one or two
+    paragraphs is cut as by `in_three`.
+
+    Args:
+        path: Of a file or a folder.
+        held_out: Share of the paragraphs for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        A column `text` of strings; ids are `file:number`.
+
+    Raises:
+        DataError: At any problem that may not be skipped.
+    """
+    found, quiet = survey or Survey(), survey is not None
+    root, names = listed(path, (".txt",), found.problems)
+    rows: dict[str, list[tuple[str, str]]] = {}
+    for name in names:
+        try:
+            text = line_feeds(read_text(inside(root, name)))
+        except FileError as error:
+            found.add(name, str(error))
+            continue
+        paragraphs = _paragraphs(text)
+        if not paragraphs:
+            found.add(name, "is empty: it holds only white space", "text")
+        here = rows.setdefault(split_of_file(name, names, found.notes), [])
+        here += [(f"{name}:{i}", text) for i, text in enumerate(paragraphs)]
+    every = rows.setdefault("train", [])
+    if len(every) < 3 and len(rows) == 1:
+        whole = in_three("\n\n".join(text for _, text in every))
+        thirds = zip(SPLITS, whole, strict=True)
+        rows = {split: [(split, text)] if text else [] for split, text in thirds}
+    every = rows["train"]
+    count = round(held_out * len(every))
+    for split in ("test", "validation"):  # from the end
+        if split not in rows and len(every) > 1:
+            cut = len(every) - max(1, count)
+            rows[split], every = every[cut:], every[:cut]
+    rows["train"] = every
+    parts = {
+        split: Part(
+            {"text": as_texts([text for _, text in rows[split]])},
+            [identity for identity, _ in rows[split]],
+            np.zeros(len(rows[split]), np.int32),
+        )
+        for split in SPLITS
+        if split in rows
+    }
+    return assembled(
+        path.resolve().name,
+        {"text": Feature((), "object")},
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _paragraphs(text: str) -> list[str]:
+    made: list[list[str]] = [[]]
+    for line in text.split("\n"):
+        if line.strip():
+            made[-1].append(line)
+        elif made[-1]:
+            made.append([])
+    return ["\n".join(paragraph) for paragraph in made if paragraph]
+
+
+def in_three(text: str) -> tuple[str, str, str]:
+    """Returns nine tenths of a text, and two halves of the rest."""
+    first = int(0.9 * len(text))
+    second = first + (len(text) - first) // 2
+    return text[:first], text[first:second], text[second:]
+
+
+def sentence_pairs(
+    path: Path,
+    *,
+    held_out: float = 0.05,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """Sentences and their translations from lines `source TAB target`.
+
+    A first line of names (`source TAB target`, `id TAB en TAB fr`) says which columns
+    are read; see `pair_columns`. Without one they are the first two. Others, such as
+    attributions, are passed over. Quotes are part of a sentence.
+
+    Which split a pair belongs to is decided by a hash of its source, so that no
+    sentence of the test is also trained on with another translation; the shares are
+    therefore approximate. In a folder, files called `train`, `val` and `test` are the
+    splits.
+
+    Args:
+        path: Of a `.tsv` (or `.txt`) file, or of a folder of `.tsv` files; if it has
+            none, of `.txt` files whose lines have TABs.
+        held_out: Share of the sentences for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        Columns `source` and `target` of strings; ids are `file:line`.
+
+    Raises:
+        DataError: At any problem that may not be skipped.
+    """
+    found, quiet = survey or Survey(), survey is not None
+    root, names = _files_of_pairs(path, found)
+    rows: dict[str, list[tuple[str, str, str]]] = {}
+    for name in names:
+        here = rows.setdefault(split_of_file(name, names, found.notes), [])
+        try:
+            here += _pairs_of(root, name, found)
+        except FileError as error:
+            found.add(name, str(error))
+    missing = [split for split in ("test", "validation") if split not in rows]
+    every, rows["train"] = rows.setdefault("train", []), []
+    for row in every:
+        rows.setdefault(_drawn(row[1], missing, held_out), []).append(row)
+    for split in missing:
+        rows.setdefault(split, [])  # empty and said so, rather than carved by position
+    parts = {
+        split: Part(
+            {
+                "source": as_texts([source for _, source, _ in rows[split]]),
+                "target": as_texts([target for _, _, target in rows[split]]),
+            },
+            [where for where, _, _ in rows[split]],
+            np.zeros(len(rows[split]), np.int32),
+        )
+        for split in SPLITS
+        if split in rows
+    }
+    return assembled(
+        path.resolve().name,
+        {"source": Feature((), "object"), "target": Feature((), "object")},
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _files_of_pairs(path: Path, survey: Survey) -> tuple[Path, list[str]]:
+    """A folder and the names of its files of pairs, as `listed`.
+
+    Raises:
+        DataError: If there is none.
+    """
+    root, names = listed(path, (".tsv", ".txt"), survey.problems)
+    tables = [name for name in names if name.lower().endswith(".tsv")]
+    if tables or path.is_file():
+        return root, tables or names
+    paired = [name for name in names if _begins_with_pairs(root, name)]
+    if not paired:
+        raise DataError(
+            f"{path} holds no file called *.tsv, and no *.txt that begins with lines "
+            "`source TAB target`"
+        )
+    for name in names:
+        if name not in paired:
+            survey.notes.append(
+                f"{name}: is passed over: it begins with no lines `source TAB target`"
+            )
+    return root, paired
+
+
+def has_pairs(folder: Path) -> bool:
+    """Whether the `.txt` files in a folder, not below it, are such as hold pairs."""
+    names = (path.name for path in visible(folder) if path.suffix.lower() == ".txt")
+    return any(_begins_with_pairs(folder, name) for name in names)
+
+
+def _begins_with_pairs(root: Path, name: str) -> bool:
+    try:
+        text = read_text(inside(root, name), limit=LARGEST_JSON)
+    except FileError:
+        return False  # why it cannot be read is said where it is read
+    first = [line.split("\t") for line in text.split("\n", 10)[:10] if line.strip()]
+    pairs = [
+        sides for sides in first if len(sides) > 1 and all(map(str.strip, sides[:2]))
+    ]
+    return bool(pairs) and 2 * len(pairs) > len(first)
+
+
+def _pairs_of(root: Path, name: str, survey: Survey) -> list[tuple[str, str, str]]:
+    """The place, source and target of each pair of a file.
+
+    Raises:
+        FileError: If the file cannot be read, or holds labels or numbers instead.
+    """
+    rows = list(read_rows(root, name, "\t", survey))
+    header = rows[0][1] if rows else []
+    if columns := pair_columns(header):
+        read = " and ".join(f"`{header[i].strip()}`" for i in columns)
+        survey.notes.append(
+            f"{rows[0][0]}: `{' TAB '.join(header)}` is a header, no pair; "
+            f"source and target are {read}"
+        )
+        rows = rows[1:]
+    elif _names_labels(header):
+        raise FileError(
+            "line 1: names labels, not pairs of sentences: "
+            "experiments/sentiment.py reads such files"
+        )
+    elif wrong := _numbered([row for _, row in rows]):
+        raise FileError(wrong)
+    made = []
+    for where, row in rows:
+        pair = [row[i].strip() if i < len(row) else "" for i in columns or (0, 1)]
+        if not all(pair):
+            survey.add(where, "is not `source TAB target`", "text")
+        elif not all(map(has_words, pair)):
+            survey.add(where, "has a side without any word", "text")
+        else:
+            made.append((where, *pair))
+    return made
+
+
+def pair_columns(header: Sequence[str]) -> tuple[int, int] | None:
+    """Where a first line says that sources and targets are; None if it is no header.
+
+    It is one if two of its cells or more name sides or languages, and none of them is a
+    label of a text. Languages are a source and its target in the order of the columns.
+    """
+    names = column_names(header)
+    sides = _SOURCES | _TARGETS | _LANGUAGES
+    known = [i for i, name in enumerate(names) if name in sides]
+    if len({names[i] for i in known}) < 2:
+        return None
+    target = next((i for i in known if names[i] in _TARGETS), None)
+    left = [i for i in known if i != target]
+    source = next((i for i in left if names[i] in _SOURCES), left[0])
+    target = next(i for i in left if i != source) if target is None else target
+    labelled = names[source] in TEXT_NAMES and LABEL_NAMES.intersection(names)
+    return None if labelled else (source, target)
+
+
+def column_names(header: Sequence[str]) -> list[str]:
+    """Names of columns as they are compared: in lower case, without quotes."""
+    return [cell.strip().strip("\"'").strip().lower() for cell in header]
+
+
+def _numbered(rows: Sequence[Sequence[str]]) -> str | None:
+    """What is wrong with rows whose first column numbers the sentences, if it does."""
+    if not rows or any(len(row) < 3 or not row[0].strip().isdecimal() for row in rows):
+        return None
+    numbered = all(len(row) > 3 and row[2].strip().isdecimal() for row in rows)
+    columns = "2,4" if numbered else "2,3"
+    return (
+        "the first column holds numbers: delete it, for example with "
+        f"`cut -f{columns} OLD > NEW`, or name the columns in a first line, for "
+        "example `source TAB target TAB licence`"
+    )
+
+
+def _names_labels(fields: Sequence[str]) -> bool:
+    """Whether a line is the header of labelled texts, which are no pairs."""
+    names = set(column_names(fields))
+    return bool(names & TEXT_NAMES and names & LABEL_NAMES)
+
+
+def _drawn(sentence: str, splits: Sequence[str], share: float) -> str:
+    """Which split a sentence belongs to: the same wherever and however often it is."""
+    digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
+    place = int.from_bytes(digest, "big") / 2**64
+    chosen = int(place / share) if share else len(splits)
+    return splits[chosen] if chosen < len(splits) else "train"
+
+
+def has_words(text: str) -> bool:
+    """Whether a text has anything that a network of words could read."""
+    return any(map(str.isalnum, text)) or bool(words(text))
+
+
+def split_of_file(name: str, among: Sequence[str], notes: list[str]) -> str:
+    """Returns the split that a file or its folder is named after; else `train`.
+
+    Folders count before files, and any word of a name counts: `ptb.valid.txt` is
+    validation. A name with the words of several splits names none. A file that is alone
+    is what all splits are held out of, whatever it is called.
+
+    Args:
+        name: Of the file, relative to the data's folder: `dev_matched.tsv`.
+        among: The names of all files.
+        notes: Takes a note wherever the name does not simply begin with its split.
+    """
+    splits, place = _named_splits(name)
+    alone = len(among) == 1
+    note = ""
+    if alone and splits not in ([], ["train"]):
+        note = f"{name}: is the only file, so that all splits come from it"
+    elif alone:
+        return "train"
+    elif len(splits) > 1:
+        named = " and ".join(splits)
+        note = f"{place}: names {named}, so it is read as training data"
+    elif splits and split_of(_SEPARATORS.split(place)[0]) is None:
+        note = f"{place}: is {splits[0]} data, by a word in its name"
+    elif not splits and any(_named_splits(file)[0] for file in among):
+        note = (
+            f"{name}: is read as training data: its name has none of the words train, "
+            "val, dev and test"
+        )
+    if note and note not in notes:
+        notes.append(note)
+    return splits[0] if len(splits) == 1 and not alone else "train"
+
+
+def _named_splits(name: str) -> tuple[list[str], str]:
+    """The splits that words of a path stand for, and the part that has the words."""
+    path = PurePosixPath(name)
+    for part, words_of in [*((p, p) for p in path.parts[:-1]), (path.name, path.stem)]:
+        named = map(split_of, _SEPARATORS.split(words_of))
+        if splits := sorted({split for split in named if split}):
+            return splits, part
+    return [], name
+
+
+def listed(
+    path: Path, suffixes: tuple[str, ...], problems: list[Problem]
+) -> tuple[Path, list[str]]:
+    """Returns a folder and the names of its files; of a file, its folder and its name.
+
+    Args:
+        path: Of a file or a folder.
+        suffixes: Endings of the files' names in a folder, in lower case.
+        problems: Takes links that lead elsewhere.
+
+    Raises:
+        DataError: If there is no such path, or no such file in the folder.
+    """
+    if path.is_file():
+        return path.parent, [path.name]
+    if not path.is_dir():
+        raise DataError(f"{path} is neither a file nor a folder")
+    every = walk(path, path, problems)
+    names = [name for name in every if name.lower().endswith(suffixes)]
+    if not names:
+        raise DataError(f"{path} holds no file called *{' or *'.join(suffixes)}")
+    return path, names

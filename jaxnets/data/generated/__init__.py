@@ -1,0 +1,1 @@
+"""Data sets that are drawn or come with Python and its packages: no download."""

@@ -1,0 +1,1 @@
+"""A little language about pictures: scenes, what is true of them, and how to say it."""

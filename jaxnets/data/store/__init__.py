@@ -1,0 +1,1 @@
+"""Arrays kept on the disk: written whole or not at all, verified when they are read."""
