@@ -10,7 +10,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from jaxnets.data.feeds.captions import CaptionFeeds, caption_feeds, named_captions
+from jaxnets.data.feeds.captions import CaptionFeeds, caption_feeds
+from jaxnets.data.feeds.named_captions import named_captions
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner

@@ -14,8 +14,8 @@ from typing import Annotated, NamedTuple
 
 from jaxnets import files, plots
 from jaxnets.data.feeds.images import Feeds, image_feeds
-from jaxnets.data.files.images import Fit
 from jaxnets.data.named import labelled_images
+from jaxnets.data.pictures import Fit
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner

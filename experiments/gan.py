@@ -20,8 +20,8 @@ from jaxnets.analysis.distances import frechet_distance
 from jaxnets.analysis.samples import LEAST, judged
 from jaxnets.data.dataset import enough
 from jaxnets.data.feeds.images import Feeds, image_feeds
-from jaxnets.data.files.images import Fit
 from jaxnets.data.named import labelled_images
+from jaxnets.data.pictures import Fit
 from jaxnets.learners import schedules
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged

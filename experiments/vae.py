@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from jaxnets.data.feeds.density import Binarise, DensityFeeds, density_feeds
-from jaxnets.data.files.images import Fit
 from jaxnets.data.named import labelled_images
+from jaxnets.data.pictures import Fit
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
 from jaxnets.learners.scheduled import warming

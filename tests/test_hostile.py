@@ -17,7 +17,7 @@ ROOT_OF = {
     name: f"experiments.{name}" for name in {*COMMANDS, *(h.experiment for h in ALL)}
 }
 pytestmark = pytest.mark.filterwarnings(
-    "default::jaxnets.data.files.reading.DataWarning",  # what a run says, and goes on
+    "default::jaxnets.data.files.problems.DataWarning",  # what a run says, and goes on
 )
 NAMES = [f"{h.experiment}: {h.name}" for h in ALL]
 KNOWN = {0, 1, 2}  # done, the run failed, the flags are wrong

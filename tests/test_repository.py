@@ -39,6 +39,7 @@ FORBIDDEN = {
     "jaxnets/tasks/classification.py": "import jaxnets.files",
     "jaxnets/models/lenet.py": "import jaxnets.data.generated.digits",
     "jaxnets/data/generated/digits.py": "import jaxnets.run.session",
+    "jaxnets/data/store/cache.py": "import jaxnets.data.files.images",
     "jaxnets/learners/base.py": "import matplotlib",
     "jaxnets/run/loop.py": "import tensorflow_datasets",
     "jaxnets/run/report.py": "import matplotlib",

@@ -13,22 +13,14 @@ import tyro
 from tyro.constructors import PrimitiveConstructorSpec
 
 from jaxnets import files
-from jaxnets.data.dataset import DataError, checked, constant_channels
+from jaxnets.data.dataset import DataError, checked
+from jaxnets.data.files.digests import DIGESTS, digest_line
 from jaxnets.data.files.folder import KINDS, kind_of
-from jaxnets.data.files.images import Fit, height_and_width
 from jaxnets.data.files.loading import Survey, several_shapes
-from jaxnets.data.files.reading import (
-    DIGESTS,
-    DataWarning,
-    FileError,
-    Problem,
-    digest_line,
-    existing_folder,
-    inside,
-    printable,
-    walk,
-)
+from jaxnets.data.files.problems import DataWarning, FileError, Problem, printable
+from jaxnets.data.files.reading import existing_folder, inside, walk
 from jaxnets.data.files.voc import FirstPixel
+from jaxnets.data.pictures import Fit, constant_channels, height_and_width
 
 
 def _path(words: list[str]) -> Path:
@@ -197,10 +189,10 @@ def prepare(
         data_dir: Where to; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
         manual_dir: Where files are that were downloaded by hand.
     """
-    from jaxnets.data.tfds import sets
+    from jaxnets.data.tfds.preparing import prepare
 
     try:
-        _say(str(sets.prepare(name, data_dir, manual_dir)))
+        _say(str(prepare(name, data_dir, manual_dir)))
     except DataError as error:
         _say(f"error: {error}")
         return 1

@@ -14,9 +14,6 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-# The deviation given to a channel that never varies. A real one is at most 0.5.
-CONSTANT = 1.0
-
 
 class DataError(ValueError):
     """Something is wrong with the data; the message names what and where."""
@@ -342,58 +339,26 @@ def stratified_ranks(labels: np.ndarray, *, salt: str) -> np.ndarray:
     return ranks
 
 
-def channel_statistics(
-    images: np.ndarray,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel of bytes, on the scale [0, 1].
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """A column of text: strings, or tuples of strings.
 
-    Args:
-        images: `[n, h, w, c]`, uint8.
-
-    Returns:
-        As `moments`: `CONSTANT` is the deviation of a channel that never varies.
+    Attributes:
+        rows: One an example.
+        digest: A SHA-256 of them.
     """
-    return moments(histogram(images))
 
+    rows: Sequence[Any]
+    digest: str
 
-def constant_channels(dataset: Dataset) -> str:
-    """One line that names the image channels that never vary; empty if all vary."""
-    which = [str(i) for i, std in enumerate(dataset.std) if std == CONSTANT]
-    if not which:
-        return ""
-    return (
-        f"{dataset.name}: of {len(dataset.std)} image channels, {', '.join(which)} "
-        "(counted from 0) never varies in the training split; normalised, it is 0"
-    )
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self.rows)
 
-
-def histogram(images: np.ndarray) -> np.ndarray:
-    """How often every channel has each of the 256 values, `[c, 256]`.
-
-    Args:
-        images: `[n, h, w, c]`, uint8.
-    """
-    channels = range(images.shape[-1])
-    count = lambda c: np.bincount(images[..., c].reshape(-1), minlength=256)
-    return np.stack([count(c) for c in channels])
-
-
-def moments(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every channel from its `histogram`; exact.
-
-    Args:
-        counts: Of each value of each channel, `[c, 256]`.
-
-    Returns:
-        On the scale [0, 1]. A channel that never varies has the deviation `CONSTANT`,
-        so that dividing by it leaves zeros.
-    """
-    values = np.arange(256) / 255
-    means, stds = [], []
-    for row in counts:
-        share = row / row.sum()
-        mean = float(share @ values)
-        means.append(mean)
-        deviation = float(np.sqrt(share @ (values - mean) ** 2))
-        stds.append(deviation if np.count_nonzero(row) > 1 else CONSTANT)
-    return tuple(means), tuple(stds)
+    def __getitem__(self, index: Any, /) -> Any:
+        """An array of objects with the rows at these positions; one row at one."""
+        chosen = np.arange(len(self.rows))[index]
+        rows = np.empty(chosen.shape, object)
+        for place in np.ndindex(chosen.shape):
+            rows[place] = self.rows[int(chosen[place])]
+        return rows if chosen.shape else rows[()]

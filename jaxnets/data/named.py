@@ -7,12 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.data.dataset import DataError, Dataset, channel_statistics
-from jaxnets.data.files.images import Fit, ImageSpec, height_and_width, resized
-from jaxnets.data.files.reading import given_path, is_path, say_built_in
+from jaxnets.data.dataset import DataError, Dataset
+from jaxnets.data.files.problems import say_built_in
+from jaxnets.data.files.reading import given_path, is_path
 from jaxnets.data.generated.digits import FOLDS, digits
 from jaxnets.data.generated.glyphs import glyphs
-from jaxnets.data.tfds import catalogue
+from jaxnets.data.pictures import (
+    Fit,
+    ImageSpec,
+    channel_statistics,
+    height_and_width,
+    resized,
+)
+from jaxnets.data.tfds import catalogue, preparing
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
 EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -54,7 +61,7 @@ def labelled_images(
     if name not in EMBEDDED and is_path(name):
         path = given_path(name)
         catalogue.refuse_ambiguity(name, data_dir)
-        from jaxnets.data.files.folder import image_folder
+        from jaxnets.data.files.class_folders import image_folder
 
         options = {"fewest": fewest, "skip_bad": skip_bad}
         return image_folder(path, size=shape, fit=fit, **options)
@@ -63,7 +70,7 @@ def labelled_images(
     if name in EMBEDDED:
         say_built_in(name)
         return _fitted(EMBEDDED[name](), shape, fit)
-    if kind := catalogue.EMBEDDED.get(name):
+    if kind := preparing.EMBEDDED.get(name):
         raise DataError(
             f"{name} is {kind}, not labelled images as {', '.join(EMBEDDED)} are"
         )

@@ -18,7 +18,8 @@ from jaxtyping import Int
 
 from jaxnets import files
 from jaxnets.data.dataset import Column, DataError, Dataset, Feature, Split
-from jaxnets.data.files.reading import FileError, left_out, read_text
+from jaxnets.data.files.problems import FileError, left_out
+from jaxnets.data.files.reading import read_text
 from jaxnets.scores.tokens import characters, joined, words
 
 Level: TypeAlias = Literal["word", "character"]

@@ -12,13 +12,10 @@ from jaxtyping import Float
 
 from jaxnets import files
 from jaxnets.data.dataset import DataError
-from jaxnets.data.feeds.captions import (
-    CaptionFeeds,
-    Captions,
-    kept_feeds,
-    with_features,
-)
-from jaxnets.data.files.reading import FileError, read
+from jaxnets.data.feeds.captions import CaptionFeeds, kept_feeds, with_features
+from jaxnets.data.feeds.named_captions import Captions
+from jaxnets.data.files.problems import FileError
+from jaxnets.data.files.reading import read
 from jaxnets.data.shapes.dataset import scenes_of
 from jaxnets.data.shapes.grammar import caption_is_true
 from jaxnets.data.shapes.pointing import described

@@ -17,7 +17,7 @@ import tyro
 
 from jaxnets import ranges
 from jaxnets.data.dataset import DataError
-from jaxnets.data.files.reading import DataWarning
+from jaxnets.data.files.problems import DataWarning
 from jaxnets.models.weights import WeightsError
 from jaxnets.ops.pool import ImageSizeError
 from jaxnets.ranges import RangeError

@@ -150,7 +150,7 @@ def test_a_list_of_captions_says_the_kind(capsys, tmp_path):
     assert "--captions is for --kind captions, not images" in out
 
 
-@pytest.mark.filterwarnings("always::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("always::jaxnets.data.files.problems.DataWarning")
 def test_what_is_left_out_is_a_plain_line(capsys, tmp_path):
     captions(tmp_path)
     for i in range(12, 20):

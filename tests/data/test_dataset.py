@@ -4,20 +4,22 @@ import numpy as np
 import pytest
 
 from jaxnets.data.dataset import (
-    CONSTANT,
     DataError,
     Dataset,
     Feature,
     Split,
     carved,
-    channel_statistics,
     check_rows,
     checked,
+)
+from jaxnets.data.named import labelled_images
+from jaxnets.data.pictures import (
+    CONSTANT,
+    channel_statistics,
     constant_channels,
     histogram,
     moments,
 )
-from jaxnets.data.named import labelled_images
 
 pytestmark = pytest.mark.host
 

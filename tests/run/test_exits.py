@@ -14,7 +14,7 @@ import pytest
 from toys import small
 
 import jaxnets
-from jaxnets.data.files.reading import DataWarning
+from jaxnets.data.files.problems import DataWarning
 from jaxnets.run import batches, console, environment
 from jaxnets.run.command import command, exits
 from jaxnets.run.folder import RunError

@@ -13,21 +13,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split, checked
 from jaxnets.data.feeds.base import Feed, filled_batches, ordered, shuffled
+from jaxnets.data.feeds.named_captions import Captions, CaptionTexts, Encode
 from jaxnets.data.feeds.prefetch import prefetched
-from jaxnets.data.files.folder import captioned_folder
-from jaxnets.data.files.images import ImageSpec, decode
-from jaxnets.data.files.reading import (
-    FileError,
-    given_path,
-    left_out,
-    noted,
-    say_built_in,
-)
-from jaxnets.data.shapes.dataset import captions_of, shapes
+from jaxnets.data.files.images import decode
+from jaxnets.data.files.problems import FileError, left_out, noted
+from jaxnets.data.pictures import ImageSpec
 from jaxnets.data.store.cache import cache_folder
 from jaxnets.data.store.decoded import Notes, Store, decoded
 from jaxnets.data.text import END, PAD, UNKNOWN, Vocabulary, vocabulary
@@ -36,17 +30,6 @@ from jaxnets.types import CaptionBatch, Key
 
 SHAPES_LONGEST = 22  # tokens of a caption of `shapes` that are learned
 _SHARE = 95  # percent of a file's captions that are learned whole by default
-CaptionTexts = Sequence[tuple[str, ...]]
-Encode = Callable[[UInt8[np.ndarray, "b h w c"]], Float[Array, "b *grid d"]]
-
-
-class Captions(NamedTuple):
-    """Images, and the sentences about each of them."""
-
-    dataset: Dataset  # with `image`, and whatever else is known of it
-    texts: Mapping[str, CaptionTexts]  # by split; one tuple an image
-    pictures: Dataset  # the images themselves, where `dataset` has features
-    encode: Encode | None = None  # what made the features
 
 
 class CaptionFeeds(NamedTuple):
@@ -110,61 +93,6 @@ class CaptionFeeds(NamedTuple):
         caption = np.zeros((1, *self.train.prepared.caption.shape[1:]), np.int32)
         split = Split({"image": image, "caption": caption})
         return ordered(split, CaptionBatch, batch_size=1, transform=self.fixed)
-
-
-_LARGEST = 2**36  # bytes of generated images, which are in memory at once
-
-
-def _refuse_too_many(generated: int, side: int) -> None:
-    if (size := generated * side**2 * 3) > _LARGEST:
-        raise DataError(
-            f"--generated {generated:,} images of --side {side} take {size:,} bytes of "
-            f"memory; at most {_LARGEST:,} are allowed"
-        )
-
-
-def _refuse_flags_of_files(file: str | None, *, skip_bad: bool) -> None:
-    given = ["--captions"] * (file is not None) + ["--skip-bad"] * skip_bad
-    if given:
-        raise DataError(
-            f"{' and '.join(given)}: for files of a folder, but `shapes` is generated; "
-            f"leave out {' and '.join(given)}, or give a folder by --data ./FOLDER"
-        )
-
-
-def named_captions(
-    name: str,
-    side: int,
-    file: str | None = None,
-    generated: int = 10_000,
-    *,
-    skip_bad: bool = False,
-) -> Captions:
-    """The captioned images that go by this name.
-
-    Args:
-        name: `shapes`, or the path of a folder as `captioned_folder` reads it.
-        side: Pixels along each edge that images are brought to.
-        file: The list of captions in that folder, if there are several.
-        generated: How many images of `shapes` there are to train on.
-        skip_bad: Leave out images and captions of a folder that cannot be used.
-
-    Raises:
-        DataError: If there is no such set, or anything is wrong with it; also if
-            `shapes` comes with what a folder alone has.
-    """
-    if name == "shapes":
-        _refuse_flags_of_files(file, skip_bad=skip_bad)
-        say_built_in(name)
-        _refuse_too_many(generated, side)
-        data = shapes(side=side, train=generated)
-        texts = {n: captions_of(s) for n, s in data.splits.items()}
-        return Captions(data, texts, data)
-    data = captioned_folder(
-        given_path(name), file, size=(side, side), skip_bad=skip_bad
-    )
-    texts = {n: list(s.columns["captions"][:]) for n, s in data.splits.items()}
-    return Captions(data, texts, data)
 
 
 def caption_feeds(

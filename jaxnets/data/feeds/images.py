@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxnets.data.dataset import Dataset, Split, checked, constant_channels
+from jaxnets.data.dataset import Dataset, Split, checked
 from jaxnets.data.feeds.base import Feed, ordered, shuffled
 from jaxnets.data.feeds.prefetch import prefetched
+from jaxnets.data.pictures import constant_channels
 from jaxnets.ops.augment import Transform, chain, normalize
 from jaxnets.types import ImageBatch
 

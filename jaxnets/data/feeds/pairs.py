@@ -11,13 +11,8 @@ from jaxtyping import Int
 from jaxnets.data import text
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feeds.base import Feed, ordered, shuffled
-from jaxnets.data.files.reading import (
-    given_path,
-    left_out,
-    noted,
-    refuse_skipping,
-    say_built_in,
-)
+from jaxnets.data.files.problems import left_out, noted, refuse_skipping, say_built_in
+from jaxnets.data.files.reading import given_path
 from jaxnets.data.files.sentences import sentence_pairs
 from jaxnets.data.generated import dates as written_dates
 from jaxnets.data.text import Vocabulary

@@ -13,18 +13,15 @@ from jaxtyping import Int
 
 from jaxnets.data.dataset import DataError, Dataset, Split
 from jaxnets.data.feeds.base import Feed, Fetched, ordered
-from jaxnets.data.files.reading import (
+from jaxnets.data.files.problems import (
     DataWarning,
     FileError,
-    given_path,
-    is_path,
     left_out,
-    line_feeds,
     noted,
-    read_text,
     refuse_skipping,
     say_built_in,
 )
+from jaxnets.data.files.reading import given_path, is_path, line_feeds, read_text
 from jaxnets.data.files.sentences import in_three, text_files
 from jaxnets.data.generated.corpus import Corpus, corpus_text
 from jaxnets.data.text import (

@@ -10,14 +10,8 @@ from jaxtyping import Float, Int
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
 from jaxnets.data.feeds.base import Feed, ordered, shuffled
 from jaxnets.data.files.labelled_lines import labelled_lines
-from jaxnets.data.files.reading import (
-    given_path,
-    is_path,
-    left_out,
-    noted,
-    refuse_skipping,
-    say_built_in,
-)
+from jaxnets.data.files.problems import left_out, noted, refuse_skipping, say_built_in
+from jaxnets.data.files.reading import given_path, is_path
 from jaxnets.data.generated.reviews import reviews
 from jaxnets.data.text import (
     Vocabulary,

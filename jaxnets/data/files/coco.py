@@ -5,16 +5,21 @@ https://arxiv.org/abs/1405.0312; the format at https://cocodataset.org/#format-d
 The layouts of Roboflow, CVAT, FiftyOne and Ultralytics are read, too.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature
+from jaxnets.data.files.coco_files import (
+    AnnotationKind,
+    candidates,
+    files_of,
+    looks_like_coco,
+)
 from jaxnets.data.files.foreign import foreign
-from jaxnets.data.files.images import ImageSpec
+from jaxnets.data.files.json_values import Id, as_float, identity_of, size_of, string_at
 from jaxnets.data.files.loading import (
     SPLITS,
     Part,
@@ -34,13 +39,9 @@ from jaxnets.data.files.objects import (
 )
 from jaxnets.data.files.outlines import outline
 from jaxnets.data.files.places import ImageFinder, say_unlisted
-from jaxnets.data.files.reading import FileError, inside, is_text, noted, read
+from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.sentences import as_texts
-
-_LARGEST_ID = 2**62
-_NUMERAL = re.compile("0|[1-9][0-9]{0,17}")
-AnnotationKind = Literal["instances", "captions"]
-Id: TypeAlias = int | str
+from jaxnets.data.pictures import ImageSpec
 
 
 class _Image(NamedTuple):
@@ -106,7 +107,7 @@ def coco_folder(
     picture = ImageSpec(size, channels, fit, oriented=False)
     ending: dict[str, Any] = {"held_out": held_out, "survey": found}
     ending |= {"skip_bad": skip_bad, "quiet": quiet}
-    files = _files(root, task)
+    files = files_of(root, task)
     if task == "captions":
         return coco_captions(root, files, picture, **ending)
     listed = _read(root, files, found)
@@ -147,7 +148,7 @@ def coco_captions(
     listed = _read(root, files, survey)
     for split, contents in listed.items():
         for key, image in contents.images.items():
-            texts = _all(image, lambda row: _string(row, "caption"), survey)
+            texts = _all(image, lambda row: string_at(row, "caption"), survey)
             if texts:
                 every.append((split, key, image, texts))
             elif texts is not None:
@@ -173,73 +174,7 @@ def coco_captions(
 
 def is_coco(root: Path) -> bool:
     """Whether a folder holds a JSON file of objects that looks like COCO's."""
-    return any(_looks_like_coco(root, name, b'"bbox"') for name in _candidates(root))
-
-
-def caption_files(root: Path) -> dict[str, str]:
-    """Split to JSON file, of those that look like COCO's captions; none: empty.
-
-    Raises:
-        DataError: If two are for one split.
-    """
-    names = [n for n in _candidates(root) if _looks_like_coco(root, n, b'"caption"')]
-    return _by_split(root, names)
-
-
-def _looks_like_coco(root: Path, name: str, key: bytes) -> bool:
-    """Whether the file has images, and annotations with the key or without either."""
-    try:
-        content = read(inside(root, name), limit=2**30)
-    except FileError:
-        return False
-    if b'"images"' not in content or b'"annotations"' not in content:
-        return False
-    other = b'"caption"' if key == b'"bbox"' else b'"bbox"'
-    return key in content or (key == b'"bbox"' and other not in content)
-
-
-def _candidates(root: Path) -> list[str]:
-    """JSON files in the folder, in `annotations/` and in the folders of splits."""
-    folders = [p for p in root.iterdir() if p.is_dir() and split_of(p.name)]
-    places = [root, root / "annotations", *folders]
-    paths = [p for place in places if place.is_dir() for p in place.glob("*.json")]
-    return sorted(
-        p.relative_to(root).as_posix() for p in paths if not p.name.startswith(".")
-    )
-
-
-def _files(root: Path, task: AnnotationKind) -> dict[str, str]:
-    """Split to JSON file.
-
-    Raises:
-        DataError: If there is none, or two are for one split.
-    """
-    names = _candidates(root)
-    key = b'"bbox"' if task == "instances" else b'"caption"'
-    called = [name for name in names if Path(name).stem.startswith(f"{task}_")]
-    chosen = called or [n for n in names if _looks_like_coco(root, n, key)] or names
-    found = _by_split(root, chosen)
-    if not found:
-        raise DataError(f"{root} holds no annotations: no .json, no annotations/")
-    return found
-
-
-def _by_split(root: Path, names: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in names:
-        path = PurePosixPath(name)
-        words = [*re.split(r"[_\-. ]", path.stem), path.parent.name]
-        said = next((s for word in words if (s := split_of(word))), None)
-        split = said or "train"
-        if split in found:
-            raise DataError(
-                f"{root}: both {found[split]} and {name} are for {split}: name them "
-                "after their splits, for example instances_train.json"
-            )
-        if said is None:
-            noted(root.name, f"no split in the name of {name}: all of it is train")
-        found[split] = name
-    return {split: found[split] for split in SPLITS if split in found}
+    return any(looks_like_coco(root, name, b'"bbox"') for name in candidates(root))
 
 
 def _read(root: Path, files: Mapping[str, str], survey: Survey) -> dict[str, _Contents]:
@@ -278,11 +213,11 @@ def _contents(
         where = f"{file}, annotation {row.get('id', f'number {i}')}"
         try:
             if row.get("id") is not None:
-                key = _identity(row, "id")
+                key = identity_of(row, "id")
                 if key in seen:
                     raise FileError("has an id that is there twice")
                 seen.add(key)
-            image = _identity(row, "image_id")
+            image = identity_of(row, "image_id")
             if image not in images:
                 raise FileError(f"belongs to the image {image}, which is not listed")
             images[image].annotations.append((where, row))
@@ -306,13 +241,13 @@ def _images(
     for i, row in enumerate(rows):
         where = f"{file}, image {row.get('id', f'number {i}')}"
         try:
-            key = _identity(row, "id")
+            key = identity_of(row, "id")
             if key in images:
                 raise FileError("has an id that is there twice")
-            path = places.find(_string(row, "file_name"))
+            path = places.find(string_at(row, "file_name"))
             if owners.setdefault(path, where) != where:
                 raise FileError(f"is the file {path}, as is {owners[path]}")
-            images[key] = _Image(path, _size(row), [])
+            images[key] = _Image(path, size_of(row), [])
         except FileError as error:
             survey.add(where, str(error), "label")
     return images
@@ -362,7 +297,7 @@ def _categories(
     categories: dict[Id, str] = {}
     for i, row in enumerate(rows):
         try:
-            key, name = _identity(row, "id"), _string(row, "name")
+            key, name = identity_of(row, "id"), string_at(row, "name")
             if key in categories or name in categories.values():
                 raise FileError("has an id or name that is there twice")
             categories[key] = name
@@ -422,14 +357,14 @@ def _all(image: _Image, read_one: Any, survey: Survey) -> list[Any] | None:
 def _thing(
     row: Mapping[str, Any], classes: Mapping[Id, str], size: tuple[int, int]
 ) -> AnnotatedObject:
-    category = _identity(row, "category_id")
+    category = identity_of(row, "category_id")
     if category not in classes:
         raise FileError(f"has the category {category}; allowed are {list(classes)}")
     box = row.get("bbox")
     numbers = isinstance(box, list) and all(type(v) in (int, float) for v in box)
     if not numbers or not isinstance(box, list) or len(box) != 4:
         raise FileError(f"has no box of four numbers: {box!r}")
-    x, y, width, height = (_float(v) for v in box)
+    x, y, width, height = (as_float(v) for v in box)
     crowd = 0 if row.get("iscrowd") is None else row["iscrowd"]
     if crowd not in (0, 1):
         raise FileError(f"has iscrowd {crowd!r}, allowed are 0 and 1")
@@ -439,53 +374,3 @@ def _thing(
         bool(crowd),
         outline(row.get("segmentation"), size),
     )
-
-
-def _float(value: float | int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise FileError("holds a whole number of hundreds of digits") from None
-
-
-def _size(row: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Height and width of an entry of `images`; None if it has neither, or 0."""
-    if not row.get("height") and not row.get("width"):
-        return None
-    return _whole(row, "height"), _whole(row, "width")
-
-
-def _whole(row: Mapping[str, Any], key: str) -> int:
-    value = _number(row.get(key))
-    if value is None or not 1 <= value <= _LARGEST_ID:
-        raise FileError(f"has {key} {row.get(key)!r}, not a whole number from 1")
-    return value
-
-
-def _identity(row: Mapping[str, Any], key: str) -> Id:
-    """A whole number from 0, or a text that is no such number."""
-    value = row.get(key)
-    if isinstance(value, str) and is_text(value):
-        return int(value) if _NUMERAL.fullmatch(value) else value
-    number = _number(value)
-    if number is None or not 0 <= number <= _LARGEST_ID:
-        raise FileError(
-            f"has {key} {value!r}, neither a whole number from 0 nor a text"
-        )
-    return number
-
-
-def _number(value: Any) -> int | None:
-    """A whole number, also one that is written 7.0."""
-    if type(value) is int:
-        return value
-    if type(value) is float and value.is_integer():
-        return int(value)
-    return None
-
-
-def _string(row: Mapping[str, Any], key: str) -> str:
-    value = row.get(key)
-    if not is_text(value):
-        raise FileError(f"has {key} {value!r}, not a text")
-    return str(value)

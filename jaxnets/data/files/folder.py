@@ -6,549 +6,33 @@ many. `python -m jaxnets.data check` lists them all. Nothing outside the folder 
 """
 
 import os
-import re
-import shlex
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from jaxnets.data.dataset import DataError, Dataset, Feature
+from jaxnets.data.dataset import DataError, Dataset
+from jaxnets.data.files.caption_folders import captioned_folder
 from jaxnets.data.files.caption_lists import (
-    CaptionRow,
     has_captions,
-    lists_in,
-    lists_of,
-    rows_beside_images,
-    rows_of,
 )
-from jaxnets.data.files.coco import caption_files, coco_captions, coco_folder, is_coco
+from jaxnets.data.files.class_folders import OTHER_IMAGES, image_folder
+from jaxnets.data.files.coco import coco_folder, is_coco
 from jaxnets.data.files.foreign import foreign
-from jaxnets.data.files.images import SUFFIXES, Fit, ImageSpec
+from jaxnets.data.files.formats import SUFFIXES
 from jaxnets.data.files.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.files.loading import (
-    SPLITS,
-    Part,
-    Survey,
-    assembled,
-    image_feature,
-    pictures,
     read_json,
-    split_of,
 )
-from jaxnets.data.files.places import ImageFinder, composed, say_unlisted
+from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.reading import (
-    FileError,
     existing_folder,
     is_hidden,
-    is_text,
-    noted,
-    printable,
-    visible,
-    walk,
+    is_open_folder,
 )
-from jaxnets.data.files.sentences import as_texts, has_pairs, sentence_pairs, text_files
+from jaxnets.data.files.sentences import has_pairs, sentence_pairs, text_files
 from jaxnets.data.files.voc import is_voc, voc_folder
-from jaxnets.data.files.yolo import is_yolo, yolo_folder
-
-_PHONES_AND_TOOLS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .tga"
-_CAMERAS_AND_SCIENCE = ".ico .pdf .dng .cr2 .nef .arw .exr .npy .dcm"
-_OTHER_IMAGES = (*_PHONES_AND_TOOLS.split(), *_CAMERAS_AND_SCIENCE.split())
-# Where sets of captions have their images; the misspelling is the original's.
-_IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
-_FORMS = "expected a table image,caption or JSON, or name.txt beside name.jpg"
-_PROGRAM_FOLDERS = {
-    *(".ipynb_checkpoints", ".git", ".cache", ".jaxnets", ".thumbnails", ".Trashes"),
-    *(".Spotlight-V100", ".fseventsd", ".dvc", ".idea", ".vscode", ".venv"),
-}
-
-
-def image_folder(
-    root: Path,
-    *,
-    size: tuple[int, int] | None = None,
-    channels: Literal[1, 3] = 3,
-    fit: Fit = "crop",
-    held_out: float = 0.1,
-    fewest: int = 1,
-    skip_bad: bool = False,
-    survey: Survey | None = None,
-) -> Dataset:
-    """Labelled images from a tree `class/name.png`, or `train/class/name.png`.
-
-    Classes are numbered in the order of their names. Of the splits, `train` is needed
-    when there is any; `validation` (or `val`) and `test` are carved from it by a hash,
-    stratified, where they are missing. A split holds folders, a class holds images: a
-    folder `train` with images beside other classes is a class, which is said. Below a
-    class, folders may be nested. Hidden files are passed over; see `reading.is_hidden`.
-
-    Args:
-        root: Of the tree.
-        size: Height and width to bring all images to; None if they have one already.
-        channels: 3 for colour, 1 for grey.
-        fit: How to bring them there; see `images.ImageSpec`.
-        held_out: Share of the training images for each split that is missing.
-        fewest: Classes that there must be; one that tells classes apart needs 2.
-        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
-        survey: Filled with all that was found; problems then neither stop nor warn.
-
-    Returns:
-        Columns `image`, uint8 `[n, h, w, c]`, and `label`; ids are the files' names,
-        with escapes where a name cannot be printed.
-
-    Raises:
-        DataError: At any problem that may not be skipped; with their number, and the
-            names of the first five. Several shapes and too few classes never may.
-    """
-    found, quiet = survey if survey is not None else Survey(), survey is not None
-    root = existing_folder(root)
-    name = printable(root.name)
-    listed = _tree(root, found)
-    if hidden := _hidden_images(root):
-        found.notes.append(
-            f"{len(hidden)} images are left out, because their names or folders begin "
-            f"with a dot, like {printable(hidden[0])}: rename them to use them"
-        )
-    picture = ImageSpec(size, channels, fit)
-    parts: dict[str, Part] = {}
-    every = [(split, *row) for split, rows in listed.items() for row in rows]
-    # All splits at once, so that without a size they must agree with each other.
-    images = pictures(root, [row[1] for row in every], picture, found)
-    rows = _in_one_form([every[i] for i in images.kept])
-    classes = _classes(rows, found)
-    number = {label: i for i, label in enumerate(classes)}
-    for split in listed:
-        index = np.array(
-            [i for i, r in enumerate(rows) if r[0] == split and r[2] in number],
-            np.int64,
-        )
-        labels = np.array([number[rows[i][2]] for i in index], np.int32)
-        ids = [printable(rows[i][1]) for i in index]
-        whole = len(index) == len(images.pixels)
-        pixels = images.pixels if whole else images.pixels[index]
-        parts[split] = Part({"image": pixels, "label": labels}, ids, labels)
-        found.classes.update(rows[i][2] for i in index)
-    left_by_shape = size is None and len(found.shapes) > 1  # what is left says nothing
-    if 0 < len(classes) < fewest and not left_by_shape:
-        found.add(name, _too_few(root, classes), "classes")
-    if not quiet:
-        _stop_at_unskippable(found, skip_bad=skip_bad)
-    features = {
-        "image": image_feature(images.pixels),
-        "label": Feature((), "int32", 0, len(classes) - 1, tuple(classes)),
-    }
-    return assembled(
-        name,
-        features,
-        parts,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
-    )
-
-
-def _hidden_images(root: Path) -> list[str]:
-    """Images that nobody asked to hide: not the copies that programs leave behind."""
-    hidden = []
-    for place, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not _is_copy(name))
-        inner = os.path.relpath(place, root)
-        names = [os.path.normpath(os.path.join(inner, name)) for name in sorted(files)]
-        hidden += [
-            name
-            for name in names
-            if name.lower().endswith(SUFFIXES)
-            and not _is_copy(os.path.basename(name))
-            and any(map(is_hidden, name.split("/")))
-        ]
-    return hidden
-
-
-def _is_copy(name: str) -> bool:
-    """Whether a program made this hidden file or folder, not a person."""
-    return is_hidden(name) and (
-        not name.startswith(".") or name.startswith("._") or name in _PROGRAM_FOLDERS
-    )
-
-
-def _in_one_form(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """The rows, each class spelled as in train: systems differ in NFC and NFD."""
-    training = {label for split, _, label in rows if split == "train"}
-    spelled = {composed(label): label for label in training}
-    return [
-        (s, f, label if label in training else spelled.get(composed(label), label))
-        for s, f, label in rows
-    ]
-
-
-def _classes(rows: Sequence[tuple[str, str, str]], survey: Survey) -> tuple[str, ...]:
-    """The classes that training can learn, in order; what else there is, is a problem.
-
-    Args:
-        rows: Split, file and class of every image that can be used.
-        survey: Takes problems and notes.
-    """
-    training = sorted({label for split, _, label in rows if split == "train"})
-    others = Counter(label for split, _, label in rows if split != "train")
-    for label in sorted(set(others) - set(training)):
-        survey.add(
-            label,
-            f"this class is in another split but not in train ({others[label]} images)",
-            "label",
-        )
-    alike = Counter(_caseless(label) for label in training)
-    twins = [label for label in training if alike[_caseless(label)] > 1]
-    if twins:
-        survey.notes.append(f"these classes differ by case only: {', '.join(twins)}")
-    return tuple(training)
-
-
-def _too_few(root: Path, classes: Sequence[str]) -> str:
-    """The message about a single class, with the folder that may have been meant."""
-    what = f"has one class, {classes[0]}: telling classes apart needs two"
-    try:
-        deeper = [path.name for path in visible(root / classes[0]) if path.is_dir()]
-    except FileError:  # below a split, or its name is not the class's to the byte
-        return what
-    if len(deeper) < 2:
-        return what
-    return f"{what}. Its folders look like classes: give {root.name}/{classes[0]}"
-
-
-def _stop_at_unskippable(survey: Survey, *, skip_bad: bool) -> None:
-    """Raises at what no skipping mends; among other problems, `settle` lists it too."""
-    stops = [p for p in survey.problems if p.kind in ("shape", "classes")]
-    if stops and (skip_bad or len(stops) == len(survey.problems)):
-        raise DataError("; ".join(map(str, stops)))
-
-
-def _caseless(label: str) -> str:
-    return unicodedata.normalize("NFKC", label).casefold()
-
-
-def _tree(root: Path, survey: Survey) -> dict[str, list[tuple[str, str]]]:
-    """(file, class) of each split; `train` is everything where there are no splits."""
-    folders = _subfolders(root, root, survey)
-    splits = _splits(folders, survey)
-    listed = {}
-    for split in sorted(splits, key=list(SPLITS).index) or ["train"]:
-        place = _unwrapped(splits.get(split, root), root)
-        rows: list[tuple[str, str]] = []
-        for folder in folders if place == root else _subfolders(root, place, survey):
-            files = [
-                file
-                for file in walk(root, folder, survey.problems)
-                if _is_image(file, survey)
-            ]
-            if not files:
-                where = folder.relative_to(root).as_posix()
-                survey.add(where, "is empty: it holds no image", "label")
-            rows += [(file, printable(folder.name)) for file in files]
-        if rows or split == "train":
-            listed[split] = rows
-        if not rows:
-            survey.add(
-                place.name, "holds no folder of images: CLASS/name.png", "layout"
-            )
-    listed.setdefault("train", [])
-    _note_nested([row for rows in listed.values() for row in rows], survey)
-    return listed
-
-
-def _note_nested(rows: Sequence[tuple[str, str]], survey: Survey) -> None:
-    """Says that folders below a class are no classes, in case they were meant to be."""
-    inner = {
-        (label, place.as_posix())
-        for file, label in rows
-        if printable((place := PurePosixPath(file).parent).name) != label
-    }
-    if inner:
-        labels = sorted({label for label, _ in inner})
-        shown = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
-        survey.notes.append(
-            f"nested folders: those below {shown} ({len(inner)}) are read as "
-            f"{len(labels)} class{'es' if len(labels) > 1 else ''}"
-        )
-
-
-def _unwrapped(place: Path, root: Path) -> Path:
-    """The folder of classes in a split that an archive packed twice: `train/train`."""
-    inner = place / place.name
-    try:
-        alone = [path.name for path in visible(place)] == [place.name]
-    except FileError:
-        return place  # reported by those who read it
-    if place == root or not alone or not _is_open_folder(inner):
-        return place
-    return place if _holds_images(inner) else inner
-
-
-def _splits(folders: Sequence[Path], survey: Survey) -> dict[str, Path]:
-    """Split to folder; none if the folders are classes.
-
-    Folders called `train` and `test` are splits. `training_set` and `test_set` are, if
-    they hold folders: with images in them they are classes.
-    """
-    by_words = _splits_by_words(folders, survey)
-    named = [f for f in folders if f in by_words or split_of(f.name) is not None]
-    flat = [f for f in named if _holds_images(f)]
-    names = ", ".join(f"`{f.name}`" for f in flat)
-    if flat and len(flat) == len(named) < len(folders):
-        survey.notes.append(f"{names} read as a class: images lie directly in it")
-        return {}
-    for folder in flat:
-        survey.add(folder.name, "is a split, which holds CLASS/name.png", "layout")
-    splits: dict[str, Path] = {}
-    for folder in folders if named else ():
-        split = split_of(folder.name) or by_words.get(folder)
-        if split is None:
-            survey.add(
-                folder.name, "lies beside the splits: move it elsewhere", "layout"
-            )
-        elif splits.setdefault(split, folder) != folder:
-            survey.add(folder.name, "is a second folder of one split", "layout")
-    return splits
-
-
-def _splits_by_words(folders: Sequence[Path], survey: Survey) -> dict[Path, str]:
-    """The splits of folders whose names have a word for one: `seg_train`, `Test Set`.
-
-    There must be two splits at least, that of folders called just `train` included.
-    With images in them, `train_images` and `test_images` are splits without classes,
-    `train_station` and `test_tube` are classes.
-    """
-    found = {f: split for f in folders if (split := _split_in(f.name)) is not None}
-    wordy = [f for f in found if split_of(f.name) is None]
-    if not wordy or len(set(found.values())) < 2:
-        return {}
-    names = ", ".join(f"`{f.name}`" for f in wordy)
-    if all(map(_holds_images, wordy)) and len({_rest_of(f.name) for f in found}) > 1:
-        survey.notes.append(f"{names} read as classes: images lie directly in them")
-        return {}
-    survey.notes.append(f"{names} read as {', '.join(found[f] for f in wordy)}")
-    return {f: found[f] for f in wordy}
-
-
-def _split_in(name: str) -> str | None:
-    """The split that the words of a name mean, if they do not mean two."""
-    splits = {split_of(word) for word in _words(name)} - {None}
-    return splits.pop() if len(splits) == 1 else None
-
-
-def _rest_of(name: str) -> tuple[str, ...]:
-    """The words of a name that mean no split, in lower case."""
-    return tuple(word.lower() for word in _words(name) if split_of(word) is None)
-
-
-def _words(name: str) -> list[str]:
-    return re.split(r"[\W_]+", name)
-
-
-def _holds_images(folder: Path) -> bool:
-    try:
-        return any(path.suffix.lower() in SUFFIXES for path in visible(folder))
-    except FileError:
-        return False  # reported by those who read it
-
-
-def _subfolders(root: Path, folder: Path, survey: Survey) -> list[Path]:
-    """The folders in a folder; images beside them are one problem."""
-    found, loose = [], []
-    try:
-        paths = visible(folder)
-    except FileError as error:
-        survey.add(folder.relative_to(root).as_posix(), str(error))
-        return []
-    for path in paths:
-        name = path.relative_to(root).as_posix()
-        if os.path.isdir(path) and path.is_symlink():
-            survey.add(name, "is a link to a folder")
-        elif os.path.isdir(path):
-            found.append(path)
-        elif path.suffix.lower() in SUFFIXES:
-            loose.append(name)
-    if loose:
-        more = f", like {len(loose) - 1} more" if len(loose) > 1 else ""
-        survey.add(
-            loose[0],
-            f"lies outside any class{more}: put it into a folder named after its class",
-            "layout",
-        )
-    return found
-
-
-def _is_image(name: str, survey: Survey) -> bool:
-    if name.lower().endswith(SUFFIXES):
-        return True
-    known = name.lower().endswith(_OTHER_IMAGES)
-    remedy = "convert it to JPEG or PNG" if known else "remove it"
-    survey.add(name, f"is not called {', '.join(SUFFIXES)}: {remedy}")
-    return False
-
-
-def captioned_folder(
-    root: Path,
-    file: str | None = None,
-    *,
-    size: tuple[int, int] | None = None,
-    channels: Literal[1, 3] = 3,
-    fit: Fit = "crop",
-    held_out: float = 0.1,
-    skip_bad: bool = False,
-    survey: Survey | None = None,
-) -> Dataset:
-    """Images and sentences about them, listed in a file.
-
-    The list is a table with a header that has `image` and `caption`, and perhaps
-    `split` (CSV, TSV, Kaggle's `captions.txt`); a list of JSON objects with these keys,
-    or JSON lines; one JSON object from image to its captions; a token file
-    (`name#0 TAB caption`); Karpathy's JSON; or COCO's captions. An image may have
-    several rows. Without a list, `name.txt` beside `name.jpg` holds captions, one a
-    line. Images lie beside the list, in `images/`, or in the only folder there is.
-
-    Args:
-        root: The folder.
-        file: The list, relative to it; None if there is only one.
-        size: As in `image_folder`, like the arguments after it.
-        channels: 3 for colour, 1 for grey.
-        fit: How images are brought to the size.
-        held_out: Share of the training images for each split that is missing.
-        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
-        survey: Filled with all that was found; problems then neither stop nor warn.
-
-    Returns:
-        Columns `image` and `captions`, a tuple of strings an image; ids are the images'
-        names as the file has them, or their paths where several files are read.
-
-    Raises:
-        DataError: At any problem that may not be skipped, or if there are several
-            lists and none is chosen.
-    """
-    found, quiet = survey or Survey(), survey is not None
-    ending: dict[str, Any] = {"held_out": held_out, "survey": found}
-    ending |= {"skip_bad": skip_bad, "quiet": quiet}
-    if root.is_file():
-        raise DataError(
-            f"{root} is a file: give its folder, {root.parent}, and the list of "
-            f"captions by --captions {shlex.quote(root.name)}"
-        )
-    name, picture = _checked_root(root).name, ImageSpec(size, channels, fit)
-    coco = caption_files(root)
-    if file in coco.values() or (file is None and coco and not lists_in(root)):
-        chosen = {s: f for s, f in coco.items() if file in (None, f)}
-        return coco_captions(root, chosen, picture, **ending)
-    told = _told(root, lists_of(root, file), found)
-    images = pictures(root, list(told), picture, found)
-    kept = [list(told.values())[i] for i in images.kept]
-    parts = {}
-    splits = {image.split for image in told.values()} | {"train"}
-    for split in (s for s in SPLITS if s in splits):
-        index = [j for j, image in enumerate(kept) if image.split == split]
-        columns = {
-            "image": images.pixels[np.array(index, np.int64)],
-            "captions": as_texts([tuple(kept[j].captions) for j in index]),
-        }
-        ids = [kept[j].identity for j in index]
-        parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
-    features = {
-        "image": image_feature(images.pixels),
-        "captions": Feature((), "object"),
-    }
-    made = assembled(name, features, parts, **ending)
-    if skip_bad or not found.problems:
-        say_unlisted(root, told, "add their captions to use them")
-    return made
-
-
-class _Told(NamedTuple):
-    """An image and what the lists say of it."""
-
-    name: str  # as the list has it
-    identity: str
-    split: str
-    captions: list[str]
-
-
-def _told(
-    root: Path, lists: Mapping[str, str | None], survey: Survey
-) -> dict[str, _Told]:
-    """The images of all lists, by file; without a list, of the text files."""
-    told: dict[str, _Told] = {}
-    if not lists:
-        for row in rows_beside_images(root, survey):
-            _take(row, str(row.image), str(row.image), told, survey)
-    for file, split in lists.items():
-        inner = _folders_of_split(root, split) if split else []
-        places = ImageFinder(root, [*inner, *_image_folders(root, file)])
-        try:
-            for row in rows_of(root, file, survey):
-                image = places.find(row.image) if is_text(row.image) else ""
-                identity = image if len(lists) > 1 else str(row.image)
-                said = row.split or split or _split_of_folder(image)
-                _take(row._replace(split=said), image, identity, told, survey)
-        except FileError as error:
-            survey.add(file, str(error))
-    if not told and not survey.problems:
-        survey.add(root.name, f"holds no captions: {_FORMS}", "layout")
-    return told
-
-
-def _split_of_folder(image: str) -> str | None:
-    """The split of an image's folder: of `train/1.jpg`, of `images/val/1.jpg`."""
-    parts = image.removeprefix("images/").split("/")
-    return split_of(parts[0]) if len(parts) > 1 else None
-
-
-def _take(
-    row: CaptionRow, image: str, identity: str, told: dict[str, _Told], survey: Survey
-) -> None:
-    """Adds a row to what is told of its image, or a problem."""
-    texts = row.captions if isinstance(row.captions, list) else [row.captions]
-    if not is_text(row.image):
-        return survey.add(row.where, f"names no image: {row.image!r}", "text")
-    for text in texts:
-        if not is_text(text):
-            return survey.add(row.where, f"has no text as a caption: {text!r}", "text")
-    if not texts:
-        return survey.add(row.where, "has no caption", "text")
-    split = "train" if row.split is None else split_of(str(row.split))
-    if split is None:
-        return survey.add(row.where, f"has the unknown split {row.split!r}", "text")
-    before = told.setdefault(image, _Told(row.image, identity, split, []))
-    if before.split != split:
-        return survey.add(row.where, f"puts {row.image} into a second split", "text")
-    if before.name != row.image:
-        what = f"means {image} by {row.image!r}, as {before.name!r} does"
-        return survey.add(row.where, what, "text")
-    before.captions.extend(texts)
-    return None
-
-
-def _folders_of_split(root: Path, split: str) -> list[str]:
-    """Where a list that is a split may have its images: `val/`, `images/val/`."""
-    found = [p for place in ("*", "images/*") for p in root.glob(place)]
-    folders = [p for p in found if split_of(p.name) == split and _is_open_folder(p)]
-    return sorted(p.relative_to(root).as_posix() for p in folders)
-
-
-def _image_folders(root: Path, file: str) -> list[str]:
-    """Where images of a list may lie: beside it, in folders of that name, or alone."""
-    beside = PurePosixPath(file).parent.as_posix().removeprefix(".")
-    places = [beside, f"{beside}/images".lstrip("/"), "", *_IMAGE_FOLDERS]
-    only = root
-    while len(inner := [p for p in only.iterdir() if _is_open_folder(p)]) == 1:
-        (only,) = inner
-        places.append(only.relative_to(root).as_posix())
-    return places
-
-
-def _is_open_folder(path: Path) -> bool:
-    hidden = path.name.startswith(".") or path.name == "__MACOSX"
-    return path.is_dir() and not path.is_symlink() and not hidden
+from jaxnets.data.files.yolo import yolo_folder
+from jaxnets.data.files.yolo_places import is_yolo
 
 
 def folder(path: Path, **options: Any) -> Dataset:
@@ -582,7 +66,7 @@ def kind_of(path: Path) -> str:
             f"{path} is a file that ends in none of .tsv, .csv and .txt: say what it "
             "holds by --kind text, pairs or labels, or give the folder"
         )
-    _checked_root(path)
+    existing_folder(path)
     if is_voc(path):
         return "voc"
     if is_coco(path):
@@ -596,7 +80,7 @@ def kind_of(path: Path) -> str:
     if tables and looks_labelled(tables[0]):
         return "labels"
     suffixes = {p.suffix.lower() for p in path.iterdir() if p.is_file()}
-    folders = [p for p in path.iterdir() if _is_open_folder(p)]
+    folders = [p for p in path.iterdir() if is_open_folder(p)]
     unread = _tables_and_json(path)
     if unread and len(folders) < 2:
         return "captions"  # the reader says what is wrong with them
@@ -622,7 +106,7 @@ def _kind_below(root: Path) -> str:
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         here = [Path(place, name) for name in sorted(files) if not is_hidden(name)]
         found = {path.suffix.lower() for path in here}
-        if found & {*SUFFIXES, *_OTHER_IMAGES}:
+        if found & {*SUFFIXES, *OTHER_IMAGES}:
             return "images"
         tables += [path for path in here if path.suffix.lower() in (".tsv", ".csv")]
         suffixes |= found
@@ -649,10 +133,6 @@ def _tables_and_json(root: Path) -> list[str]:
         if refused:
             raise DataError(f"{root}: {name} {refused}")
     return names
-
-
-def _checked_root(root: Path) -> Path:
-    return existing_folder(root)
 
 
 KINDS: dict[str, Callable[..., Dataset]] = {

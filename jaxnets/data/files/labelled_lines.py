@@ -13,19 +13,18 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature
-from jaxnets.data.files.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
-from jaxnets.data.files.reading import FileError, inside, lines_of, read_text
-from jaxnets.data.files.sentences import (
+from jaxnets.data.files.column_names import (
     LABEL_NAMES,
     TEXT_NAMES,
-    as_texts,
     column_names,
-    has_words,
-    listed,
     pair_columns,
     split_of_file,
 )
-from jaxnets.data.text import words
+from jaxnets.data.files.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
+from jaxnets.data.files.problems import FileError
+from jaxnets.data.files.reading import inside, lines_of, read_text
+from jaxnets.data.files.sentences import as_texts, has_words, listed
+from jaxnets.scores.tokens import words
 
 NUMBER_NAMES = frozenset(
     ["", "index", "id", "idx", "guid", "phraseid", "sentenceid", "#1 id", "#2 id"]

@@ -19,29 +19,13 @@ from jaxnets.data.dataset import (
     Feature,
     Split,
     carved,
-    channel_statistics,
     checked,
 )
-from jaxnets.data.files.images import (
-    DecodedImage,
-    ImageSpec,
-    Placement,
-    decode_strictly,
-    strict_warnings,
-)
-from jaxnets.data.files.reading import (
-    FileError,
-    Problem,
-    inside,
-    left_out,
-    lines_of,
-    noted,
-    read,
-    read_digests,
-    read_text,
-    settle,
-    verify,
-)
+from jaxnets.data.files.digests import read_digests, verify
+from jaxnets.data.files.images import DecodedImage, decode_strictly, strict_warnings
+from jaxnets.data.files.problems import FileError, Problem, left_out, noted, settle
+from jaxnets.data.files.reading import inside, lines_of, read, read_text
+from jaxnets.data.pictures import ImageSpec, Placement, channel_statistics
 
 SPLITS = {
     "train": ("train", "training"),

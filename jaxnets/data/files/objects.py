@@ -14,7 +14,7 @@ from jaxtyping import Bool
 from PIL import Image, UnidentifiedImageError
 
 from jaxnets.data.dataset import Dataset, Feature
-from jaxnets.data.files.images import ImageSpec, Placement, too_large
+from jaxnets.data.files.images import too_large
 from jaxnets.data.files.loading import (
     SPLITS,
     DecodedImages,
@@ -25,7 +25,9 @@ from jaxnets.data.files.loading import (
     pictures,
 )
 from jaxnets.data.files.outlines import Outline, rasterized
-from jaxnets.data.files.reading import FileError, inside
+from jaxnets.data.files.problems import FileError
+from jaxnets.data.files.reading import inside
+from jaxnets.data.pictures import ImageSpec, Placement
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag; its quarter turns

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from jaxnets.data.files.images import Placement
-from jaxnets.data.files.reading import FileError
+from jaxnets.data.files.problems import FileError
+from jaxnets.data.pictures import Placement
 
 _SLACK = 1.0  # pixels that a corner may be outside the image
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from jaxnets.data.files.images import SUFFIXES
-from jaxnets.data.files.reading import left_out
+from jaxnets.data.files.formats import SUFFIXES
+from jaxnets.data.files.problems import left_out
 
 
 def say_unlisted(root: Path, listed: Iterable[str], remedy: str) -> None:

@@ -5,24 +5,22 @@ can list them all, from the same code.
 """
 
 import codecs
-import dataclasses
 import difflib
-import hashlib
 import os
-import re
 import stat
-import warnings
-from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from jaxnets.data.dataset import DataError
+from jaxnets.data.files.problems import FileError, Problem, printable
 
-DIGESTS = "SHA256SUMS"
 LARGEST = 2**28  # bytes of one file of images or annotations
-_DIGEST_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
 _SYSTEM_NAMES = {  # what Windows, macOS, Linux and network disks put into folders
     *("thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),
     *("__macosx", "icon\r", "lost+found", "@eadir"),
+}
+PROGRAM_FOLDERS = {  # what programs keep beside a user's files
+    *(".ipynb_checkpoints", ".git", ".cache", ".jaxnets", ".thumbnails", ".Trashes"),
+    *(".Spotlight-V100", ".fseventsd", ".dvc", ".idea", ".vscode", ".venv"),
 }
 _ARCHIVES = {
     ".zip": "unzip {0} -d {1}",
@@ -68,52 +66,6 @@ _INSIDE_ZIP = {
     ),
     b"application/epub+zip": ("an EPUB book", "convert it with `pandoc OLD -t plain`"),
 }
-_JOINERS = "\u200c\u200d"  # inside words of many scripts, and inside emoji
-
-
-class FileError(DataError):
-    """One file cannot be used; the message says why, without its name."""
-
-
-class DataWarning(UserWarning):
-    """Something was left out of the data."""
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class Problem:
-    """Something wrong in a source of data.
-
-    Attributes:
-        where: The file, and the place in it; relative to the folder.
-        what: What is wrong with it.
-        kind: "file", "shape", "label", "box", "mask", "text" or "layout"; "classes" if
-            there are too few.
-    """
-
-    where: str
-    what: str
-    kind: str = "file"
-
-    def __str__(self) -> str:
-        """One line that can be printed anywhere."""
-        return printable(f"{self.where}: {self.what}")
-
-
-def printable(text: str) -> str:
-    r"""The text in characters that every console, report and JSON file can hold.
-
-    Bytes of a file name that are not UTF-8 become escapes such as `\xe9`. So do line
-    ends, other control characters, and marks that change the direction of writing.
-    """
-
-    def shown(character: str) -> str:
-        if character.isprintable() or character in _JOINERS:
-            return character
-        if 0xDC80 <= ord(character) < 0xDD00:  # a byte, as `os.fsdecode` hides it
-            return f"\\x{ord(character) - 0xDC00:02x}"
-        return ascii(character)[1:-1]
-
-    return text if text.isprintable() else "".join(map(shown, text))
 
 
 def is_path(name: str) -> bool:
@@ -331,79 +283,6 @@ def is_text(value: object) -> bool:
     return not any(0xD800 <= ord(character) < 0xE000 for character in value)
 
 
-def read_digests(root: Path) -> dict[str, str] | None:
-    """The SHA-256 of each file that `SHA256SUMS` in `root` lists; None without one.
-
-    The format is that of `sha256sum`, so that the same file can be checked with it.
-
-    Raises:
-        DataError: If a line is not a digest and a name, or a name repeats.
-    """
-    path = root / DIGESTS
-    if not path.exists() and not path.is_symlink():
-        return None
-    digests: dict[str, str] = {}
-    for number, line in enumerate(_lines(inside(root, DIGESTS)), 1):
-        escaped = line.startswith("\\")  # as sha256sum marks names with line ends
-        match = _DIGEST_LINE.fullmatch(line[escaped:])
-        if not match:
-            raise DataError(f"{DIGESTS}, line {number}: is no digest and name")
-        name = (_unescaped(match[2]) if escaped else match[2]).removeprefix("./")
-        if name in digests:
-            raise DataError(f"{DIGESTS}, line {number}: {name!r} is there twice")
-        digests[name] = match[1].lower()
-    return digests
-
-
-def digest_line(digest: str, name: str) -> str:
-    """A line of `SHA256SUMS` as `sha256sum` writes it.
-
-    Args:
-        digest: SHA-256 in hexadecimal.
-        name: Of the file, relative to the folder.
-
-    Raises:
-        FileError: If the name is not UTF-8.
-    """
-    if any(0xD800 <= ord(character) < 0xE000 for character in name):
-        raise FileError(
-            f"has a name that is not UTF-8: rename it to list it in {DIGESTS}"
-        )
-    safe = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    return f"{chr(92) if safe != name else ''}{digest}  {safe}\n"
-
-
-def _unescaped(name: str) -> str:
-    meaning = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
-    return re.sub(r"\\[\\nr]", lambda match: meaning[match[0]], name)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in lines_of(read_text(path)) if line]
-    except FileError as error:
-        raise DataError(f"{path.name}: {error}") from None
-
-
-def verify(content: bytes, name: str, digests: dict[str, str] | None) -> None:
-    """Raises if the content is not what the digests promise.
-
-    Args:
-        content: Of the file.
-        name: Relative to the folder, with forward slashes.
-        digests: From `read_digests`; None promises nothing.
-
-    Raises:
-        FileError: If the file is not listed or its digest is another.
-    """
-    if digests is None:
-        return
-    if name not in digests:
-        raise FileError(f"is not listed in {DIGESTS}")
-    if hashlib.sha256(content).hexdigest() != digests[name]:
-        raise FileError(f"is not the file that {DIGESTS} lists: its digest differs")
-
-
 def walk(root: Path, folder: Path, problems: list[Problem]) -> list[str]:
     """The names of all files below `folder`, relative to `root`, in order.
 
@@ -432,94 +311,7 @@ def walk(root: Path, folder: Path, problems: list[Problem]) -> list[str]:
     return names
 
 
-def settle(
-    source: str, problems: Sequence[Problem], *, skip_bad: bool, examples: int
-) -> None:
-    """Stops at problems, or says how many there were if they may be skipped.
-
-    Args:
-        source: Names the data set.
-        problems: All that were found.
-        skip_bad: The caller allows to leave bad examples out.
-        examples: How many good ones are left.
-
-    Raises:
-        DataError: With the count and the first five problems; also where they may be
-            skipped but nothing is left.
-    """
-    if not problems:
-        return
-    first = "".join(f"\n  {problem}" for problem in problems[:5])
-    more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
-    if not skip_bad or not examples:
-        remedy = "; --skip-bad leaves the bad ones out" if examples else ""
-        raise DataError(
-            f"{source}: {len(problems)} problems, {examples} good examples:{first}"
-            f"{more}\n`python -m jaxnets.data check` lists all{remedy}"
-        )
-    warnings.warn(
-        f"{source}: {len(problems)} problems, {examples} examples left (--skip-bad):"
-        f"{first}{more}",
-        DataWarning,
-        stacklevel=3,
-    )
-
-
-def left_out(source: str, count: int, of: int, what: str, flag: str) -> None:
-    """Says how many examples a rule leaves out; of more than a tenth as a warning.
-
-    Every rule that leaves sound data out calls it: lengths, minimum counts, sizes.
-
-    Args:
-        source: Names the data set, and the split if it matters.
-        count: Examples that are left out; 0 says nothing.
-        of: Examples that there were.
-        what: The examples and the rule: "pairs have more than 10 words".
-        flag: The flag, and what to do with it: "--longest 20 keeps more".
-    """
-    if not count:
-        return
-    share = f"{100 * count / of:.1f} %"
-    line = f"{source}: left out {count:,} of {of:,} ({share}): {what}; {flag}"
-    if count > of / 10:
-        warnings.warn(line, DataWarning, stacklevel=2)
-    else:
-        print(line, flush=True)  # noqa: T201 - part of what a run says at its start
-
-
-def noted(source: str, line: str) -> None:
-    """Says how a source is read where its files leave a choice; nothing is left out.
-
-    Args:
-        source: Names the data set.
-        line: What was found, and how it is read.
-    """
-    print(f"{source}: {line}", flush=True)  # noqa: T201 - part of what a run says
-
-
-def say_built_in(name: str) -> None:
-    """Says that a set of jaxnets is read, if there is a path of its name here, too."""
-    if os.path.exists(name):
-        what = "folder" if os.path.isdir(name) else "file"
-        noted(name, f"the set that comes with jaxnets; ./{name} is the {what}")
-
-
-def refuse_skipping(name: str, *, skip_bad: bool) -> None:
-    """Raises if bad examples are to be left out of data that come in one piece.
-
-    Raises:
-        DataError: If `skip_bad`.
-    """
-    if skip_bad:
-        raise DataError(
-            f"--skip-bad leaves out parts of a user's files; {name} has none"
-        )
-
-
-def unique(names: Iterable[str], what: str, problems: list[Problem]) -> None:
-    """Adds a problem for every name that is there more than once."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            problems.append(Problem(name, f"this {what} is there twice", "layout"))
-        seen.add(name)
+def is_open_folder(path: Path) -> bool:
+    """Whether this is a folder that may be searched: no link, not hidden."""
+    hidden = path.name.startswith(".") or path.name == "__MACOSX"
+    return path.is_dir() and not path.is_symlink() and not hidden

@@ -4,16 +4,14 @@ Everingham, Van Gool, Williams, Winn & Zisserman, "The Pascal visual object clas
 (VOC) challenge", IJCV 88, 2010, https://doi.org/10.1007/s11263-009-0275-4.
 """
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple, TypeAlias
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 from jaxnets.data.dataset import DataError, Dataset
-from jaxnets.data.files.images import SUFFIXES, ImageSpec
+from jaxnets.data.files.formats import SUFFIXES
 from jaxnets.data.files.loading import SPLITS, Survey, split_of
 from jaxnets.data.files.objects import (
     AnnotatedImage,
@@ -23,19 +21,11 @@ from jaxnets.data.files.objects import (
     picture_size,
 )
 from jaxnets.data.files.places import ImageFinder, composed, say_unlisted
-from jaxnets.data.files.reading import (
-    FileError,
-    inside,
-    left_out,
-    noted,
-    read,
-    read_text,
-    visible,
-    walk,
-)
+from jaxnets.data.files.problems import FileError, left_out, noted
+from jaxnets.data.files.reading import inside, read, read_text, visible, walk
+from jaxnets.data.files.xml_trees import LARGEST_XML, number_at, parsed, text_at
+from jaxnets.data.pictures import ImageSpec
 
-_LARGEST_XML = 2**20
-_DEEPEST = 20
 _MAIN = "ImageSets/Main"
 FirstPixel: TypeAlias = Literal[0, 1, "edges"]
 
@@ -216,7 +206,7 @@ def _sheet(
     root: Path, file: str, stem: str, identity: str, places: ImageFinder
 ) -> tuple[_Sheet, bool]:
     """What an XML file says, and whether its <filename> is that of another image."""
-    tree = parsed(read(inside(root, file), limit=_LARGEST_XML))
+    tree = parsed(read(inside(root, file), limit=LARGEST_XML))
     if tree.tag != "annotation":
         raise FileError(
             f"is <{tree.tag}>, not <annotation>; of other XML export VOC or COCO"
@@ -229,12 +219,12 @@ def _sheet(
     things = []
     for i, thing in enumerate(tree.findall("object")):
         corners = [
-            _number(thing, f"bndbox/{k}") for k in ("ymin", "xmin", "ymax", "xmax")
+            number_at(thing, f"bndbox/{k}") for k in ("ymin", "xmin", "ymax", "xmax")
         ]
         difficult = (thing.findtext("difficult") or "0").strip()
         if difficult not in ("0", "1"):
             raise FileError(f"object {i}: difficult is {difficult!r}, not 0 or 1")
-        things.append((_text(thing, "name"), difficult == "1", tuple(corners)))
+        things.append((text_at(thing, "name"), difficult == "1", tuple(corners)))
     size = _size(tree) or picture_size(root, image, oriented=False)
     return _Sheet(file, identity, image, size, things), named not in (None, image)
 
@@ -244,7 +234,7 @@ def _size(tree: Element) -> tuple[int, int] | None:
     said = [(tree.findtext(f"size/{k}") or "").strip() for k in ("height", "width")]
     if said == ["", ""]:
         return None
-    height, width = _number(tree, "size/height"), _number(tree, "size/width")
+    height, width = number_at(tree, "size/height"), number_at(tree, "size/width")
     if (height, width) == (0, 0):
         return None
     whole = math.isfinite(height + width) and height % 1 == width % 1 == 0
@@ -363,59 +353,3 @@ def _member(line: str, known: set[str]) -> str:
     name = before.strip() if flag in ("1", "0", "-1") and before else whole
     suffixed = PurePosixPath(name).suffix.lower() in SUFFIXES
     return name[: name.rindex(".")] if suffixed and name not in known else name
-
-
-def parsed(content: bytes) -> Element:
-    """The root element of an XML file that declares nothing.
-
-    Entities are how XML expands to gigabytes and how it reads other files, and they can
-    only be declared in a document type: there may be none.
-
-    Raises:
-        FileError: If it is not well formed, nested deeper than 20, or declares
-            anything.
-    """
-    tree, parser, depth = TreeBuilder(), expat.ParserCreate(), 0
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > _DEEPEST:
-            raise FileError(f"is nested deeper than {_DEEPEST}")
-        tree.start(tag, attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        tree.end(tag)
-
-    def refuse(*_: object) -> int:
-        raise FileError("declares a document type or entities, which are refused")
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = tree.data
-    parser.StartDoctypeDeclHandler = refuse
-    parser.EntityDeclHandler = refuse
-    parser.ExternalEntityRefHandler = refuse
-    try:
-        parser.ParseFile(io.BytesIO(content))
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"is not XML: {error}") from None
-    return tree.close()
-
-
-def _text(tree: Element, path: str) -> str:
-    text = (tree.findtext(path) or "").strip()
-    if not text:
-        raise FileError(f"has no <{path}>")
-    return text
-
-
-def _number(tree: Element, path: str) -> float:
-    text = _text(tree, path)
-    try:
-        return float(text)
-    except ValueError:
-        raise FileError(f"has {text!r} in <{path}>, not a number") from None

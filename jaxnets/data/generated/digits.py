@@ -17,9 +17,9 @@ from jaxnets.data.dataset import (
     Feature,
     Split,
     carved,
-    channel_statistics,
     stratified_ranks,
 )
+from jaxnets.data.pictures import channel_statistics
 
 FOLDS = 5
 

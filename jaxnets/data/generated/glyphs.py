@@ -20,16 +20,10 @@ import PIL
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont, features
 
-from jaxnets.data.dataset import (
-    DataError,
-    Dataset,
-    Feature,
-    Split,
-    carved,
-    channel_statistics,
-)
+from jaxnets.data.dataset import DataError, Dataset, Feature, Split, carved
 from jaxnets.data.generated import fields
 from jaxnets.data.generated.draws import uniforms
+from jaxnets.data.pictures import channel_statistics
 from jaxnets.data.store.cache import cached
 
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"

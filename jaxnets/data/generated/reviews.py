@@ -24,7 +24,7 @@ import numpy as np
 from jaxnets.data.dataset import Dataset, Feature, Split
 from jaxnets.data.files.sentences import as_texts
 from jaxnets.data.generated.draws import Draws
-from jaxnets.data.text import words
+from jaxnets.scores.tokens import words
 
 LABELS = ("negative", "positive")
 SIZES = {"train": 4000, "validation": 500, "test": 1000}

@@ -13,13 +13,8 @@ back, so a captioner's sentence can be checked against the scene: `caption_is_tr
 import numpy as np
 from jaxtyping import Bool, Float, Int8
 
-from jaxnets.data.dataset import (
-    DataError,
-    Dataset,
-    Feature,
-    Split,
-    channel_statistics,
-)
+from jaxnets.data.dataset import DataError, Dataset, Feature, Split
+from jaxnets.data.pictures import channel_statistics
 from jaxnets.data.shapes.captions import write
 from jaxnets.data.shapes.grammar import caption_is_true, score_captions
 from jaxnets.data.shapes.scenes import (

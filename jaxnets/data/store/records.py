@@ -16,16 +16,8 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxnets.data.dataset import (
-    DataError,
-    Dataset,
-    Feature,
-    Split,
-    carved,
-    channel_statistics,
-    histogram,
-    moments,
-)
+from jaxnets.data.dataset import DataError, Dataset, Feature, Split, Texts, carved
+from jaxnets.data.pictures import channel_statistics, histogram, moments
 from jaxnets.data.store.decoded import CacheEntry, Notes, Store
 
 HELD_OUT = 0.1  # of the training examples, where a source has no validation or test
@@ -68,31 +60,6 @@ class ColumnPlan(NamedTuple):
     picture: ImageField | None
     annotate: Callable[[Mapping[str, Any]], Any]  # a record's rest, whatever packs it
     pack: Callable[[Mapping[str, list[Any]]], Packed]
-
-
-@dataclasses.dataclass(frozen=True)
-class Texts:
-    """A column of text: strings, or tuples of strings.
-
-    Attributes:
-        rows: One an example.
-        digest: A SHA-256 of them.
-    """
-
-    rows: Sequence[Any]
-    digest: str
-
-    def __len__(self) -> int:
-        """How many examples there are."""
-        return len(self.rows)
-
-    def __getitem__(self, index: Any, /) -> Any:
-        """An array of objects with the rows at these positions; one row at one."""
-        chosen = np.arange(len(self.rows))[index]
-        rows = np.empty(chosen.shape, object)
-        for place in np.ndindex(chosen.shape):
-            rows[place] = self.rows[int(chosen[place])]
-        return rows if chosen.shape else rows[()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +143,7 @@ def _pool() -> ThreadPoolExecutor:
 def _pixels(data: bytes, picture: ImageField) -> np.ndarray:
     from PIL import Image, ImageFile  # not needed at a second start
 
-    from jaxnets.data.files.images import window
+    from jaxnets.data.pictures import window
 
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ValueError("PIL's LOAD_TRUNCATED_IMAGES is switched on")

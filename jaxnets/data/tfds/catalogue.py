@@ -5,26 +5,14 @@ and whether one can be prepared is decided before anything is downloaded.
 """
 
 import hashlib
-import importlib.util
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from jaxnets import files
 from jaxnets.data.dataset import DataError
-from jaxnets.data.tfds import originals
-from jaxnets.data.tfds.connection import SECONDS, connected
 
-# What works without any download, each where its kind of data is asked for.
-EMBEDDED = {
-    "digits": "labelled images",
-    "glyphs": "labelled images",
-    "shapes": "captions and boxes",
-    "dates": "pairs of sentences",
-    "corpus": "text",
-}
 _NAME = re.compile(r"([a-z][a-z0-9_]*)(?:/([A-Za-z0-9][\w.\-]*))?(?::(\d+\.\d+\.\d+))?")
 _LONGEST_NAME = 200  # characters
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -43,43 +31,6 @@ class Reference(NamedTuple):
         """As the command line knows it."""
         config = f"/{self.config}" if self.config else ""
         return self.name + config + (f":{self.version}" if self.version else "")
-
-
-def preparation(reference: Reference, root: Path) -> Literal["original", "tensorflow"]:
-    """How a set can be prepared here, decided without a network and without TFDS.
-
-    The builders of TFDS unpack archives, read files and encode arrays as images through
-    TensorFlow; without it they fail after the download. The sets in `originals.NAMES`
-    have readers of our own.
-
-    Args:
-        reference: The set.
-        root: Where it would go; for the message.
-
-    Raises:
-        DataError: If neither is possible; the message says what can be done.
-    """
-    if reference.name in originals.NAMES:
-        return "original"
-    if importlib.util.find_spec("tensorflow") is not None:
-        return "tensorflow"
-    raise DataError(
-        f"{reference} is not in {root}, and TFDS needs TensorFlow to prepare it, which "
-        "is not installed. Install it with `uv sync --extra tf` (or `pip install "
-        f"'jaxnets[tf]'`) and run `{_command(reference, root)}`; or do so on another "
-        "machine and name the folder with --data-dir or TFDS_DATA_DIR: reading it "
-        "needs no TensorFlow. Without it, these can be prepared: "
-        f"{', '.join(originals.NAMES)}. Without any download, these work: "
-        f"{_embedded()}"
-    )
-
-
-def _embedded() -> str:
-    return ", ".join(f"{name} ({kind})" for name, kind in EMBEDDED.items())
-
-
-def _command(reference: Reference, root: Path) -> str:
-    return f"uv run python -m jaxnets.data prepare {reference} --data-dir {root}"
 
 
 def parsed(name: str) -> Reference:
@@ -155,79 +106,6 @@ def fingerprint(folder: Path) -> str:
             if path.suffix == ".json":
                 lines.append(files.sha256(path))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def local_file(url: str, infos: Mapping[str, Any], manual: Path | None) -> Path | None:
-    """The file of this address in the folder of manual downloads, verified.
-
-    Args:
-        url: Where its authors have it.
-        infos: Address to what TFDS knows of it: `checksum`, a SHA-256.
-        manual: The folder, if there is one.
-
-    Returns:
-        None if it is not there.
-
-    Raises:
-        DataError: If it has another SHA-256, or none is known.
-    """
-    name = url.rsplit("/", 1)[1]
-    if manual is None or not (manual / name).is_file():
-        return None
-    if url not in infos:
-        raise DataError(f"TFDS has no SHA-256 for {url}, so {name} cannot be verified")
-    wanted = {infos[url].checksum, originals.SAME_CONTENT.get(name)}
-    found = files.sha256(manual / name)
-    if found not in wanted:
-        raise DataError(
-            f"{manual / name} is not the file that TFDS knows: its SHA-256 is {found}, "
-            f"not {infos[url].checksum}. Download it again from {url}"
-        )
-    return manual / name
-
-
-def require_connection(reference: Reference, root: Path, urls: list[str]) -> None:
-    """Raises within seconds where a download would be tried again for minutes.
-
-    Args:
-        reference: The set.
-        root: Where it would go.
-        urls: What has to be downloaded; nothing is asked if there is nothing.
-
-    Raises:
-        DataError: If the first of them that is not there cannot be reached. The message
-            names what works without a network, and how to prepare the set.
-    """
-    cached = _downloaded(root)
-    needed = [url for url in urls if url not in cached]
-    if not needed or connected(needed[0]):
-        return
-    host = needed[0].split("/")[2]
-    names = ", ".join(url.rsplit("/", 1)[1] for url in needed)
-    debian = (
-        ". Debian's package dataset-fashion-mnist has them: name its folder, "
-        "/usr/share/datasets/fashion-mnist, with --manual-dir"
-        if reference.name == "fashion_mnist"
-        else ""
-    )
-    raise DataError(
-        f"{reference} is not in {root}, and {host} could not be reached within "
-        f"{SECONDS:.0f} seconds. Without a network, these work: {_embedded()}. "
-        f"Where there is one, run `{_command(reference, root)}` and name the folder "
-        f"with --data-dir or TFDS_DATA_DIR; or put {names} into a folder and name that "
-        f"with --manual-dir{debian}"
-    )
-
-
-def _downloaded(root: Path) -> set[str]:
-    """Addresses whose files TFDS has downloaded and verified at an earlier attempt."""
-    found: set[str] = set()
-    for path in (root / "downloads").glob("**/*.INFO"):
-        try:
-            found |= set(files.read_json(path)["urls"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return found
 
 
 def refuse_ambiguity(name: str, data_dir: FolderPath) -> None:

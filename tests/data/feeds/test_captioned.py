@@ -14,14 +14,13 @@ from jaxnets.data.dataset import DataError, Dataset, Feature, Split
 from jaxnets.data.feeds import captions as module
 from jaxnets.data.feeds.captions import (
     SHAPES_LONGEST,
-    Captions,
     caption_feeds,
     kept_feeds,
-    named_captions,
     some_captions,
     with_features,
 )
-from jaxnets.data.files.reading import DataWarning
+from jaxnets.data.feeds.named_captions import Captions, named_captions
+from jaxnets.data.files.problems import DataWarning
 from jaxnets.data.shapes.captions import write
 from jaxnets.data.shapes.grammar import read, read_words
 from jaxnets.data.shapes.pointing import coverage, described, named_objects, pointing

@@ -3,16 +3,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.data.dataset import (
-    DataError,
-    Dataset,
-    Feature,
-    Split,
-    channel_statistics,
-)
+from jaxnets.data.dataset import DataError, Dataset, Feature, Split
 from jaxnets.data.feeds.base import order, ordered, shuffled
 from jaxnets.data.feeds.images import image_feeds
 from jaxnets.data.generated.digits import digits
+from jaxnets.data.pictures import channel_statistics
 from jaxnets.ops.augment import padded_crop
 from jaxnets.types import ImageBatch
 

@@ -6,7 +6,7 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.feeds import pairs
 from jaxnets.data.files.labelled_lines import looks_labelled
 from jaxnets.data.files.loading import Survey
-from jaxnets.data.files.reading import DataWarning
+from jaxnets.data.files.problems import DataWarning
 from jaxnets.data.files.sentences import has_pairs, sentence_pairs
 
 
@@ -24,7 +24,7 @@ def file(tmp_path_factory):
     return path
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_words_become_numbers_of_the_training_vocabulary(file):
     made = pairs.word_pairs(file, longest=4, minimum=1, held_out=9)
     seen = set()
@@ -44,7 +44,7 @@ def test_words_become_numbers_of_the_training_vocabulary(file):
     assert len(made.dataset.validation) <= 9
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_what_is_held_out_is_taken_from_the_whole_split(file):
     every = pairs.word_pairs(file, longest=9, minimum=1)
     some = pairs.word_pairs(file, longest=9, minimum=1, held_out=4)
@@ -55,14 +55,14 @@ def test_what_is_held_out_is_taken_from_the_whole_split(file):
     assert list(every.dataset.train.ids) == list(some.dataset.train.ids)
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_rare_words_and_a_small_vocabulary(file):
     made = pairs.word_pairs(file, longest=9, minimum=3, largest=12)
     assert len(made.source) == 12
     assert (np.asarray(made.dataset.train.columns["source"]) == text.UNKNOWN).any()
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_what_is_wanted_has_every_word_also_the_unknown_ones(file):
     made = pairs.word_pairs(file, longest=9, minimum=3, largest=12)
     for name, split in sentence_pairs(file).splits.items():

@@ -12,7 +12,7 @@ from jaxnets.data.feeds.streams import (
     streams,
     windows,
 )
-from jaxnets.data.files.reading import DataWarning
+from jaxnets.data.files.problems import DataWarning
 from jaxnets.data.generated.corpus import Corpus
 from jaxnets.data.text import PAD, UNKNOWN, vocabulary
 
@@ -75,7 +75,7 @@ def test_every_token_but_the_first_is_predicted_once():
     assert (feed.length, feed.examples) == (4, 13)
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_the_vocabulary_is_that_of_training():
     text = Corpus("abba" * 9, "abc" * 3, "aé")
     feeds = character_feeds(text, batch_size=2, steps=4, seed=0, context=4)

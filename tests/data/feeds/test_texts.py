@@ -8,9 +8,10 @@ from jaxnets.data.feeds.texts import (
     labelled_texts,
     without_each_word,
 )
-from jaxnets.data.files.reading import DataWarning
+from jaxnets.data.files.problems import DataWarning
 from jaxnets.data.generated import reviews
-from jaxnets.data.text import UNKNOWN, words
+from jaxnets.data.text import UNKNOWN
+from jaxnets.scores.tokens import words
 
 LINES = [("good film", 1), ("bad film", 0), ("good good cast", 1), ("bad plot", 0)]
 
@@ -28,7 +29,7 @@ def folder(tmp_path):
     return f"{tmp_path}/"
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_a_folder_has_its_own_splits(folder):
     data = labelled_texts(folder)
     assert [len(split) for split in data.splits.values()] == [16, 1, 2]
@@ -57,7 +58,7 @@ def test_what_is_no_text_and_label_is_named(tmp_path):
         labelled_texts(str(tmp_path / "none.tsv"))
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_each_word_is_left_out_once_and_its_effect_is_what_is_lost(folder):
     feeds = labelled_text_feeds(labelled_texts(folder), batch_size=4, seed=0)
     token, left = without_each_word(feeds.test, 9)

@@ -14,7 +14,7 @@ from jaxnets.data.files.folder import kind_of
 from jaxnets.data.files.loading import Survey
 from jaxnets.data.files.outlines import Outline, outline
 from jaxnets.data.files.places import ImageFinder
-from jaxnets.data.files.reading import DataWarning, FileError
+from jaxnets.data.files.problems import DataWarning, FileError
 from jaxnets.data.files.voc import voc_folder
 from tests.data import damage
 

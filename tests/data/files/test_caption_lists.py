@@ -8,10 +8,11 @@ from test_annotations import scene
 from test_folder import put
 
 from jaxnets.data.dataset import DataError
+from jaxnets.data.files.caption_folders import captioned_folder
 from jaxnets.data.files.caption_lists import rows_of
-from jaxnets.data.files.folder import captioned_folder, kind_of
+from jaxnets.data.files.folder import kind_of
 from jaxnets.data.files.loading import Survey
-from jaxnets.data.files.reading import DataWarning
+from jaxnets.data.files.problems import DataWarning
 
 pytestmark = pytest.mark.host
 

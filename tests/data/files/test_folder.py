@@ -11,22 +11,21 @@ from PIL import Image, ImageFile
 
 from jaxnets import files
 from jaxnets.data.dataset import DataError, Dataset, Split, checked
-from jaxnets.data.files import images
+from jaxnets.data.files.caption_folders import captioned_folder
+from jaxnets.data.files.class_folders import image_folder
 from jaxnets.data.files.coco import coco_folder
-from jaxnets.data.files.folder import (
-    KINDS,
-    captioned_folder,
-    folder,
-    image_folder,
-    kind_of,
-)
-from jaxnets.data.files.images import ImageSpec, Placement, decode
+from jaxnets.data.files.folder import KINDS, folder, kind_of
+from jaxnets.data.files.formats import SUFFIXES
+from jaxnets.data.files.images import decode
 from jaxnets.data.files.loading import Survey
 from jaxnets.data.files.objects import picture_size
 from jaxnets.data.files.outlines import Outline, _uncompressed, outline, rasterized
-from jaxnets.data.files.reading import DataWarning, FileError, inside, read
+from jaxnets.data.files.problems import DataWarning, FileError
+from jaxnets.data.files.reading import inside, read
 from jaxnets.data.files.sentences import sentence_pairs, text_files
-from jaxnets.data.files.voc import parsed, voc_folder
+from jaxnets.data.files.voc import voc_folder
+from jaxnets.data.files.xml_trees import parsed
+from jaxnets.data.pictures import ImageSpec, Placement
 from tests.data import damage
 
 pytestmark = pytest.mark.host
@@ -1081,13 +1080,13 @@ def accidents(root, count):
     return found
 
 
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_accidents_to_lists_and_annotations_never_crash(tmp_path):
     assert accidents(tmp_path, 8).total() == 11 * 8
 
 
 @pytest.mark.campaign
-@pytest.mark.filterwarnings("ignore::jaxnets.data.files.reading.DataWarning")
+@pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_300_accidents_to_each_kind_of_list_never_crash(tmp_path):
     found = accidents(tmp_path, 300)
     print(dict(found))
@@ -1131,4 +1130,4 @@ def test_columns_of_text_can_be_taken_and_hashed(tmp_path):
     part = split.take(np.array([3, 1]))
     assert isinstance(part, Split)
     assert part.columns["text"][np.arange(2)].tolist() == ["3", "1"]
-    assert images.SUFFIXES[0] == ".png"
+    assert SUFFIXES[0] == ".png"

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnets.data.files.images import ImageSpec, decode, window
-from jaxnets.data.files.reading import FileError
+from jaxnets.data.files.images import decode
+from jaxnets.data.files.problems import FileError
+from jaxnets.data.pictures import ImageSpec, window
 from tests.data import damage
 
 pytestmark = pytest.mark.host

@@ -4,10 +4,11 @@ import pytest
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.feeds.texts import labelled_texts
+from jaxnets.data.files.column_names import split_of_file
 from jaxnets.data.files.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.files.loading import Survey
-from jaxnets.data.files.reading import DataWarning
-from jaxnets.data.files.sentences import sentence_pairs, split_of_file, text_files
+from jaxnets.data.files.problems import DataWarning
+from jaxnets.data.files.sentences import sentence_pairs, text_files
 
 pytestmark = pytest.mark.host
 

@@ -10,15 +10,10 @@ import zipfile
 import pytest
 
 from jaxnets.data.dataset import DataError
+from jaxnets.data.files.digests import read_digests
 from jaxnets.data.files.loading import Survey, read_rows
-from jaxnets.data.files.reading import (
-    DataWarning,
-    FileError,
-    left_out,
-    lines_of,
-    read_digests,
-    read_text,
-)
+from jaxnets.data.files.problems import DataWarning, FileError, left_out
+from jaxnets.data.files.reading import lines_of, read_text
 
 pytestmark = pytest.mark.host
 

@@ -14,11 +14,12 @@ from test_folder import every, png, put, tree
 from jaxnets.data import named
 from jaxnets.data.__main__ import main
 from jaxnets.data.dataset import DataError
-from jaxnets.data.files.folder import image_folder
-from jaxnets.data.files.images import height_and_width
+from jaxnets.data.files.class_folders import image_folder
 from jaxnets.data.files.loading import Survey
-from jaxnets.data.files.reading import DataWarning, is_path, printable
+from jaxnets.data.files.problems import DataWarning, printable
+from jaxnets.data.files.reading import is_path
 from jaxnets.data.named import labelled_images
+from jaxnets.data.pictures import height_and_width
 from tests.data import damage
 
 pytestmark = pytest.mark.host

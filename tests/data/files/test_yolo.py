@@ -11,9 +11,9 @@ from test_folder import every, put
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.files.folder import kind_of
-from jaxnets.data.files.images import SUFFIXES
+from jaxnets.data.files.formats import SUFFIXES
 from jaxnets.data.files.loading import Survey
-from jaxnets.data.files.reading import DataWarning, FileError
+from jaxnets.data.files.problems import DataWarning, FileError
 from jaxnets.data.files.yaml_keys import names_of, scalar_of, top_keys
 from jaxnets.data.files.yolo import yolo_folder
 from tests.data import damage

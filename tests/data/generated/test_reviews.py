@@ -6,7 +6,8 @@ import pytest
 from jaxnets.data.dataset import checked
 from jaxnets.data.generated import reviews
 from jaxnets.data.generated.reviews import ASPECTS, BLAME, PRAISE, ceiling, held_out
-from jaxnets.data.text import texts_of, words
+from jaxnets.data.text import texts_of
+from jaxnets.scores.tokens import words
 
 pytestmark = pytest.mark.host
 

@@ -20,11 +20,19 @@ from jaxtyping import Array
 from PIL import Image
 from tensorboardX.record_writer import RecordWriter
 
-from jaxnets.data.dataset import DataError, channel_statistics
+from jaxnets.data.dataset import DataError
 from jaxnets.data.feeds.base import ordered
 from jaxnets.data.feeds.prefetch import closed, prefetched
+from jaxnets.data.pictures import channel_statistics
 from jaxnets.data.store import records
-from jaxnets.data.tfds import catalogue, connection, originals, plans
+from jaxnets.data.tfds import (
+    catalogue,
+    connection,
+    library,
+    originals,
+    plans,
+    preparing,
+)
 from jaxnets.data.tfds import sets as data
 from jaxnets.data.tfds.originals import Examples, Original
 
@@ -147,8 +155,10 @@ def tiny(counts, label=lambda split, i: i % 3, image=None):
 def prepare_from(name, examples, root):
     """The folder of a set that the registered builder writes from these examples."""
     reference = catalogue.parsed(name)
-    ours = data._ours(data._registered(reference), lambda downloads: examples)
-    return data._prepared(data._built(ours, reference, root), reference, root, None)
+    ours = library.with_reader(
+        library.registered(reference), lambda downloads: examples
+    )
+    return preparing._run(library.built(ours, reference, root), reference, root, None)
 
 
 @pytest.fixture(scope="module")
@@ -666,7 +676,7 @@ def test_a_variant_is_never_taken_for_another(tmp_path):
 )
 def test_names_cannot_leave_the_folder(name, tmp_path):
     with pytest.raises(DataError, match="nor a name of a TFDS set"):
-        data.prepare(name, tmp_path)
+        preparing.prepare(name, tmp_path)
 
 
 def test_a_typing_error_gets_a_suggestion(tmp_path):
@@ -727,10 +737,10 @@ def test_what_needs_tensorflow_is_refused_before_the_network_is_asked(
     def asked(*args, **kwargs):
         raise AssertionError("the network was asked")
 
-    monkeypatch.setattr(catalogue, "connected", asked)
-    find_spec = catalogue.importlib.util.find_spec
+    monkeypatch.setattr(preparing, "connected", asked)
+    find_spec = preparing.importlib.util.find_spec
     absent = lambda name: None if name == "tensorflow" else find_spec(name)
-    monkeypatch.setattr(catalogue.importlib.util, "find_spec", absent)
+    monkeypatch.setattr(preparing.importlib.util, "find_spec", absent)
     with pytest.raises(DataError, match="needs TensorFlow to prepare") as info:
         data.tfds_boxes("voc", data_dir=tmp_path)
     message = str(info.value)
@@ -745,7 +755,7 @@ def test_a_manual_file_with_another_digest_is_refused(tmp_path):
     manual.mkdir()
     (manual / "cifar-10-binary.tar.gz").write_bytes(b"something else")
     with pytest.raises(DataError, match="is not the file that TFDS knows: its SHA-256"):
-        data.prepare("cifar10", tmp_path / "data", manual)
+        preparing.prepare("cifar10", tmp_path / "data", manual)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -795,13 +805,13 @@ def test_downloads_carry_digests(tmp_path, monkeypatch, site, digest):
     monkeypatch.setattr(originals, "original", reader)
     monkeypatch.setattr(originals, "NAMES", ("tiny_reviews",))
     if digest == "right":
-        folder = data.prepare("tiny_reviews", tmp_path)
+        folder = preparing.prepare("tiny_reviews", tmp_path)
         source = tfds.builder_from_directory(folder).as_data_source("test")
         assert source[0]["text"] == content
         return
     wanted = "wrong checksum" if digest == "wrong" else "Missing checksums"
     with pytest.raises(DataError, match=wanted):
-        data.prepare("tiny_reviews", tmp_path)
+        preparing.prepare("tiny_reviews", tmp_path)
     assert not list(tmp_path.glob("tiny_reviews/*"))
 
 

@@ -1,0 +1,362 @@
+"""Labelled images in local folders: a folder a class, a folder a split."""
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+
+from jaxnets.data.dataset import DataError, Dataset, Feature
+from jaxnets.data.files.formats import SUFFIXES
+from jaxnets.data.files.loading import (
+    SPLITS,
+    Part,
+    Survey,
+    assembled,
+    image_feature,
+    pictures,
+    split_of,
+)
+from jaxnets.data.files.places import composed
+from jaxnets.data.files.problems import FileError, printable
+from jaxnets.data.files.reading import (
+    PROGRAM_FOLDERS,
+    existing_folder,
+    is_hidden,
+    is_open_folder,
+    visible,
+    walk,
+)
+from jaxnets.data.pictures import Fit, ImageSpec
+
+_PHONES_AND_TOOLS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .tga"
+_CAMERAS_AND_SCIENCE = ".ico .pdf .dng .cr2 .nef .arw .exr .npy .dcm"
+OTHER_IMAGES = (*_PHONES_AND_TOOLS.split(), *_CAMERAS_AND_SCIENCE.split())
+
+
+def image_folder(
+    root: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: Literal[1, 3] = 3,
+    fit: Fit = "crop",
+    held_out: float = 0.1,
+    fewest: int = 1,
+    skip_bad: bool = False,
+    survey: Survey | None = None,
+) -> Dataset:
+    """Labelled images from a tree `class/name.png`, or `train/class/name.png`.
+
+    Classes are numbered in the order of their names. Of the splits, `train` is needed
+    when there is any; `validation` (or `val`) and `test` are carved from it by a hash,
+    stratified, where they are missing. A split holds folders, a class holds images: a
+    folder `train` with images beside other classes is a class, which is said. Below a
+    class, folders may be nested. Hidden files are passed over; see `reading.is_hidden`.
+
+    Args:
+        root: Of the tree.
+        size: Height and width to bring all images to; None if they have one already.
+        channels: 3 for colour, 1 for grey.
+        fit: How to bring them there; see `images.ImageSpec`.
+        held_out: Share of the training images for each split that is missing.
+        fewest: Classes that there must be; one that tells classes apart needs 2.
+        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        survey: Filled with all that was found; problems then neither stop nor warn.
+
+    Returns:
+        Columns `image`, uint8 `[n, h, w, c]`, and `label`; ids are the files' names,
+        with escapes where a name cannot be printed.
+
+    Raises:
+        DataError: At any problem that may not be skipped; with their number, and the
+            names of the first five. Several shapes and too few classes never may.
+    """
+    found, quiet = survey if survey is not None else Survey(), survey is not None
+    root = existing_folder(root)
+    name = printable(root.name)
+    listed = _tree(root, found)
+    if hidden := _hidden_images(root):
+        found.notes.append(
+            f"{len(hidden)} images are left out, because their names or folders begin "
+            f"with a dot, like {printable(hidden[0])}: rename them to use them"
+        )
+    picture = ImageSpec(size, channels, fit)
+    parts: dict[str, Part] = {}
+    every = [(split, *row) for split, rows in listed.items() for row in rows]
+    # All splits at once, so that without a size they must agree with each other.
+    images = pictures(root, [row[1] for row in every], picture, found)
+    rows = _in_one_form([every[i] for i in images.kept])
+    classes = _classes(rows, found)
+    number = {label: i for i, label in enumerate(classes)}
+    for split in listed:
+        index = np.array(
+            [i for i, r in enumerate(rows) if r[0] == split and r[2] in number],
+            np.int64,
+        )
+        labels = np.array([number[rows[i][2]] for i in index], np.int32)
+        ids = [printable(rows[i][1]) for i in index]
+        whole = len(index) == len(images.pixels)
+        pixels = images.pixels if whole else images.pixels[index]
+        parts[split] = Part({"image": pixels, "label": labels}, ids, labels)
+        found.classes.update(rows[i][2] for i in index)
+    left_by_shape = size is None and len(found.shapes) > 1  # what is left says nothing
+    if 0 < len(classes) < fewest and not left_by_shape:
+        found.add(name, _too_few(root, classes), "classes")
+    if not quiet:
+        _stop_at_unskippable(found, skip_bad=skip_bad)
+    features = {
+        "image": image_feature(images.pixels),
+        "label": Feature((), "int32", 0, len(classes) - 1, tuple(classes)),
+    }
+    return assembled(
+        name,
+        features,
+        parts,
+        held_out=held_out,
+        survey=found,
+        skip_bad=skip_bad,
+        quiet=quiet,
+    )
+
+
+def _hidden_images(root: Path) -> list[str]:
+    """Images that nobody asked to hide: not the copies that programs leave behind."""
+    hidden = []
+    for place, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not _is_copy(name))
+        inner = os.path.relpath(place, root)
+        names = [os.path.normpath(os.path.join(inner, name)) for name in sorted(files)]
+        hidden += [
+            name
+            for name in names
+            if name.lower().endswith(SUFFIXES)
+            and not _is_copy(os.path.basename(name))
+            and any(map(is_hidden, name.split("/")))
+        ]
+    return hidden
+
+
+def _is_copy(name: str) -> bool:
+    """Whether a program made this hidden file or folder, not a person."""
+    return is_hidden(name) and (
+        not name.startswith(".") or name.startswith("._") or name in PROGRAM_FOLDERS
+    )
+
+
+def _in_one_form(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """The rows, each class spelled as in train: systems differ in NFC and NFD."""
+    training = {label for split, _, label in rows if split == "train"}
+    spelled = {composed(label): label for label in training}
+    return [
+        (s, f, label if label in training else spelled.get(composed(label), label))
+        for s, f, label in rows
+    ]
+
+
+def _classes(rows: Sequence[tuple[str, str, str]], survey: Survey) -> tuple[str, ...]:
+    """The classes that training can learn, in order; what else there is, is a problem.
+
+    Args:
+        rows: Split, file and class of every image that can be used.
+        survey: Takes problems and notes.
+    """
+    training = sorted({label for split, _, label in rows if split == "train"})
+    others = Counter(label for split, _, label in rows if split != "train")
+    for label in sorted(set(others) - set(training)):
+        survey.add(
+            label,
+            f"this class is in another split but not in train ({others[label]} images)",
+            "label",
+        )
+    alike = Counter(_caseless(label) for label in training)
+    twins = [label for label in training if alike[_caseless(label)] > 1]
+    if twins:
+        survey.notes.append(f"these classes differ by case only: {', '.join(twins)}")
+    return tuple(training)
+
+
+def _too_few(root: Path, classes: Sequence[str]) -> str:
+    """The message about a single class, with the folder that may have been meant."""
+    what = f"has one class, {classes[0]}: telling classes apart needs two"
+    try:
+        deeper = [path.name for path in visible(root / classes[0]) if path.is_dir()]
+    except FileError:  # below a split, or its name is not the class's to the byte
+        return what
+    if len(deeper) < 2:
+        return what
+    return f"{what}. Its folders look like classes: give {root.name}/{classes[0]}"
+
+
+def _stop_at_unskippable(survey: Survey, *, skip_bad: bool) -> None:
+    """Raises at what no skipping mends; among other problems, `settle` lists it too."""
+    stops = [p for p in survey.problems if p.kind in ("shape", "classes")]
+    if stops and (skip_bad or len(stops) == len(survey.problems)):
+        raise DataError("; ".join(map(str, stops)))
+
+
+def _caseless(label: str) -> str:
+    return unicodedata.normalize("NFKC", label).casefold()
+
+
+def _tree(root: Path, survey: Survey) -> dict[str, list[tuple[str, str]]]:
+    """(file, class) of each split; `train` is everything where there are no splits."""
+    folders = _subfolders(root, root, survey)
+    splits = _splits(folders, survey)
+    listed = {}
+    for split in sorted(splits, key=list(SPLITS).index) or ["train"]:
+        place = _unwrapped(splits.get(split, root), root)
+        rows: list[tuple[str, str]] = []
+        for folder in folders if place == root else _subfolders(root, place, survey):
+            files = [
+                file
+                for file in walk(root, folder, survey.problems)
+                if _is_image(file, survey)
+            ]
+            if not files:
+                where = folder.relative_to(root).as_posix()
+                survey.add(where, "is empty: it holds no image", "label")
+            rows += [(file, printable(folder.name)) for file in files]
+        if rows or split == "train":
+            listed[split] = rows
+        if not rows:
+            survey.add(
+                place.name, "holds no folder of images: CLASS/name.png", "layout"
+            )
+    listed.setdefault("train", [])
+    _note_nested([row for rows in listed.values() for row in rows], survey)
+    return listed
+
+
+def _note_nested(rows: Sequence[tuple[str, str]], survey: Survey) -> None:
+    """Says that folders below a class are no classes, in case they were meant to be."""
+    inner = {
+        (label, place.as_posix())
+        for file, label in rows
+        if printable((place := PurePosixPath(file).parent).name) != label
+    }
+    if inner:
+        labels = sorted({label for label, _ in inner})
+        shown = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")
+        survey.notes.append(
+            f"nested folders: those below {shown} ({len(inner)}) are read as "
+            f"{len(labels)} class{'es' if len(labels) > 1 else ''}"
+        )
+
+
+def _unwrapped(place: Path, root: Path) -> Path:
+    """The folder of classes in a split that an archive packed twice: `train/train`."""
+    inner = place / place.name
+    try:
+        alone = [path.name for path in visible(place)] == [place.name]
+    except FileError:
+        return place  # reported by those who read it
+    if place == root or not alone or not is_open_folder(inner):
+        return place
+    return place if _holds_images(inner) else inner
+
+
+def _splits(folders: Sequence[Path], survey: Survey) -> dict[str, Path]:
+    """Split to folder; none if the folders are classes.
+
+    Folders called `train` and `test` are splits. `training_set` and `test_set` are, if
+    they hold folders: with images in them they are classes.
+    """
+    by_words = _splits_by_words(folders, survey)
+    named = [f for f in folders if f in by_words or split_of(f.name) is not None]
+    flat = [f for f in named if _holds_images(f)]
+    names = ", ".join(f"`{f.name}`" for f in flat)
+    if flat and len(flat) == len(named) < len(folders):
+        survey.notes.append(f"{names} read as a class: images lie directly in it")
+        return {}
+    for folder in flat:
+        survey.add(folder.name, "is a split, which holds CLASS/name.png", "layout")
+    splits: dict[str, Path] = {}
+    for folder in folders if named else ():
+        split = split_of(folder.name) or by_words.get(folder)
+        if split is None:
+            survey.add(
+                folder.name, "lies beside the splits: move it elsewhere", "layout"
+            )
+        elif splits.setdefault(split, folder) != folder:
+            survey.add(folder.name, "is a second folder of one split", "layout")
+    return splits
+
+
+def _splits_by_words(folders: Sequence[Path], survey: Survey) -> dict[Path, str]:
+    """The splits of folders whose names have a word for one: `seg_train`, `Test Set`.
+
+    There must be two splits at least, that of folders called just `train` included.
+    With images in them, `train_images` and `test_images` are splits without classes,
+    `train_station` and `test_tube` are classes.
+    """
+    found = {f: split for f in folders if (split := _split_in(f.name)) is not None}
+    wordy = [f for f in found if split_of(f.name) is None]
+    if not wordy or len(set(found.values())) < 2:
+        return {}
+    names = ", ".join(f"`{f.name}`" for f in wordy)
+    if all(map(_holds_images, wordy)) and len({_rest_of(f.name) for f in found}) > 1:
+        survey.notes.append(f"{names} read as classes: images lie directly in them")
+        return {}
+    survey.notes.append(f"{names} read as {', '.join(found[f] for f in wordy)}")
+    return {f: found[f] for f in wordy}
+
+
+def _split_in(name: str) -> str | None:
+    """The split that the words of a name mean, if they do not mean two."""
+    splits = {split_of(word) for word in _words(name)} - {None}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def _rest_of(name: str) -> tuple[str, ...]:
+    """The words of a name that mean no split, in lower case."""
+    return tuple(word.lower() for word in _words(name) if split_of(word) is None)
+
+
+def _words(name: str) -> list[str]:
+    return re.split(r"[\W_]+", name)
+
+
+def _holds_images(folder: Path) -> bool:
+    try:
+        return any(path.suffix.lower() in SUFFIXES for path in visible(folder))
+    except FileError:
+        return False  # reported by those who read it
+
+
+def _subfolders(root: Path, folder: Path, survey: Survey) -> list[Path]:
+    """The folders in a folder; images beside them are one problem."""
+    found, loose = [], []
+    try:
+        paths = visible(folder)
+    except FileError as error:
+        survey.add(folder.relative_to(root).as_posix(), str(error))
+        return []
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        if os.path.isdir(path) and path.is_symlink():
+            survey.add(name, "is a link to a folder")
+        elif os.path.isdir(path):
+            found.append(path)
+        elif path.suffix.lower() in SUFFIXES:
+            loose.append(name)
+    if loose:
+        more = f", like {len(loose) - 1} more" if len(loose) > 1 else ""
+        survey.add(
+            loose[0],
+            f"lies outside any class{more}: put it into a folder named after its class",
+            "layout",
+        )
+    return found
+
+
+def _is_image(name: str, survey: Survey) -> bool:
+    if name.lower().endswith(SUFFIXES):
+        return True
+    known = name.lower().endswith(OTHER_IMAGES)
+    remedy = "convert it to JPEG or PNG" if known else "remove it"
+    survey.add(name, f"is not called {', '.join(SUFFIXES)}: {remedy}")
+    return False
