@@ -60,7 +60,7 @@ def main(settings: Settings) -> list[dict[str, object]]:
     """Prints the times of each way, and their ratios to the sweep's."""
     rows: list[dict[str, object]] = []
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}, {settings}")
-    subprocess.run([sys.executable, "-c", "import jaxnets.plots"], check=True)
+    subprocess.run([sys.executable, "-c", "import jaxnets.plots.parts"], check=True)
     for model in settings.models:
         for members in settings.members:
             with tempfile.TemporaryDirectory() as cache:

@@ -12,7 +12,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from jaxnets import files, plots
+from jaxnets import files
 from jaxnets.data.feeds.images import Feeds, image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import Fit
@@ -24,6 +24,7 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional, recipes, weights
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.augment import CHOICES
+from jaxnets.plots.runs import confusion, mistakes
 from jaxnets.ranges import (
     Copies,
     Count,
@@ -146,9 +147,9 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
             run.observe(score["loss"].compute())
         rows, classes = data.dataset.test.columns, data.dataset.classes
         labels, logits = rows["label"][:], run.predict(data.test)
-        run.figure("confusion", plots.confusion, labels, logits.argmax(1), classes)
+        run.figure("confusion", confusion, labels, logits.argmax(1), classes)
         shown = rows["image"], labels, logits, classes
-        run.figure("mistakes", plots.mistakes, *shown)
+        run.figure("mistakes", mistakes, *shown)
         run.finish(test=run.evaluate(data.test))
 
 

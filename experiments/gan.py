@@ -15,7 +15,6 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from jaxnets import plots_samples
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.analysis.samples import LEAST, judged
 from jaxnets.data.dataset import enough
@@ -27,6 +26,7 @@ from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
 from jaxnets.models.gan import NETWORKS, players
+from jaxnets.plots import samples
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Sides, Size
 from jaxnets.run import frames
 from jaxnets.run.command import command
@@ -126,8 +126,8 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         frames.animate(run, "training")
         found = judged(look, fake := made(data.test), test[:], train[: len(test)])
         shares, names = found["classes"]["share"], data.dataset.classes
-        run.figure("samples", plots_samples.samples, fake[:64])
-        run.figure("classes", plots_samples.shares, shares, names)
+        run.figure("samples", samples.samples, fake[:64])
+        run.figure("classes", samples.shares, shares, names)
         run.finish(**found, judge={"accuracy": look.accuracy})
 
 

@@ -16,7 +16,6 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from jaxnets import plots
 from jaxnets.data.feeds.texts import (
     LabelledTextFeeds,
     effects,
@@ -30,6 +29,7 @@ from jaxnets.learners.optimizers import DECOUPLED, RULES
 from jaxnets.learners.schedules import SHAPES
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.reader import READERS
+from jaxnets.plots.attention import coloured_words
 from jaxnets.ranges import (
     Count,
     CountOrZero,
@@ -124,7 +124,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
             values = [row[: len(text)] for row, text in zip(added, texts, strict=True)]
             title = "How much each word adds to the probability of the verdict (blue)"
             named = [classes[i] for i in verdicts]
-            run.figure("words", plots.coloured_words, texts, values, named, title=title)
+            run.figure("words", coloured_words, texts, values, named, title=title)
         run.finish(test=run.evaluate(data.test))
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from jaxnets import plots
 from jaxnets.data.feeds.pairs import PairFeeds, named_pairs, pair_feeds, shown
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
@@ -23,6 +22,7 @@ from jaxnets.models import functional
 from jaxnets.models.parts.recurrent import CELLS
 from jaxnets.models.seq2seq import Attention, Seq2Seq
 from jaxnets.ops.decoding import Decoding
+from jaxnets.plots.attention import alignments
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Share, Size, within
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
@@ -111,7 +111,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
                 read = [shown(row, source) for row in test["source"][some]]
                 written = [shown(row, target) for row in made.token[some]]
                 weights = list(made.weights[some])
-                run.figure("alignment", plots.alignments, weights, read, written)
+                run.figure("alignment", alignments, weights, read, written)
         scores = {"bleu": bleu, "accuracy_exact": float(made.exact.mean())}
         run.finish(test=run.evaluate(data.test), **{config.decoding.decode: scores})
 

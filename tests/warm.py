@@ -60,7 +60,7 @@ _PRELOADED = (
     "jaxnets.models.mlp",
     "jaxnets.tasks.classification",
     "jaxnets.sweeps.command",
-    "jaxnets.plots",
+    "jaxnets.plots.runs",
 )
 
 

@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments import translate
-from jaxnets import files, plots
+from jaxnets import files
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import progress
 from jaxnets.ranges import Count
 from jaxnets.run import records
 from jaxnets.run.command import study
@@ -51,8 +53,8 @@ def main(config: translate.Config, seeds: Count = 1) -> dict[str, list[float]]:
     for name, shares in found.items():
         print(f"{name}: {', '.join(f'{s:.2f} %' for s in shares)} exact on test")
     title = "Dates to ISO 8601: held-out dates written exactly"
-    figure = plots.progress(lines, label="exact on validation, %", title=title)
-    plots.png(figure, FOLDER / "curves.png")
+    figure = progress(lines, label="exact on validation, %", title=title)
+    png(figure, FOLDER / "curves.png")
     picture = FOLDER / "additive-0" / "figures" / "alignment.png"
     shutil.copyfile(picture, FOLDER / "alignment.png")
     return found

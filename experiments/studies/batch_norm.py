@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets import plots
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.feeds.images import image_feeds
 from jaxnets.data.named import labelled_images
@@ -28,6 +27,8 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import convnet
 from jaxnets.models.parts.blocks import NORMS
 from jaxnets.once import once
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import against
 from jaxnets.ranges import Count, Positive, Rate, within
 from jaxnets.run import compilation, loop
 from jaxnets.run.command import study
@@ -74,14 +75,14 @@ def main(config: Config) -> dict[str, np.ndarray]:
             f"{ending.mean():.3f}"
         )
     rate = f"learning rate {config.hyper.learning_rate:g}"
-    figure = plots.against(
+    figure = against(
         {f"norm: {name}": values.T for name, values in curves.items()},
         range(1, config.epochs + 1),
         labels=("epoch", "training accuracy"),
         title=f"{config.examples} images of {config.data}, {rate}",
     )
     FOLDER.mkdir(parents=True, exist_ok=True)
-    plots.png(figure, FOLDER / "batch_norm.png")
+    png(figure, FOLDER / "batch_norm.png")
     return curves
 
 

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets import files, plots
+from jaxnets import files
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.dataset import Split
 from jaxnets.data.feeds.base import Feed, ordered, shuffled
@@ -41,6 +41,8 @@ from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.models.mlp import MLP
 from jaxnets.once import once
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import against, comparison
 from jaxnets.ranges import Count, Positive, Rate, Size
 from jaxnets.run import compilation, loop
 from jaxnets.run.command import study
@@ -109,12 +111,12 @@ def _steps(bench: Bench) -> dict[str, list[float]]:
         state = _trained(bench, players, state, count, rows=max(first, second))
         found[name] = _distances(bench, players, state)
         print(f"steps {name}: distance {_shown(found[name])}")
-    figure = plots.comparison(
+    figure = comparison(
         found,
         label="Frechet distance",
         title="Steps of the discriminator : of the generator",
     )
-    plots.png(figure, FOLDER / "steps.png")
+    png(figure, FOLDER / "steps.png")
     return found
 
 
@@ -138,13 +140,13 @@ def _alone(bench: Bench) -> dict[str, list[list[float]]]:
             f"alone, {name}: the generator's gradient from {first:.3g} to {last:.3g} "
             f"after {bench.config.alone} steps of the discriminator alone"
         )
-    figure = plots.against(
+    figure = against(
         {name: np.log10(np.asarray(rows)) for name, rows in found.items()},
         marks,
         labels=("steps of the discriminator alone", "log10 of the gradient's norm"),
         title="What the generator is told by a discriminator trained first",
     )
-    plots.png(figure, FOLDER / "alone.png")
+    png(figure, FOLDER / "alone.png")
     return found
 
 
@@ -173,8 +175,8 @@ def _half(bench: Bench) -> dict[str, list[list[float]]]:
         ("half_accuracy", accuracy, "right on digits and samples, %"),
         ("half_distance", distance, "Frechet distance"),
     ):
-        figure = plots.comparison(values, label=label, title=title)
-        plots.png(figure, FOLDER / f"{name}.png")
+        figure = comparison(values, label=label, title=title)
+        png(figure, FOLDER / f"{name}.png")
     return {name: [accuracy[name], distance[name]] for name in stages}
 
 

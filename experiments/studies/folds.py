@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments import classify
-from jaxnets import files, plots
+from jaxnets import files
 from jaxnets.data.generated.digits import FOLDS
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import comparison
 from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 
@@ -35,10 +37,8 @@ def main(config: classify.Config) -> list[float]:
     print(f"test accuracy {mean:.2%} +- {deviation:.2%} over {FOLDS} folds: {shown}")
     percent = [100 * a for a in accuracies]
     title = "Digits: five folds, each tested once"
-    figure = plots.comparison(
-        {config.model: percent}, label="test accuracy, %", title=title
-    )
-    plots.png(figure, FOLDER / "folds.png")
+    figure = comparison({config.model: percent}, label="test accuracy, %", title=title)
+    png(figure, FOLDER / "folds.png")
     return accuracies
 
 

@@ -26,10 +26,12 @@ import numpy as np
 
 from experiments import draw, vae
 from experiments.studies.vae_without_kl import imagined
-from jaxnets import files, plots
+from jaxnets import files
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.feeds.density import Binarise
 from jaxnets.data.named import labelled_images
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count, CountOrZero, Seed, within
 from jaxnets.run import judge as judges
 from jaxnets.run.command import study
@@ -101,8 +103,8 @@ def main(config: Config) -> dict[str, list[float]]:
     print("\n".join([*rows, "", note]))
     files.write(FOLDER / f"{name}.md", "\n".join([*rows, "", note]) + "\n")
     title = f"{name}, {config.binarise} binarisation: log p(x) is at least"
-    figure = plots.comparison(found, label=f"{bound}-sample bound, nats", title=title)
-    plots.png(figure, FOLDER / f"{name}.png")
+    figure = comparison(found, label=f"{bound}-sample bound, nats", title=title)
+    png(figure, FOLDER / f"{name}.png")
     return found
 
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxnets import files, plots, plots_samples
+from jaxnets import files
 from jaxnets.data.dataset import Split
 from jaxnets.data.feeds.base import shuffled
 from jaxnets.data.generated.draws import uniforms
@@ -32,6 +32,8 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.population import population
 from jaxnets.models.mlp import MLP
 from jaxnets.once import once
+from jaxnets.plots import samples
+from jaxnets.plots.parts import png
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Size
 from jaxnets.run import compilation, loop
 from jaxnets.run.command import study
@@ -119,11 +121,9 @@ def main(config: Config) -> dict[str, np.ndarray]:
             f"deviations {', '.join(f'{s:.1%}' for s in share)}"
         )
     title = f"{MODES} Gaussians of deviation {config.deviation:g} on a circle of 1"
-    figure = plots_samples.clouds(
-        shown, points[:SAMPLES], title=title, columns=config.seeds
-    )
+    figure = samples.clouds(shown, points[:SAMPLES], title=title, columns=config.seeds)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    plots.png(figure, FOLDER / "ring.png")
+    png(figure, FOLDER / "ring.png")
     table = {
         n: [dict(zip(("modes", "share"), r, strict=True)) for r in rows.tolist()]
         for n, rows in found.items()

@@ -20,7 +20,9 @@ from typing import Annotated
 import numpy as np
 
 from experiments import translate
-from jaxnets import files, plots
+from jaxnets import files
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count, within
 from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
@@ -53,8 +55,8 @@ def main(
             f"of characters when those before are given, {seeds} seeds"
         )
     title = "Dates without attention: what own draws in training do"
-    figure = plots.comparison(exact, label="exact on test, %", title=title)
-    plots.png(figure, FOLDER / "exact.png")
+    figure = comparison(exact, label="exact on test, %", title=title)
+    png(figure, FOLDER / "exact.png")
     return exact
 
 

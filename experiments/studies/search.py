@@ -20,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments import classify
-from jaxnets import files, plots
+from jaxnets import files
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count
 from jaxnets.run import compilation, settings
 from jaxnets.run.command import study
@@ -92,7 +94,7 @@ def main(config: Config) -> dict[str, list[float]]:
     )
     FOLDER.mkdir(parents=True, exist_ok=True)
     label = f"best validation cross-entropy on {config.data}"
-    plots.png(plots.comparison(best, label=label), FOLDER / "search.png")
+    png(comparison(best, label=label), FOLDER / "search.png")
     found_all = {**best, "halving_share": shares}
     text = files.dump_json({"config": settings.to_json(config), **found_all}, indent=1)
     files.write(FOLDER / "search.json", text + "\n")

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments import sentiment
-from jaxnets import files, plots
+from jaxnets import files
 from jaxnets.data.feeds.texts import labelled_texts
 from jaxnets.data.generated.reviews import ceiling
 from jaxnets.data.text import texts_of
 from jaxnets.models.reader import READERS
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count
 from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
@@ -49,8 +51,8 @@ def main(config: sentiment.Config, seeds: Count = 3) -> dict[str, list[float]]:
     for model, values in found.items():
         print(f"{model:>14} {np.mean(values):6.2f} %  {values}")
     title = f"{name}: without the order of the words at most {most:.1%}"
-    figure = plots.comparison(found, label="test accuracy, %", title=title)
-    plots.png(figure, FOLDER / f"{name}.png")
+    figure = comparison(found, label="test accuracy, %", title=title)
+    png(figure, FOLDER / f"{name}.png")
     return found
 
 

@@ -24,7 +24,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets import plots
 from jaxnets.data.feeds.base import Feed, Fetched
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.population import population
@@ -32,6 +31,8 @@ from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional
 from jaxnets.models.language import LanguageModel
 from jaxnets.once import once
+from jaxnets.plots.parts import png
+from jaxnets.plots.runs import against
 from jaxnets.ranges import Count, NonNegative, Positive, Size
 from jaxnets.run import loop
 from jaxnets.run.command import study
@@ -143,7 +144,7 @@ def main(config: Config) -> dict[str, float]:
     for name, each in beyond.items():
         shown = ", ".join(f"{a:.1%}" for a in each)
         print(f"{name}: recall beyond {config.steps} steps {each.mean():.1%} ({shown})")
-    figure = plots.against(
+    figure = against(
         {name: 100 * acc for name, acc in found.items()},
         range(1, config.longest + 1),
         labels=("steps from symbol to question", "recalled, %"),
@@ -152,7 +153,7 @@ def main(config: Config) -> dict[str, float]:
         title="Truncated backpropagation: the memory is not cut with the gradient",
     )
     config.folder.mkdir(parents=True, exist_ok=True)
-    plots.png(figure, config.folder / "truncation.png")
+    png(figure, config.folder / "truncation.png")
     return {name: float(each.mean()) for name, each in beyond.items()}
 
 

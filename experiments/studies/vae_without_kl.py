@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 
 from experiments import vae
-from jaxnets import files, plots, plots_generated
+from jaxnets import files
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.feeds.density import codes
 from jaxnets.data.named import labelled_images
+from jaxnets.plots import generated
+from jaxnets.plots.parts import png
 from jaxnets.ranges import Count
 from jaxnets.run import judge as judges
 from jaxnets.run.command import study
@@ -84,8 +86,8 @@ def main(
     labels = ["test images", "", *(k for kind in BETAS for k in (kind, ""))]
     sheet = np.concatenate(pictures)
     title = f"{name}: expected images of codes of the prior, with and without the KL"
-    figure = plots_generated.sheet(sheet, _SHOWN, title=title, labels=labels)
-    plots.png(figure, FOLDER / f"{name}.png")
+    figure = generated.sheet(sheet, _SHOWN, title=title, labels=labels)
+    png(figure, FOLDER / f"{name}.png")
     return found
 
 

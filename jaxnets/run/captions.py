@@ -153,7 +153,7 @@ def figures(run: Run, data: CaptionFeeds, made: Sequences) -> None:
         data: That the network was trained on.
         made: What it wrote about the test split.
     """
-    from jaxnets import plots_attention as plots  # matplotlib takes a second to import
+    from jaxnets.plots import attention  # matplotlib takes a second to import
 
     written = np.asarray(made.token)[:, 0]
     best = data.written(written)
@@ -162,7 +162,7 @@ def figures(run: Run, data: CaptionFeeds, made: Sequences) -> None:
     told = [f"{best[i]}\n\n({data.captions.texts['test'][i][0]})" for i in some]
     images = split.columns["image"][some]
     title = "what it says of test images (and what somebody said)"
-    run.figure("captions", plots.captioned, images, told, title=title)
+    run.figure("captions", attention.captioned, images, told, title=title)
     seen = grids(np.asarray(made.notes.weights)[:, 0])
     if seen is not None:
         chosen = list(some[:6])
@@ -171,7 +171,7 @@ def figures(run: Run, data: CaptionFeeds, made: Sequences) -> None:
             title += f" (a cell sees {pixels} x {pixels} pixels)"
         run.figure(
             "attention",
-            plots.looks,
+            attention.looks,
             [split.columns["image"][np.array([i])][0] for i in chosen],
             [data.words(written[i]) for i in chosen],
             [seen[i] for i in chosen],
@@ -186,7 +186,7 @@ def figures(run: Run, data: CaptionFeeds, made: Sequences) -> None:
         if len(wrong):
             title = "mistakes: what it says is not so"
             images, said = split.columns["image"][wrong], [best[i] for i in wrong]
-            run.figure("mistakes", plots.captioned, images, said, title=title)
+            run.figure("mistakes", attention.captioned, images, said, title=title)
 
 
 def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
@@ -202,7 +202,8 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
     Raises:
         DataError: If the file is no whole, sound image.
     """
-    from jaxnets import plots, plots_attention
+    from jaxnets.plots import attention
+    from jaxnets.plots.parts import png
 
     try:
         content = read(photo)
@@ -218,11 +219,11 @@ def describe(run: Run, data: CaptionFeeds, photo: Path) -> None:
     if seen is None:
         return
     path = Path(f"{_plain_name(photo.stem)}-attention.png")
-    figure: Any = plots_attention.looks(
+    figure: Any = attention.looks(
         [data.pixels(content)], [data.words(written[0])], [seen], title=texts[0]
     )
     try:
-        files.write_with(path, lambda file: plots.png(figure, file))
+        files.write_with(path, lambda file: png(figure, file))
     except OSError as error:
         run.console.say(f"warning: {path} cannot be written: {error.strerror or error}")
         return

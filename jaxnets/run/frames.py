@@ -62,18 +62,18 @@ def kept(run: Run, name: str) -> dict[int, UInt8[np.ndarray, "n h w c"]]:
 
 def animate(run: Run, name: str) -> None:
     """Shows what was kept as figures: a strip, and every step a frame of NAME.gif."""
-    from jaxnets import plots_samples  # matplotlib takes half a second to import
+    from jaxnets.plots import samples  # matplotlib takes half a second to import
 
     with run.optional(f"the animation {name!r}"):
         frames = kept(run, name)
         if run.held is None or not frames:
             return
-        run.figure(name, plots_samples.strip, frames)
+        run.figure(name, samples.strip, frames)
         columns = max(round(max(map(len, frames.values())) ** 0.5), 1)
-        sheets = [plots_samples.sheet(f, columns, scale=2) for f in frames.values()]
+        sheets = [samples.tiles(f, columns, scale=2) for f in frames.values()]
         path = run.held.path / "figures" / (files.safe_name(name) + ".gif")
         path.parent.mkdir(exist_ok=True)
-        files.write_with(path, lambda file: plots_samples.gif(sheets, file))
+        files.write_with(path, lambda file: samples.gif(sheets, file))
 
 
 def _folder(run: Path, name: str) -> Path:

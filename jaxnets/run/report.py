@@ -52,11 +52,13 @@ def write(folder: Path, headline: str, result: Mapping[str, Any]) -> Path:
         f'<p class="result">{html.escape(headline)}</p>',
     ]
     if lines:
-        from jaxnets import plots  # matplotlib takes a second to import
+        # Not at the top: matplotlib takes a second to import.
+        from jaxnets.plots.parts import plain_text, png
+        from jaxnets.plots.runs import curves
 
         buffer = io.BytesIO()
-        with plots.plain_text():
-            plots.png(plots.curves(lines), buffer)
+        with plain_text():
+            png(curves(lines), buffer)
         parts += ["<h2>Learning curves</h2>", image(buffer.getvalue(), "curves")]
     for path in sorted((folder / "figures").glob("*.png")):
         title = path.stem.replace("_", " ")

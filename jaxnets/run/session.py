@@ -470,8 +470,8 @@ class Run:
     ) -> None:
         """Saves a picture in the folder, and so in the report.
 
-        Drawing is part of the call, `run.figure("words", plots.words, texts)`, so that
-        an error in it is a warning and does not cost the run its result. With
+        Drawing is part of the call, `run.figure("words", coloured_words, texts)`, so
+        that an error in it is a warning and does not cost the run its result. With
         `--evaluate` nothing is drawn.
 
         Args:
@@ -488,12 +488,13 @@ class Run:
             return
         path = self.held.path / "figures" / file_name
         with self.optional(f"the picture {name!r}"):
-            from jaxnets import plots  # matplotlib takes half a second to import
+            # Not at the top: matplotlib takes half a second to import.
+            from jaxnets.plots.parts import plain_text, png
 
-            with plots.plain_text():
+            with plain_text():
                 figure: Any = draw(*given, **options) if callable(draw) else draw
             path.parent.mkdir(exist_ok=True)
-            files.write_with(path, lambda file: plots.png(figure, file))
+            files.write_with(path, lambda file: png(figure, file))
 
     def text(self, name: str, text: str) -> None:
         """Prints a text, samples for example, and saves it in folder and report.

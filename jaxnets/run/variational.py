@@ -76,7 +76,7 @@ def figures(run: Run, data: DensityFeeds, judged: Judged, seed: int = 0) -> None
         judged: Of `data.judged`.
         seed: Of the codes of samples.
     """
-    from jaxnets import plots_generated as plots  # matplotlib takes a second to import
+    from jaxnets.plots import generated as plots  # matplotlib takes a second to import
 
     shape, count = judged.code.shape[1:], len(judged.image)
     flat = np.asarray(judged.code).reshape(count, -1)

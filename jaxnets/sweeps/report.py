@@ -47,9 +47,9 @@ def write(
     """
     rows = results.write(folder, definition, finished)
     label = "validation " + definition.objectives[0].replace("_", " ")
-    from jaxnets import plots  # matplotlib takes a second to import
+    from jaxnets.plots.parts import plain_text  # matplotlib takes a second to import
 
-    with plots.plain_text():
+    with plain_text():
         pictures = _figures(definition, finished, rows, study, winner, label)
     shown = [f"<h1>Sweep of {html.escape(definition.experiment)}</h1>"]
     shown.append(f'<p class="where">{html.escape(folder.name)}</p>')
@@ -162,7 +162,9 @@ def _figures(
     winner: Finished,
     label: str,
 ) -> dict[str, bytes]:
-    from jaxnets import plots, plots_sweeps  # matplotlib takes a second to import
+    # Not at the top: matplotlib takes a second to import.
+    from jaxnets.plots import sweeps
+    from jaxnets.plots.parts import png
 
     ranges = spaces.free(spaces.from_json(definition.space))
     objective = definition.objectives[0]
@@ -187,20 +189,20 @@ def _figures(
     values = {name: [row[name] for row in rows] for name in ranges}
     measured = [row[objective] for row in rows]
     figures = {
-        "ranking": plots_sweeps.ranking(
+        "ranking": sweeps.ranking(
             dict(list(results_of.items())[:_RANKED]),
             label=label,
             title="setting: " + ", ".join(n.replace("_", " ") for n in ranges),
         ),
-        "learning_curves": plots_sweeps.curves(runs, won, label=label),
-        "response": plots_sweeps.responses(
+        "learning_curves": sweeps.curves(runs, won, label=label),
+        "response": sweeps.responses(
             values,
             measured,
             [name for name, own in ranges.items() if own.kind == "log"],
             [row["group"] for row in rows],
             label=label,
         ),
-        "parallel_coordinates": plots_sweeps.parallel(
+        "parallel_coordinates": sweeps.parallel(
             {
                 name: [min(max(ranges[name].place(v), 0.0), 1.0) for v in places]
                 for name, places in values.items()
@@ -216,13 +218,13 @@ def _figures(
     }
     shares = importances(definition, study)
     if shares:
-        figures["importance"] = plots_sweeps.importance(
+        figures["importance"] = sweeps.importance(
             shares, title="fANOVA over the settings that were trained to the end"
         )
     found = {}
     for name, figure in figures.items():
         buffer = io.BytesIO()
-        plots.png(figure, buffer)
+        png(figure, buffer)
         found[name] = buffer.getvalue()
     return found
 

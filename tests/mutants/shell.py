@@ -156,7 +156,7 @@ FAULTS: list[Fault] = [
         function="mistakes",
         was="~wrong))[:count]",
         now="~wrong))[: min(count, int(wrong.sum()))]",
-        tests=("test_plots",),
+        tests=("test_figures",),
         history="21039da",
     ),
     Fault(

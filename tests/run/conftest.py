@@ -55,7 +55,7 @@ def made_once(monkeypatch):
     drawn, and are not made files of: that takes longer than the training.
     """
     png = b"\x89PNG"
-    monkeypatch.setattr("jaxnets.plots.png", lambda figure, file: file.write(png))
+    monkeypatch.setattr("jaxnets.plots.parts.png", lambda figure, file: file.write(png))
 
     def prepared(experiment, config):
         data = experiment.load(config)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from toys import small
 
-from jaxnets import plots
+from jaxnets.plots import runs
 from jaxnets.run import records, report
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.command import command
@@ -486,7 +486,7 @@ def test_an_error_in_the_experiment_leaves_the_run_unfinished(here):
 
 
 def test_figures_stay_inside_the_folder(here):
-    figure = plots.grid(np.zeros((1, 2, 2, 1)))
+    figure = runs.grid(np.zeros((1, 2, 2, 1)))
     data = small.load(CONFIG)
     with Run(CONFIG, Verbs(run_dir=here / "mine")) as run:
         for _ in run.train(small.build(CONFIG, data), data.train, steps=4, every=4):

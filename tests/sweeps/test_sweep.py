@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 
-from jaxnets import plots_sweeps
+from jaxnets.plots import sweeps as figures
 from jaxnets.run.session import Verbs
 from jaxnets.run.settings import from_json
 from jaxnets.sweeps import results
@@ -49,7 +49,7 @@ curves_drawn = []  # of the sweep below: all learning curves, and which are the 
 def whole(tmp_path_factory):
     """A sweep of four settings with two seeds each."""
     path = tmp_path_factory.mktemp("whole")
-    draw = plots_sweeps.curves
+    draw = figures.curves
 
     def curves(runs, best, **options):
         curves_drawn.append((runs, best))
@@ -57,7 +57,7 @@ def whole(tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
-        patch.setattr(plots_sweeps, "curves", curves)
+        patch.setattr(figures, "curves", curves)
         patch.setattr("jaxnets.run.report.write", lambda *arguments: None)
         patch.setattr("jaxnets.run.compilation.use_cache", lambda: None)
         swept(*SMALL, "--seeds", "2", "--folder", "sweep")

@@ -1,4 +1,4 @@
-"""Pictures of what a generative model makes; see `jaxnets.plots`."""
+"""Figures of generative models: sheets of images, drawing steps, codes in the plane."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +8,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jaxnets.plots import literal, named
+from jaxnets.plots.parts import (
+    GAP,
+    frameless,
+    mosaic,
+    named,
+    show,
+    single,
+    titled,
+    unit,
+)
 
-_GAP = 1  # pixels between two images
-_PAPER = 0.5  # the grey between them
 _TOLD_APART = 10  # classes that have a colour each
 
 
@@ -26,23 +33,16 @@ def sheet(
         title: Above.
         labels: Of the rows, to their left.
     """
-    mosaic, pitch = _mosaic(_unit(images), columns)
     rows = -(-len(images) // columns)
-    figure = Figure(
-        figsize=(0.45 * columns + 0.6, 0.45 * rows + 0.5), layout="constrained"
-    )
-    axes = figure.add_subplot()
-    _show(axes, mosaic)
+    figure, axes = single(0.45 * columns + 0.6, 0.45 * rows + 0.5)
+    show(axes, mosaic(unit(images), columns))
     if labels:
-        places = pitch[0] * (np.arange(rows) + 0.5)
+        places = (images.shape[1] + GAP) * (np.arange(rows) + 0.5)
         axes.set_axis_on()
         axes.set_yticks(places, [named(n) for n in labels], fontsize=7)
         axes.set_xticks([])
-        axes.tick_params(length=0)
-        for side in axes.spines.values():
-            side.set_visible(False)
-    if title:
-        axes.set_title(literal(title), fontsize=9)
+        frameless(axes)
+    titled(axes, title, size=9)
     return figure
 
 
@@ -66,18 +66,14 @@ def strips(
     """
     count, steps, height, width = frames.shape[:4]
     flat = frames.reshape(-1, *frames.shape[2:])
-    mosaic, pitch = _mosaic(_unit(flat), steps)
     inches = 0.62
-    figure = Figure(
-        figsize=(inches * steps + 0.3, inches * count + 0.5), layout="constrained"
-    )
-    axes = figure.add_subplot()
-    _show(axes, mosaic)
-    points = 72 * inches / pitch[1]  # of a pixel
+    figure, axes = single(inches * steps + 0.3, inches * count + 0.5)
+    show(axes, mosaic(unit(flat), steps))
+    points = 72 * inches / (width + GAP)  # of a pixel
     for row in range(count if windows is not None else 0):
         for step in range(steps):
             y0, x0, y1, x1, thick = np.asarray(windows)[row, step]
-            top, left = row * pitch[0] + _GAP, step * pitch[1] + _GAP
+            top, left = row * (height + GAP) + GAP, step * (width + GAP) + GAP
             rectangle = Rectangle(
                 (left + x0, top + y0),
                 x1 - x0,
@@ -92,8 +88,7 @@ def strips(
             frame = Rectangle((left - 0.5, top - 0.5), width, height)
             frame.set_transform(axes.transData)
             rectangle.set_clip_path(frame)
-    if title:
-        axes.set_title(literal(title), fontsize=9)
+    titled(axes, title, size=9)
     return figure
 
 
@@ -112,8 +107,7 @@ def scatter(
         classes: Their names; of more than ten, each point shows its own.
         title: Above.
     """
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = single(6.4, 5.2)
     few = len(classes) <= _TOLD_APART
     colours = mpl.colormaps["tab10" if few else "turbo"]
     for index, name in enumerate(classes):
@@ -139,31 +133,5 @@ def scatter(
         )
     axes.set_xticks([])
     axes.set_yticks([])
-    if title:
-        axes.set_title(literal(title), fontsize=10)
+    titled(axes, title)
     return figure
-
-
-def _mosaic(images: np.ndarray, columns: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """One image of many, and the pixels from each to the next, down and across."""
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    pitch = height + _GAP, width + _GAP
-    shape = (rows * pitch[0] + _GAP, columns * pitch[1] + _GAP, channels)
-    mosaic = np.full(shape, _PAPER)
-    for index, image in enumerate(images):
-        row, column = divmod(index, columns)
-        top, left = row * pitch[0] + _GAP, column * pitch[1] + _GAP
-        mosaic[top : top + height, left : left + width] = image
-    return mosaic, pitch
-
-
-def _show(axes: Any, mosaic: np.ndarray) -> None:
-    shown = mosaic[..., 0] if mosaic.shape[-1] == 1 else mosaic
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_axis_off()
-
-
-def _unit(images: np.ndarray) -> np.ndarray:
-    scaled = images / 255 if images.dtype == np.uint8 else images
-    return np.clip(np.asarray(scaled, np.float64), 0, 1)

@@ -3,8 +3,8 @@ import io
 import numpy as np
 import pytest
 
-from jaxnets import plots
-from jaxnets.plots_attention import captioned, enlarged, looks
+from jaxnets.plots.attention import captioned, enlarged, looks
+from jaxnets.plots.parts import png
 
 pytestmark = pytest.mark.host
 
@@ -28,11 +28,11 @@ def test_pictures_of_attention_have_a_panel_a_word():
     lit = figure.axes[1].images[0].get_array()
     np.testing.assert_allclose(lit[:4, :4], image[:4, :4] / 255)  # as bright as it is
     assert (lit[4:] >= image[4:] / 255).all()
-    plots.png(figure, io.BytesIO())
+    png(figure, io.BytesIO())
 
 
 def test_sentences_are_wrapped_below_the_images():
     figure = captioned(np.zeros((3, 8, 8, 3)), ["word " * 20] * 3, title="t")
     assert len(figure.axes) == 3
     assert figure.axes[0].texts[0].get_text().count("\n") > 1
-    plots.png(figure, io.BytesIO())
+    png(figure, io.BytesIO())

@@ -1,4 +1,4 @@
-"""Pictures of what a generator makes, now and on the way; see `jaxnets.plots`."""
+"""Figures of a generator's samples, at the end and through training."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +8,24 @@ from jaxtyping import Float, Shaped, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxnets.plots import literal, named
+from jaxnets.plots.parts import (
+    COLOURS,
+    GAP,
+    frameless,
+    literal,
+    mosaic,
+    named,
+    panels,
+    show,
+    single,
+    titled,
+)
 
-_GAP = 1  # pixel between the images of a sheet
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-
-def sheet(
+def tiles(
     images: Shaped[np.ndarray, "n h w c"], columns: int, *, scale: int = 1
 ) -> UInt8[np.ndarray, "hs ws c"]:
-    """Images in rows as one array of bytes, a grey line between them.
+    """Returns images in rows as one array of bytes, a grey line between them.
 
     Args:
         images: Bytes, or in [0, 1].
@@ -26,14 +34,7 @@ def sheet(
     """
     if images.dtype != np.uint8:
         images = np.round(255 * np.clip(images, 0, 1)).astype(np.uint8)
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    full = np.full((rows * columns, height, width, channels), 128, np.uint8)
-    full[:count] = images
-    edge = ((0, 0), (0, _GAP), (0, _GAP), (0, 0))
-    tiles = np.pad(full, edge, constant_values=128)
-    tiles = tiles.reshape(rows, columns, *tiles.shape[1:]).transpose(0, 2, 1, 3, 4)
-    whole = tiles.reshape(rows * (height + _GAP), -1, channels)[:-_GAP, :-_GAP]
+    whole = mosaic(images, columns, border=False)
     return whole.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
@@ -44,7 +45,7 @@ def samples(images: Shaped[np.ndarray, "n h w c"], *, title: str = "") -> Figure
         images: Bytes, or in [0, 1].
         title: Above all.
     """
-    return _shown(sheet(images, max(round(len(images) ** 0.5), 1)), 4.6, title)
+    return _shown(tiles(images, max(round(len(images) ** 0.5), 1)), 4.6, title)
 
 
 def strip(
@@ -61,17 +62,15 @@ def strip(
         columns: How many of the images of each step, the first ones.
     """
     rows = [images[:columns] for images in frames.values()]
-    whole = sheet(np.concatenate(rows), len(rows[0]))
+    whole = tiles(np.concatenate(rows), len(rows[0]))
     figure = _shown(whole, 6.4, title)
     axes = figure.axes[0]
     axes.set_axis_on()
-    places = (np.arange(len(rows)) + 0.5) * (whole.shape[0] + _GAP) / len(rows)
+    places = (np.arange(len(rows)) + 0.5) * (whole.shape[0] + GAP) / len(rows)
     axes.set_yticks(places, [f"{step:,}" for step in frames], fontsize=8)
     axes.set_xticks([])
-    axes.tick_params(length=0)
     axes.set_ylabel("step", fontsize=8)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    frameless(axes)
     return figure
 
 
@@ -109,11 +108,8 @@ def shares(
         classes: Their names.
         title: Above.
     """
-    figure = Figure(
-        figsize=(max(4.0, 0.16 * len(classes) + 1), 3.0), layout="constrained"
-    )
-    axes = figure.add_subplot()
-    axes.bar(range(len(classes)), 100 * values, color=_COLOURS[0])
+    figure, axes = single(max(4.0, 0.16 * len(classes) + 1), 3.0)
+    axes.bar(range(len(classes)), 100 * values, color=COLOURS[0])
     axes.axhline(100 / len(classes), color="#555555", linewidth=1, linestyle=":")
     names = [named(name) for name in classes]
     wide = max(map(len, names), default=0) > 2
@@ -122,10 +118,8 @@ def shares(
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
     axes.set_ylabel("share of the samples, %")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    if title:
-        axes.set_title(literal(title), fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    titled(axes, title)
     return figure
 
 
@@ -144,34 +138,23 @@ def clouds(
         title: Above all.
         columns: Panels in a row.
     """
-    columns = min(columns, len(groups))
-    rows = -(-len(groups) // columns)
-    figure = Figure(figsize=(2.1 * columns, 2.2 * rows + 0.3), layout="constrained")
+    columns = max(min(columns, len(groups)), 1)
+    figure, places = panels(len(groups), columns, (2.1, 2.2), extra=0.3)
     reach = 1.3 * float(np.abs(real).max())
-    for index, (name, points) in enumerate(groups.items()):
-        axes = figure.add_subplot(rows, columns, index + 1)
+    for index, (axes, name) in enumerate(zip(places, groups, strict=True)):
+        colour = COLOURS[index // columns % len(COLOURS)]
         axes.plot(*real.T, ".", color="#bbbbbb", markersize=2)
-        axes.plot(
-            *points.T,
-            ".",
-            color=_COLOURS[index // columns % len(_COLOURS)],
-            markersize=1.5,
-        )
+        axes.plot(*groups[name].T, ".", color=colour, markersize=1.5)
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[])
         axes.set_aspect("equal")
         axes.set_title(literal(name), fontsize=8)
-    if title:
-        figure.suptitle(literal(title), fontsize=10)
+    titled(figure, title)
     return figure
 
 
 def _shown(image: UInt8[np.ndarray, "h w c"], width: float, title: str) -> Figure:
     height = width * image.shape[0] / image.shape[1] + (0.35 if title else 0)
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    grey = image[..., 0] if image.shape[-1] == 1 else image
-    axes.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.set_axis_off()
-    if title:
-        axes.set_title(literal(title), fontsize=10)
+    figure, axes = single(width, height)
+    show(axes, image)
+    titled(axes, title)
     return figure

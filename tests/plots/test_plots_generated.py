@@ -3,8 +3,8 @@ import io
 import numpy as np
 import pytest
 
-from jaxnets import plots
-from jaxnets.plots_generated import scatter, sheet, strips
+from jaxnets.plots.generated import scatter, sheet, strips
+from jaxnets.plots.parts import png
 
 pytestmark = pytest.mark.host
 
@@ -21,7 +21,7 @@ def test_a_sheet_holds_every_image_in_its_place():
     np.testing.assert_allclose(pixels[1:4, 1:5], np.clip(images[0, ..., 0], 0, 1))
     np.testing.assert_allclose(pixels[5:8, 6:10], np.clip(images[4, ..., 0], 0, 1))
     assert (pixels[5:8, 11:15] == 0.5).all()  # there is no sixth
-    plots.png(figure, io.BytesIO())
+    png(figure, io.BytesIO())
     colour = sheet(np.full((2, 3, 3, 3), 255, np.uint8), 2)
     assert mosaic(colour).shape == (5, 9, 3)
     assert mosaic(colour)[1, 1, 0] == 1
@@ -35,7 +35,7 @@ def test_a_strip_shows_windows_over_their_own_frames():
     assert len(boxes) == 6
     np.testing.assert_allclose(boxes[0], [1 + 2, 1 + 1, 1 + 6, 1 + 5])
     np.testing.assert_allclose(boxes[4], [10 + 2, 10 + 1, 10 + 6, 10 + 5])
-    plots.png(figure, io.BytesIO())
+    png(figure, io.BytesIO())
     assert not strips(frames).axes[0].patches
 
 
@@ -46,4 +46,4 @@ def test_few_classes_have_colours_and_many_have_names():
     names = [chr(65 + i) for i in range(15)]
     many = scatter(points, np.arange(30) % 15, names, title="t")
     assert sorted(t.get_text() for t in many.axes[0].texts) == sorted(names * 2)
-    plots.png(many, io.BytesIO())
+    png(many, io.BytesIO())

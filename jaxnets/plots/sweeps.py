@@ -1,4 +1,4 @@
-"""Pictures of a sweep; see `jaxnets.plots`."""
+"""Figures of a sweep: ranking, curves, response, parallel coordinates, importance."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -9,7 +9,15 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from jaxnets.plots import COLOURS, literal, named, quiet
+from jaxnets.plots.parts import (
+    COLOURS,
+    frameless,
+    literal,
+    named,
+    panels,
+    quiet,
+    single,
+)
 
 Curve = Sequence[tuple[float | int, float | int]]  # of steps and values
 
@@ -25,8 +33,7 @@ def ranking(
         title: Above.
     """
     height = max(0.24 * len(results) + 1.2, 2.2)
-    figure = Figure(figsize=(7, height), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = single(7, height)
     for place, values in enumerate(results.values()):
         spread = np.std(values, ddof=1) if len(values) > 1 else 0.0
         axes.errorbar(
@@ -56,8 +63,7 @@ def curves(
         label: What is measured.
         title: Above.
     """
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = single(6.4, 3.8)
     everything = []
     for index, run in enumerate(runs):
         if not run:
@@ -104,13 +110,10 @@ def responses(
         groups: Of each setting.
         label: What is measured.
     """
-    columns = min(max(len(values), 1), 3)
-    rows = max(-(-len(values) // columns), 1)
-    figure = Figure(figsize=(3.6 * columns, 2.9 * rows), layout="constrained")
+    figure, panel_axes = panels(len(values), 3, (3.6, 2.9))
     shown = np.array(results, np.float64)
     kinds = list(dict.fromkeys(groups))
-    for index, (name, places) in enumerate(values.items()):
-        axes = figure.add_subplot(rows, columns, index + 1)
+    for axes, (name, places) in zip(panel_axes, values.items(), strict=True):
         for kind, colour in zip(kinds, itertools.cycle(COLOURS), strict=False):
             mine = np.array([group == kind for group in groups]) & np.isfinite(shown)
             dots = np.array(places)[mine], shown[mine]
@@ -151,8 +154,7 @@ def parallel(
     ordered = finite[np.argsort(shown[finite] * (1 if lower else -1), kind="stable")]
     ranks = {int(i): r / max(len(finite) - 1, 1) for r, i in enumerate(ordered)}
     names = [*places, label]
-    figure = Figure(figsize=(max(1.6 * len(names), 4.5), 3.6), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = single(max(1.6 * len(names), 4.5), 3.6)
     shades = colormaps["viridis"]
     for i in reversed(ordered):
         line = [float(places[name][i]) for name in places] + [1 - ranks[int(i)]]
@@ -165,9 +167,8 @@ def parallel(
     axes.set_xticks(range(len(names)), [n.replace("_", " ") for n in names])
     axes.set_yticks([])
     axes.set_ylim(-0.12, 1.12)
-    axes.tick_params(length=0, labelsize=8)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.tick_params(labelsize=8)
+    frameless(axes)
     return figure
 
 
@@ -178,10 +179,7 @@ def importance(shares: Mapping[str, float], *, title: str = "") -> Figure:
         shares: Name to share, in [0, 1].
         title: Above.
     """
-    figure = Figure(
-        figsize=(5.5, 0.35 * max(len(shares), 1) + 1.2), layout="constrained"
-    )
-    axes = figure.add_subplot()
+    figure, axes = single(5.5, 0.35 * max(len(shares), 1) + 1.2)
     ordered = sorted(shares.items(), key=lambda pair: pair[1])
     names = [name.replace("_", " ") for name, _ in ordered]
     axes.barh(names, [share for _, share in ordered], color=COLOURS[0])
