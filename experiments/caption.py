@@ -12,6 +12,13 @@ from typing import Annotated, Any, NamedTuple
 
 from jaxnets.data.feeds.captions import CaptionFeeds, caption_feeds
 from jaxnets.data.feeds.named_captions import named_captions
+from jaxnets.evaluation.captions import (
+    describe,
+    features_of,
+    kept_data,
+    report,
+    with_photo,
+)
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
@@ -31,7 +38,6 @@ from jaxnets.ranges import (
     SizeOrZero,
     within,
 )
-from jaxnets.run.captions import describe, features_of, kept_data, report, with_photo
 from jaxnets.run.command import command
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.run.settings import Extendable, Judging, one_of

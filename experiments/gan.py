@@ -21,16 +21,15 @@ from jaxnets.data.dataset import enough
 from jaxnets.data.feeds.images import Feeds, image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import Fit
+from jaxnets.evaluation import samples
+from jaxnets.evaluation.evaluator import JudgeRecipe, judge
 from jaxnets.learners import schedules
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
 from jaxnets.models.gan import NETWORKS, players
-from jaxnets.plots import samples
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Sides, Size
-from jaxnets.run import frames
 from jaxnets.run.command import command
-from jaxnets.run.judge import JudgeRecipe, judge
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import one_of
 from jaxnets.sweeps.space import LogUniform
@@ -120,14 +119,13 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         look = judge(data.dataset, recipe, file=config.judge, say=run.console.say)
         for _ in run.train(learner, data.train, steps=config.steps, every=every):
             fake = made(data.validation)
-            frames.keep(run, "training", fake[:64])
+            samples.keep(run, "training", fake[:64])
             pair = look(held[:]).features, look(fake).features
             run.log(validation={"frechet": frechet_distance(*pair)})
-        frames.animate(run, "training")
+        samples.animate(run, "training")
         found = judged(look, fake := made(data.test), test[:], train[: len(test)])
         shares, names = found["classes"]["share"], data.dataset.classes
-        run.figure("samples", samples.samples, fake[:64])
-        run.figure("classes", samples.shares, shares, names)
+        samples.figures(run, fake, shares, names)
         run.finish(**found, judge={"accuracy": look.accuracy})
 
 

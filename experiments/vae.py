@@ -15,6 +15,7 @@ from typing import Annotated, NamedTuple
 from jaxnets.data.feeds.density import Binarise, DensityFeeds, density_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import Fit
+from jaxnets.evaluation.variational import each_image, figures, likelihoods
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
 from jaxnets.learners.scheduled import warming
@@ -35,7 +36,6 @@ from jaxnets.ranges import (
 from jaxnets.run.command import command
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
-from jaxnets.run.variational import each_image, figures, likelihoods
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.variational import Divergence, variational
 

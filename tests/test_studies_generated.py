@@ -8,7 +8,7 @@ import pytest
 
 from experiments import vae
 from experiments.studies import likelihoods, ring, vae_without_kl
-from jaxnets.run import judge as judges
+from jaxnets.evaluation import evaluator as judges
 
 TINY = {"epochs": 1, "reports": 1, "judged": 12, "bound_samples": 4}
 

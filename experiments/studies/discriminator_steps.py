@@ -36,6 +36,7 @@ from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.dataset import Split
 from jaxnets.data.feeds.base import Feed, ordered, shuffled
 from jaxnets.data.generated.digits import digits
+from jaxnets.evaluation.evaluator import Judge, JudgeRecipe, judge
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
@@ -46,7 +47,6 @@ from jaxnets.plots.runs import against, comparison
 from jaxnets.ranges import Count, Positive, Rate, Size
 from jaxnets.run import compilation, loop
 from jaxnets.run.command import study
-from jaxnets.run.judge import Judge, JudgeRecipe, judge
 from jaxnets.tasks.adversarial import MINIMAX, NON_SATURATING, Stakes
 from jaxnets.types import ImageBatch
 

@@ -30,10 +30,10 @@ from jaxnets import files
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.feeds.density import Binarise
 from jaxnets.data.named import labelled_images
+from jaxnets.evaluation import evaluator as judges
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count, CountOrZero, Seed, within
-from jaxnets.run import judge as judges
 from jaxnets.run.command import study
 from jaxnets.run.session import Verbs
 

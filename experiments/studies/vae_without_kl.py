@@ -24,10 +24,10 @@ from jaxnets import files
 from jaxnets.analysis.distances import frechet_distance
 from jaxnets.data.feeds.density import codes
 from jaxnets.data.named import labelled_images
+from jaxnets.evaluation import evaluator as judges
 from jaxnets.plots import generated
 from jaxnets.plots.parts import png
 from jaxnets.ranges import Count
-from jaxnets.run import judge as judges
 from jaxnets.run.command import study
 from jaxnets.run.session import Run, Verbs
 

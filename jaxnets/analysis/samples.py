@@ -15,7 +15,7 @@ LEAST = NEIGHBOURS + 1  # images in each set that `judged` compares
 
 
 class ImageFeatures(Protocol):
-    """What `judged` needs of each image; `jaxnets.run.judge.JudgeOutput` has it."""
+    """What `judged` needs to know of a set of images."""
 
     @property
     def features(self) -> Float[np.ndarray, "n d"]:
@@ -37,7 +37,7 @@ def judged(
     is not 0: the sets are finite, and with glyphs the test split has other fonts.
 
     Args:
-        look: The judge.
+        look: Computes the features of images, for example an evaluator.
         fake: Samples, as many as there are test images.
         test: The test images.
         train: Training images; as many of the first as there are test images count.

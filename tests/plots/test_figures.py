@@ -72,7 +72,7 @@ def test_figures_of_nothing_are_drawn():
 
 
 def test_matplotlib_writes_nothing_into_the_home_folder(tmp_path, surroundings):
-    """Whichever module of figures is imported first: `gan.py` has only this one."""
+    """Whichever module of figures is imported first, in a process of its own."""
     program = (
         "import io\n"
         "from jaxnets.plots import samples\n"

@@ -45,28 +45,3 @@ def here(here, monkeypatch):
     """The same, and what children compile is kept in that folder."""
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(here / "cache"))
     return here
-
-
-@pytest.fixture
-def made_once(monkeypatch):
-    """Makes data and learner of an experiment once, so that they are compiled once.
-
-    For runs of one configuration that follow each other in this process. Pictures are
-    drawn, and are not made files of: that takes longer than the training.
-    """
-    png = b"\x89PNG"
-    monkeypatch.setattr("jaxnets.plots.parts.png", lambda figure, file: file.write(png))
-
-    def prepared(experiment, config):
-        data = experiment.load(config)
-        learner = experiment.build(config, data)
-        monkeypatch.setattr(experiment, "load", lambda config: data)
-        monkeypatch.setattr(experiment, "build", lambda config, data: learner)
-
-    return prepared
-
-
-@pytest.fixture
-def plain(monkeypatch):
-    """Writes no reports, which take a third of the time of a small run."""
-    monkeypatch.setattr("jaxnets.run.report.write", lambda *arguments: None)

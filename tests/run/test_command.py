@@ -7,8 +7,8 @@ import pytest
 from toys import small
 
 from experiments import classify
+from jaxnets.evaluation.captions import with_photo
 from jaxnets.ops.decoding import Decoding
-from jaxnets.run.captions import with_photo
 from jaxnets.run.command import command
 from jaxnets.run.folder import RunError
 from jaxnets.run.session import Describing, Verbs

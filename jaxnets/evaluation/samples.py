@@ -1,14 +1,15 @@
-"""Images that a run keeps on its way, to be shown as a strip and an animation.
+"""Samples of a generator: frames through training, their animation, final figures.
 
-Each is a PNG in the folder `frames/NAME`, named after its step. A run that is killed
-and goes on finds those from before, and makes the last ones again with the same bits.
+Each frame is a PNG in the folder `frames/NAME`, named after its step. A resumed run
+finds the frames from before, and makes the last ones again with the same bits.
 """
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -16,12 +17,13 @@ from jaxnets import files
 from jaxnets.run.session import Run
 
 _COUNT = "images"  # the PNG text that says how many there are
+_SHOWN = 64  # samples in the figure at the end
 
 
 def keep(run: Run, name: str, images: Shaped[np.ndarray, "n h w c"]) -> None:
-    """Keeps images, bytes or in [0, 1], as what the run made at this step.
+    """Saves images, bytes or in [0, 1], as the frame of the run's present step.
 
-    Where the run only reads, with `--evaluate`, nothing is kept.
+    A run that only reads, with `--evaluate`, saves nothing.
 
     Raises:
         ValueError: If the name could leave the folder.
@@ -46,7 +48,7 @@ def _write(folder: Path, step: int, images: Shaped[np.ndarray, "n h w c"]) -> No
 
 
 def kept(run: Run, name: str) -> dict[int, UInt8[np.ndarray, "n h w c"]]:
-    """Steps to the images of `keep`, whole ones; none where the run only reads."""
+    """Returns steps to the images that `keep` saved; none if the run only reads."""
     if run.held is None:
         return {}
     found = {}
@@ -74,6 +76,26 @@ def animate(run: Run, name: str) -> None:
         path = run.held.path / "figures" / (files.safe_name(name) + ".gif")
         path.parent.mkdir(exist_ok=True)
         files.write_with(path, lambda file: samples.gif(sheets, file))
+
+
+def figures(
+    run: Run,
+    images: Shaped[np.ndarray, "n h w c"],
+    shares: Float[np.ndarray, " classes"],
+    classes: Sequence[str],
+) -> None:
+    """Saves the first samples as a square, and the share of each class among all.
+
+    Args:
+        run: After training.
+        images: Samples, bytes or in [0, 1].
+        shares: The share of the samples that the evaluator takes for each class.
+        classes: Names of the classes.
+    """
+    from jaxnets.plots import samples
+
+    run.figure("samples", samples.samples, images[:_SHOWN])
+    run.figure("classes", samples.shares, shares, classes)
 
 
 def _folder(run: Path, name: str) -> Path:

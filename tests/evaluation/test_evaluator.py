@@ -10,12 +10,12 @@ from scipy import special
 
 from jaxnets.data.dataset import Split
 from jaxnets.data.generated.digits import digits
+from jaxnets.evaluation import evaluator as judges
+from jaxnets.evaluation.evaluator import JudgeRecipe, judge
 from jaxnets.models import functional, weights
 from jaxnets.models.convnet import ConvNet, small_convnet
 from jaxnets.models.weights import WeightsError
 from jaxnets.once import once
-from jaxnets.run import judge as judges
-from jaxnets.run.judge import JudgeRecipe, judge
 
 RECIPE = JudgeRecipe(steps=120, batch_size=32)
 

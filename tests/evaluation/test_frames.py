@@ -10,8 +10,8 @@ from PIL import Image
 from experiments import gan
 from jaxnets.data.dataset import DataError
 from jaxnets.data.generated.digits import digits
-from jaxnets.run import frames
-from jaxnets.run.judge import JudgeOutput
+from jaxnets.evaluation import samples
+from jaxnets.evaluation.evaluator import JudgeOutput
 from jaxnets.run.session import Run, Verbs
 
 SMALL = gan.Config(
@@ -54,11 +54,11 @@ def test_images_come_back_by_step(here):
     with Run(SMALL, Verbs(run_dir=tmp_path / "run")) as run:
         for step in (10, 2):
             run.step = step
-            frames.keep(run, "some", images + step / 100)
-        found = frames.kept(run, "some")
-        frames.animate(run, "some")
+            samples.keep(run, "some", images + step / 100)
+        found = samples.kept(run, "some")
+        samples.animate(run, "some")
         with pytest.raises(ValueError, match="no name"):
-            frames.keep(run, "../out", images)
+            samples.keep(run, "../out", images)
     assert list(found) == [2, 10]
     expected = np.round(255 * np.clip(images + 0.1, 0, 1)).astype(np.uint8)
     assert np.array_equal(found[10], expected)
@@ -70,9 +70,9 @@ def test_images_come_back_by_step(here):
 def test_whole_images_come_back_however_many_there_are(here, count):
     images = np.random.default_rng(0).integers(0, 256, (count, 6, 4, 3), np.uint8)
     with Run(SMALL, Verbs(run_dir=here / "run")) as run:
-        frames.keep(run, "some", images)
-        np.testing.assert_array_equal(frames.kept(run, "some")[0], images)
-        frames.animate(run, "some")
+        samples.keep(run, "some", images)
+        np.testing.assert_array_equal(samples.kept(run, "some")[0], images)
+        samples.animate(run, "some")
     with Image.open(here / "run" / "figures" / "some.gif") as sheet:
         columns = max(round(count**0.5), 1)
         rows = -(-count // columns)
@@ -82,12 +82,12 @@ def test_whole_images_come_back_however_many_there_are(here, count):
 def test_square_images_from_before_the_count_was_written_come_back(here):
     images = np.zeros((5, 4, 4, 1), np.uint8)
     with Run(SMALL, Verbs(run_dir=here / "run")) as run:
-        frames.keep(run, "some", images)
+        samples.keep(run, "some", images)
         (path,) = (here / "run" / "frames" / "some").iterdir()
         with Image.open(path) as image:
             image.load()
             Image.fromarray(np.asarray(image)).save(path)
-        assert frames.kept(run, "some")[0].shape == images.shape
+        assert samples.kept(run, "some")[0].shape == images.shape
 
 
 @pytest.mark.parametrize(
@@ -117,18 +117,18 @@ def test_a_gan_that_is_killed_goes_on_with_the_same_bits(
     tmp_path = here
     made_once(gan, SMALL)
     gan.main(SMALL, Verbs(run_dir=tmp_path / "whole", checkpoint_every=1))
-    keep = frames.keep
+    keep = samples.keep
 
     def dying(run, *given):
         keep(run, *given)
         if run.step == 4:
             raise RuntimeError("killed")
 
-    monkeypatch.setattr(frames, "keep", dying)
+    monkeypatch.setattr(samples, "keep", dying)
     with pytest.raises(RuntimeError, match="killed"):
         gan.main(SMALL, Verbs(run_dir=tmp_path / "cut", checkpoint_every=1))
     assert not (tmp_path / "cut" / "result.json").exists()
-    monkeypatch.setattr(frames, "keep", keep)
+    monkeypatch.setattr(samples, "keep", keep)
     gan.main(SMALL, Verbs(run_dir=tmp_path / "cut", checkpoint_every=1))
     whole, cut = (
         json.loads((tmp_path / name / "result.json").read_text())

@@ -1,4 +1,4 @@
-"""What an experiment with captions shows and says, once the network has written."""
+"""Captions of an experiment: scores, figures, and the description of one picture."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""A classifier that judges samples: what Inception is to the papers, trained here.
+"""A classifier as evaluator of samples: what Inception is to the papers, trained here.
 
 The Frechet distance and its kin compare sets of features. The papers take them from a
 network that was trained on ImageNet; here a small one learns the very images that a

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxnets.data.feeds.captions import kept_feeds
-from jaxnets.run.captions import _plain_name, kept_data
+from jaxnets.evaluation.captions import _plain_name, kept_data
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError
 from jaxnets.run.resume import refuse_other_keeps

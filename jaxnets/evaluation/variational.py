@@ -1,4 +1,4 @@
-"""What an experiment with a code shows and says, once the model is trained."""
+"""Likelihoods and figures of models with a latent code, after their training."""
 
 from typing import Any
 

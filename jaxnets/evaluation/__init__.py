@@ -1,0 +1,1 @@
+"""What one kind of experiment measures, draws and prints beside its training."""
