@@ -12,6 +12,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+from experiments import recipes
 from jaxnets import files
 from jaxnets.data.feeds.images import Feeds, image_feeds
 from jaxnets.data.named import labelled_images
@@ -21,7 +22,7 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
 from jaxnets.learners.ensemble import ensemble, mean_probabilities
 from jaxnets.learners.supervised import supervised
-from jaxnets.models import functional, recipes, weights
+from jaxnets.models import functional, weights
 from jaxnets.models.zoo import ZOO, suited
 from jaxnets.ops.augment import CHOICES
 from jaxnets.plots.runs import confusion, mistakes

@@ -17,11 +17,15 @@ from pathlib import Path
 from jaxnets.sweeps.command import command
 
 if __name__ == "__main__":
-    here = Path(__file__)
-    names = [p.stem for p in here.parent.glob("*.py") if p.stem[0] != "_" and p != here]
+    # An experiment that can be swept has a SPACE; none is imported to find out.
+    files = [
+        path
+        for path in Path(__file__).parent.glob("*.py")
+        if "\nSPACE = " in path.read_text(encoding="utf-8")
+    ]
     command(
         {
-            n: functools.partial(importlib.import_module, f"experiments.{n}")
-            for n in names
+            p.stem: functools.partial(importlib.import_module, f"experiments.{p.stem}")
+            for p in files
         }
     )

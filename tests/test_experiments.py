@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted(
     path.stem
     for path in (ROOT / "experiments").glob("*.py")
-    if path.stem[0] != "_" and path.stem != "sweep"  # which runs the others
+    if path.stem not in ("__init__", "recipes", "sweep")  # which serve the others
 )
 
 

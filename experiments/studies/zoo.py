@@ -18,9 +18,8 @@ from typing import Any
 
 import jax
 
-from experiments import classify
+from experiments import classify, recipes
 from jaxnets import files
-from jaxnets.models import recipes
 from jaxnets.models.zoo import ZOO
 from jaxnets.once import once
 from jaxnets.ranges import Count, CountOrZero, RangeError

@@ -7,10 +7,7 @@ import pytest
 
 from experiments import classify
 from experiments.classify import Config, Hyper
-from jaxnets.learners.optimizers import RULES
-from jaxnets.learners.schedules import SHAPES
-from jaxnets.models import functional
-from jaxnets.models.recipes import (
+from experiments.recipes import (
     AIMS,
     AUGMENTATIONS,
     CHOICES,
@@ -21,6 +18,9 @@ from jaxnets.models.recipes import (
     remarks,
     resolved,
 )
+from jaxnets.learners.optimizers import RULES
+from jaxnets.learners.schedules import SHAPES
+from jaxnets.models import functional
 from jaxnets.models.zoo import ZOO
 from jaxnets.ops import augment as moves
 from jaxnets.run import batches
