@@ -17,11 +17,15 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import numpy as np
 import tyro
 
+from jaxnets.errors import UserError
+
 LARGEST = 2**31 - 1  # steps, rows and sizes are counted in int32 on the device
 
 
-class RangeError(ValueError):
+class RangeError(UserError, ValueError):
     """Numbers on the command line that cannot be, or not together; a line for each."""
+
+    status = 2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,6 +21,7 @@ from jaxnets.data.files.problems import DataWarning, FileError, Problem, printab
 from jaxnets.data.files.reading import existing_folder, inside, walk
 from jaxnets.data.files.voc import FirstPixel
 from jaxnets.data.pictures import Fit, constant_channels, height_and_width
+from jaxnets.errors import UserError
 
 
 def _path(words: list[str]) -> Path:
@@ -110,7 +111,7 @@ def check(
         if note := constant_channels(dataset):
             survey.notes.append(note)
         checked(dataset)
-    except (DataError, OSError) as error:
+    except (UserError, OSError) as error:
         survey.add(str(path), str(error), "layout")
     _say(f"{path}: {chosen}, {_counts(survey.examples)} good examples")
     if survey.shapes:
@@ -218,8 +219,8 @@ COMMANDS = {"check": check, "digest": digest, "prepare": prepare}
 def main(arguments: list[str] | None = None) -> int:
     """Runs one of `COMMANDS`; returns the exit status.
 
-    130 after Ctrl-C, 141 if the reader of a pipe is gone, 1 if the system refuses a
-    file: each with a line at most, as experiments end.
+    130 after Ctrl-C, 141 if the reader of a pipe is gone, 1 if the data are wrong or
+    the system refuses a file: each with a line at most, as experiments end.
     """
     try:
         with _plain_warnings():
@@ -234,7 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
         return 128 + signal.SIGPIPE
-    except OSError as error:
+    except (UserError, OSError) as error:
         sys.stdout = None  # it may be what cannot be written
         sys.stderr.write(f"error: {printable(str(error))}\n")
         return 1

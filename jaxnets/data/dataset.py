@@ -14,8 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxnets.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError, ValueError):
     """Something is wrong with the data; the message names what and where."""
 
 

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxnets.errors import UserError
+
 Shape = optax.Schedule  # step -> factor in [0, 1]
 
 
@@ -50,7 +52,7 @@ def warmed_up(shape: Shape, steps: int) -> Shape:
     return optax.join_schedules([rise, shape], [steps])
 
 
-class ScheduleWarning(UserWarning):
+class ScheduleWarning(UserError, UserWarning):
     """A schedule that does not fit into its run; the message says what is done."""
 
 

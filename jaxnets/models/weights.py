@@ -27,6 +27,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import PyTree
 
 from jaxnets import files
+from jaxnets.errors import UserError
 from jaxnets.models.alexnet import AlexNet
 from jaxnets.models.densenet import DenseNet
 from jaxnets.models.googlenet import GoogLeNet
@@ -58,7 +59,7 @@ once, where torch is installed:
     safetensors.torch.save_file(torch.load({old!r}, weights_only=True), {new!r})"""
 
 
-class WeightsError(ValueError):
+class WeightsError(UserError, ValueError):
     """The file does not hold this network's weights; the message says where not."""
 
 

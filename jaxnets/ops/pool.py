@@ -13,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxnets.errors import UserError
+
 Image = Float[Array, "b h w c"]
 Pooled = Float[Array, "b ho wo c"]
 
 
-class ImageSizeError(ValueError):
+class ImageSizeError(UserError, ValueError):
     """The images are too small for the network; the message says where."""
 
 

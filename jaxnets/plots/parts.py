@@ -20,12 +20,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from jaxnets.errors import UserError
+
 # Okabe & Ito's colours, which most colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GAP = 1  # pixels between two images of a mosaic
 
 
-class GlyphWarning(UserWarning):
+class GlyphWarning(UserError, UserWarning):
     """Characters that no font has; they are drawn as boxes."""
 
 

@@ -24,11 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import files
+from jaxnets.errors import UserError
 
 _FORMAT = 1
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError, RuntimeError):
     """No checkpoint can be used; the message says why and what to do."""
 
 

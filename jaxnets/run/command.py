@@ -16,14 +16,9 @@ import jax
 import tyro
 
 from jaxnets import ranges
-from jaxnets.data.dataset import DataError
-from jaxnets.data.files.problems import DataWarning
-from jaxnets.models.weights import WeightsError
-from jaxnets.ops.pool import ImageSizeError
-from jaxnets.ranges import RangeError
+from jaxnets.errors import UserError
 from jaxnets.run import batches, compilation, folder, settings
 from jaxnets.run import mesh as on
-from jaxnets.run.checkpoints import CheckpointError
 from jaxnets.run.console import one_line, show
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import NOTHING_YET, InterruptedRun
@@ -31,15 +26,6 @@ from jaxnets.run.loop import NonFiniteError
 from jaxnets.run.memory import keep_freed
 from jaxnets.run.session import Verbs, experiment_of
 
-# What a user can cause and mend; everything else shows a traceback.
-_ERRORS = (
-    RunError,
-    DataError,
-    DataWarning,  # where the user has made warnings errors
-    CheckpointError,
-    WeightsError,
-    ImageSizeError,
-)
 _ELSEWHERE = "Choose another folder: change to it, or use --run-dir or JAXNETS_CACHE"
 _REMEDIES = {
     errno.ENOSPC: "Free some space, and give the same command again",
@@ -91,10 +77,7 @@ def command(
             if rounded is not config:  # what depends on the batch follows it
                 own = [*arguments, f"--batch-size={rounded.batch_size}"]
                 config, _ = preset(kind, own, flags)
-        try:
-            main(config, chosen)
-        except NonFiniteError as error:
-            sys.exit(f"error: the run has stopped: {_noted(str(error), error)}")
+        main(config, chosen)
 
 
 def study(main: Callable[..., Any], arguments: list[str] | None = None) -> None:
@@ -119,10 +102,11 @@ def study(main: Callable[..., Any], arguments: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def exits() -> Iterator[None]:
-    """Ends the program as `command` says, where what is done inside is stopped.
+    """Ends the program as `command` says if what is done inside `with` is stopped.
 
-    Whatever a user can cause ends with one line and status 1: no tracebacks. Warnings
-    of jaxnets are lines of their own, without the place in our source.
+    A `UserError`, an `OSError` and a lack of memory end it with a line and no
+    traceback. Warnings of jaxnets are lines of their own, without the place in our
+    source.
     """
     _write_any_character()
     try:
@@ -133,12 +117,14 @@ def exits() -> Iterator[None]:
         number = getattr(stopped, "signum", signal.SIGINT)
         show(f"stopped; {left}", sys.stdout)
         sys.exit(128 + number)  # as a shell expects: 130 for Ctrl-C
-    except _ERRORS as error:
-        sys.exit(f"error: {error}")
-    except RangeError as error:
+    except NonFiniteError as error:
+        sys.exit(f"error: the run has stopped: {_noted(str(error), error)}")
+    except UserError as error:
+        if error.status == 1:
+            sys.exit(f"error: {_noted(str(error), error)}")
         for fault in str(error).splitlines():
-            print(f"error: {fault}", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+            show(f"error: {fault}", sys.stderr)
+        sys.exit(error.status)
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None
         sys.exit(128 + signal.SIGPIPE)

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxnets import files
+from jaxnets.errors import UserError
 from jaxnets.run import settings
 
 
-class RunError(RuntimeError):
+class RunError(UserError, RuntimeError):
     """A run cannot begin or go on here; the message says why and what to do."""
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxnets.data.feeds.base import Feed
+from jaxnets.errors import UserError
 from jaxnets.learners.base import Learner
 from jaxnets.metrics import Mean, Metrics, merge, merged, to_host
 from jaxnets.run import mesh as on
@@ -24,7 +25,7 @@ from jaxnets.run import mesh as on
 _AHEAD = 2
 
 
-class NonFiniteError(FloatingPointError):
+class NonFiniteError(UserError, FloatingPointError):
     """A loss, gradient or other metric stopped being a finite number.
 
     Attributes:

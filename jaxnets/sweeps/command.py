@@ -30,7 +30,6 @@ from jaxnets.sweeps.plans import Definition
 from jaxnets.sweeps.rungs import SCHEDULES
 from jaxnets.sweeps.search import METHODS
 from jaxnets.sweeps.session import Surroundings, sweep
-from jaxnets.sweeps.settle import ObjectiveError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,9 +125,6 @@ def command(
     with exits():
         try:
             _searched(name, experiments[name](), arguments)
-        except (spaces.SpaceError, ObjectiveError) as error:
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
-            sys.exit(2)
         except StorageInternalError as error:
             cause = error.__cause__ or error
             sys.exit(

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxnets.errors import UserError
 from jaxnets.run import compilation, loop, resume
 from jaxnets.sweeps import members, plans, rungs
 from jaxnets.sweeps.groups import MODES, Group
@@ -26,8 +27,10 @@ _PROBED, _SECONDS, _STEPS = 2, 1.0, 10
 _SHARE = 0.8  # of the device's memory that a population may take
 
 
-class ObjectiveError(ValueError):
+class ObjectiveError(UserError, ValueError):
     """There is no metric of this name; the message lists those that there are."""
+
+    status = 2
 
 
 def settled(

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from jaxnets.errors import UserError
+
 if TYPE_CHECKING:  # half a second to import, which a lone run can do without
     from optuna.distributions import BaseDistribution
 
@@ -19,8 +21,10 @@ if TYPE_CHECKING:  # half a second to import, which a lone run can do without
 Number = float | int
 
 
-class SpaceError(ValueError):
+class SpaceError(UserError, ValueError):
     """A range, or what was written for one, cannot be; the message says why."""
+
+    status = 2
 
 
 class Range(float):

@@ -1,8 +1,10 @@
 """How a command ends: one line for what a user can cause, whatever it is."""
 
 import errno
+import importlib
 import io
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -15,9 +17,13 @@ from toys import small
 
 import jaxnets
 from jaxnets.data.files.problems import DataWarning
+from jaxnets.errors import UserError
+from jaxnets.ranges import RangeError
 from jaxnets.run import batches, console, environment
 from jaxnets.run.command import command, exits
 from jaxnets.run.folder import RunError
+from jaxnets.run.loop import NonFiniteError
+from jaxnets.sweeps.space import SpaceError
 
 
 def ended(error):
@@ -67,6 +73,34 @@ def test_what_runs_out_of_memory_says_what_it_needed():
         raise jax.errors.JaxRuntimeError("INTERNAL: our own bug")
     with pytest.raises(KeyError), exits():
         raise KeyError("our own bug")
+
+
+def test_what_a_user_can_mend_is_lines_without_a_traceback(capsys):
+    assert ended(UserError("it is so: do that")) == "error: it is so: do that"
+    noted = RunError("it is so")
+    noted.add_note("and this")
+    assert ended(noted) == "error: it is so\nand this"
+    lost = NonFiniteError(3, ["loss"], None)
+    assert ended(lost) == "error: the run has stopped: step 3: loss is not finite"
+    assert capsys.readouterr().err == ""
+    assert ended(RangeError("--a is wrong\n--b is wrong")) == 2
+    assert ended(SpaceError("--space.c is wrong")) == 2
+    lines = ["--a is wrong", "--b is wrong", "--space.c is wrong"]
+    assert capsys.readouterr().err == "".join(f"error: {line}\n" for line in lines)
+
+
+def test_every_error_of_the_package_is_one_that_a_user_can_mend():
+    package = Path(jaxnets.__file__).parent
+    caught = {"DamagedError"}  # by the cache, which then makes its file anew
+    faults = {"TestSplitError"}  # of an experiment's code, whose place matters
+    pattern, found = r"^class ([A-Z]\w+(?:Error|Warning))\(", set()
+    for path in package.rglob("*.py"):
+        for name in re.findall(pattern, path.read_text(), re.MULTILINE):
+            module = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+            kind = getattr(importlib.import_module(module), name)
+            assert issubclass(kind, UserError) == (name not in caught | faults), name
+            found.add(name)
+    assert {"DataWarning", "HyperError", "ImageSizeError", "WeightsError"} <= found
 
 
 def test_a_home_folder_that_is_not_known_is_one_line():

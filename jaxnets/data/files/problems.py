@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from jaxnets.data.dataset import DataError
+from jaxnets.errors import UserError
 
 _JOINERS = "\u200c\u200d"  # inside words of many scripts, and inside emoji
 
@@ -14,7 +15,7 @@ class FileError(DataError):
     """One file cannot be used; the message says why, without its name."""
 
 
-class DataWarning(UserWarning):
+class DataWarning(UserError, UserWarning):
     """Something was left out of the data."""
 
 
