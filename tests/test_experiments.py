@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxnets.data.feeds import captions, pairs, streams
+from jaxnets.data.feeds import named_captions, pairs, streams
 from jaxnets.data.generated import corpus, reviews
 from jaxnets.models.convnet import ConvNet
 from jaxnets.ops.decoding import Decoding
@@ -40,8 +40,8 @@ def few(monkeypatch):
 
     Every call of that Python has its types checked here; `tests/data` has the whole.
     """
-    scenes = functools.partial(captions.shapes, validation=16, test=32)
-    monkeypatch.setattr(captions, "shapes", scenes)
+    scenes = functools.partial(named_captions.shapes, validation=16, test=32)
+    monkeypatch.setattr(named_captions, "shapes", scenes)
     monkeypatch.setattr(reviews, "SIZES", {"train": 128, "validation": 32, "test": 64})
     documented = Path(asyncio.__file__).parent
     text = functools.partial(corpus.corpus_text, documented)
