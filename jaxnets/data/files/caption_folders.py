@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from jaxnets.data.files.loading import (
     assembled,
     image_feature,
     pictures,
+    reading,
     split_of,
 )
 from jaxnets.data.files.places import ImageFinder, say_unlisted
@@ -79,21 +80,20 @@ def captioned_folder(
         DataError: At any problem that may not be skipped, or if there are several
             lists and none is chosen.
     """
-    found, quiet = survey or Survey(), survey is not None
-    ending: dict[str, Any] = {"held_out": held_out, "survey": found}
-    ending |= {"skip_bad": skip_bad, "quiet": quiet}
+    picture = ImageSpec(size, channels, fit)
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
     if root.is_file():
         raise DataError(
             f"{root} is a file: give its folder, {root.parent}, and the list of "
             f"captions by --captions {shlex.quote(root.name)}"
         )
-    name, picture = existing_folder(root).name, ImageSpec(size, channels, fit)
+    name = existing_folder(root).name
     coco = caption_files(root)
     if file in coco.values() or (file is None and coco and not lists_in(root)):
         chosen = {s: f for s, f in coco.items() if file in (None, f)}
-        return coco_captions(root, chosen, picture, **ending)
-    told = _told(root, lists_of(root, file), found)
-    images = pictures(root, list(told), picture, found)
+        return coco_captions(root, chosen, how)
+    told = _told(root, lists_of(root, file), how.survey)
+    images = pictures(root, list(told), how)
     kept = [list(told.values())[i] for i in images.kept]
     parts = {}
     splits = {image.split for image in told.values()} | {"train"}
@@ -109,8 +109,8 @@ def captioned_folder(
         "image": image_feature(images.pixels),
         "captions": Feature((), "object"),
     }
-    made = assembled(name, features, parts, **ending)
-    if skip_bad or not found.problems:
+    made = assembled(name, features, parts, how)
+    if skip_bad or not how.survey.problems:
         say_unlisted(root, told, "add their captions to use them")
     return made
 

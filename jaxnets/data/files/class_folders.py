@@ -19,6 +19,7 @@ from jaxnets.data.files.loading import (
     assembled,
     image_feature,
     pictures,
+    reading,
     split_of,
 )
 from jaxnets.data.files.places import composed
@@ -75,7 +76,9 @@ def image_folder(
         DataError: At any problem that may not be skipped; with their number, and the
             names of the first five. Several shapes and too few classes never may.
     """
-    found, quiet = survey if survey is not None else Survey(), survey is not None
+    picture = ImageSpec(size, channels, fit)
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    found = how.survey
     root = existing_folder(root)
     name = printable(root.name)
     listed = _tree(root, found)
@@ -84,11 +87,10 @@ def image_folder(
             f"{len(hidden)} images are left out, because their names or folders begin "
             f"with a dot, like {printable(hidden[0])}: rename them to use them"
         )
-    picture = ImageSpec(size, channels, fit)
     parts: dict[str, Part] = {}
     every = [(split, *row) for split, rows in listed.items() for row in rows]
     # All splits at once, so that without a size they must agree with each other.
-    images = pictures(root, [row[1] for row in every], picture, found)
+    images = pictures(root, [row[1] for row in every], how)
     rows = _in_one_form([every[i] for i in images.kept])
     classes = _classes(rows, found)
     number = {label: i for i, label in enumerate(classes)}
@@ -106,7 +108,7 @@ def image_folder(
     left_by_shape = size is None and len(found.shapes) > 1  # what is left says nothing
     if 0 < len(classes) < fewest and not left_by_shape:
         found.add(name, _too_few(root, classes), "classes")
-    if not quiet:
+    if not how.quiet:
         _stop_at_unskippable(found, skip_bad=skip_bad)
     features = {
         "image": image_feature(images.pixels),
@@ -116,10 +118,7 @@ def image_folder(
         name,
         features,
         parts,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
+        how,
     )
 
 

@@ -23,11 +23,13 @@ from jaxnets.data.files.json_values import Id, as_float, identity_of, size_of, s
 from jaxnets.data.files.loading import (
     SPLITS,
     Part,
+    Reading,
     Survey,
     assembled,
     image_feature,
     pictures,
     read_json,
+    reading,
     split_of,
 )
 from jaxnets.data.files.objects import (
@@ -103,13 +105,12 @@ def coco_folder(
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
-    found, quiet = survey or Survey(), survey is not None
     picture = ImageSpec(size, channels, fit, oriented=False)
-    ending: dict[str, Any] = {"held_out": held_out, "survey": found}
-    ending |= {"skip_bad": skip_bad, "quiet": quiet}
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    found = how.survey
     files = files_of(root, task)
     if task == "captions":
-        return coco_captions(root, files, picture, **ending)
+        return coco_captions(root, files, how)
     listed = _read(root, files, found)
     classes = _classes(listed, found)
     scenes = {
@@ -117,7 +118,7 @@ def coco_folder(
         for split, contents in listed.items()
     }
     names, name = list(classes.values()), root.resolve().name
-    made = annotated(name, root, scenes, names, picture, masks=masks, **ending)
+    made = annotated(name, root, scenes, names, how, masks=masks)
     images = [i.file for contents in listed.values() for i in contents.images.values()]
     say_unlisted(root, images, "add them to `images` to use them")
     return made
@@ -126,26 +127,17 @@ def coco_folder(
 def coco_captions(
     root: Path,
     files: Mapping[str, str],
-    picture: ImageSpec,
-    *,
-    held_out: float,
-    survey: Survey,
-    skip_bad: bool,
-    quiet: bool,
+    how: Reading,
 ) -> Dataset:
     """Images with the captions of these files.
 
     Args:
         root: The folder.
         files: Split to JSON file; see `caption_files`.
-        picture: What is to become of the images.
-        held_out: Share of the training images for each split that is missing.
-        survey: Filled with all that was found.
-        skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
-        quiet: Problems neither stop nor warn.
+        how: How they are read, and what was found so far.
     """
     every: list[tuple[str, Id, _Image, Sequence[str]]] = []
-    listed = _read(root, files, survey)
+    listed, survey = _read(root, files, how.survey), how.survey
     for split, contents in listed.items():
         for key, image in contents.images.items():
             texts = _all(image, lambda row: string_at(row, "caption"), survey)
@@ -153,7 +145,7 @@ def coco_captions(
                 every.append((split, key, image, texts))
             elif texts is not None:
                 survey.add(image.file, "has no caption", "text")
-    images = pictures(root, [row[2].file for row in every], picture, survey)
+    images = pictures(root, [row[2].file for row in every], how)
     parts = {}
     for split in (s for s in SPLITS if s in listed or s == "train"):
         index = [j for j, i in enumerate(images.kept) if every[i][0] == split]
@@ -168,8 +160,7 @@ def coco_captions(
         "image": image_feature(images.pixels),
         "captions": Feature((), "object"),
     }
-    ending = {"held_out": held_out, "skip_bad": skip_bad, "quiet": quiet}
-    return assembled(root.resolve().name, features, parts, survey=survey, **ending)
+    return assembled(root.resolve().name, features, parts, how)
 
 
 def is_coco(root: Path) -> bool:

@@ -20,7 +20,14 @@ from jaxnets.data.files.column_names import (
     pair_columns,
     split_of_file,
 )
-from jaxnets.data.files.loading import LARGEST_JSON, Part, Survey, assembled, read_rows
+from jaxnets.data.files.loading import (
+    LARGEST_JSON,
+    Part,
+    Survey,
+    assembled,
+    read_rows,
+    reading,
+)
 from jaxnets.data.files.problems import FileError
 from jaxnets.data.files.reading import inside, lines_of, read_text
 from jaxnets.data.files.sentences import as_texts, has_words, listed
@@ -84,7 +91,8 @@ def labelled_lines(
             label, a label that one training line has or none, more labels than half of
             the lines.
     """
-    found, quiet = survey or Survey(), survey is not None
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad)
+    found = how.survey
     root, names = listed(path, _SUFFIXES, found.problems)
     lines: dict[str, list[Line]] = {"train": []}
     for name in names:
@@ -120,10 +128,7 @@ def labelled_lines(
             "label": Feature((), "int32", 0, max(0, len(classes) - 1), classes),
         },
         parts,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
+        how,
     )
 
 

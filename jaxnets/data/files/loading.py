@@ -59,6 +59,42 @@ class Survey:
         self.problems.append(Problem(where, what, kind))
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How a loader reads, and what it comes across: what all loaders are asked.
+
+    Attributes:
+        survey: Takes all that is found.
+        quiet: The caller reads the survey: problems neither stop nor warn.
+        held_out: Share of the training examples for each split that is missing.
+        skip_bad: Leave out what cannot be used, with a warning that counts it.
+        picture: What images become.
+    """
+
+    survey: Survey
+    quiet: bool
+    held_out: float
+    skip_bad: bool
+    picture: ImageSpec
+
+
+def reading(
+    survey: Survey | None,
+    *,
+    held_out: float,
+    skip_bad: bool,
+    picture: ImageSpec | None = None,
+) -> Reading:
+    """The options of a loader; problems are told unless the caller has a survey."""
+    return Reading(
+        survey=survey or Survey(),
+        quiet=survey is not None,
+        held_out=held_out,
+        skip_bad=skip_bad,
+        picture=picture or ImageSpec(),
+    )
+
+
 class Part(NamedTuple):
     """The examples of one split of the source, before anything is carved from it."""
 
@@ -82,9 +118,7 @@ def split_of(name: str) -> str | None:
     return next((split for split, words in SPLITS.items() if word in words), None)
 
 
-def pictures(
-    root: Path, names: Sequence[str], picture: ImageSpec, survey: Survey
-) -> DecodedImages:
+def pictures(root: Path, names: Sequence[str], how: Reading) -> DecodedImages:
     """Decodes files by threads, in order; those that cannot be used become problems.
 
     Without a size all must have the shape of the first. Images of other shapes are left
@@ -93,9 +127,9 @@ def pictures(
     Args:
         root: Nothing outside it is read.
         names: Of files, relative to it.
-        picture: What is to become of them.
-        survey: Takes problems and shapes.
+        how: What is to become of them; its survey takes problems and shapes.
     """
+    picture, survey = how.picture, how.survey
     pixels = np.zeros((0, *(picture.size or (0, 0)), picture.channels), np.uint8)
     kept, originals, placements = [], [], []
     for position, result in enumerate(_decoded(root, names, picture)):
@@ -165,11 +199,7 @@ def assembled(
     name: str,
     features: Mapping[str, Feature],
     parts: Mapping[str, Part],
-    *,
-    held_out: float,
-    survey: Survey,
-    skip_bad: bool,
-    quiet: bool,
+    how: Reading,
 ) -> Dataset:
     """The data set, with the splits that the source does not have carved from train.
 
@@ -177,10 +207,8 @@ def assembled(
         name: Of the data set.
         features: What the columns may hold.
         parts: Of the splits that the source has; at least `train`.
-        held_out: Share of train for each split that is missing, by a hash of position.
-        survey: With all problems.
-        skip_bad: Bad examples may be left out, with a warning that counts them.
-        quiet: The caller reads the survey: neither stop nor warn.
+        how: With all problems; splits that are missing are held out from train by a
+            hash of the position.
 
     Raises:
         DataError: If there are problems that may not be skipped, or `checked` finds
@@ -188,18 +216,18 @@ def assembled(
     """
     good = sum(len(part.ids) for part in parts.values())
     for split, part in parts.items():
-        survey.examples[split] += len(part.ids)
-    if not quiet:
-        for note in survey.notes:
+        how.survey.examples[split] += len(part.ids)
+    if not how.quiet:
+        for note in how.survey.notes:
             noted(name, note)
-        settle(name, survey.problems, skip_bad=skip_bad, examples=good)
+        settle(name, how.survey.problems, skip_bad=how.skip_bad, examples=good)
     splits = {split: Split(part.columns, part.ids) for split, part in parts.items()}
     whole, strata = splits["train"], parts["train"].strata
     rest = np.arange(len(whole))
-    for split, left in (("test", 1.0), ("validation", 1.0 - held_out)):
+    for split, left in (("test", 1.0), ("validation", 1.0 - how.held_out)):
         if split in splits:
             continue
-        share = held_out / left if "test" not in parts else held_out
+        share = how.held_out / left if "test" not in parts else how.held_out
         keep, hold = carved(strata[rest], share, salt=f"{name} {split}")
         splits[split], rest = whole.take(rest[hold]), rest[keep]
     splits["train"] = whole.take(rest) if len(rest) < len(whole) else whole
@@ -211,7 +239,7 @@ def assembled(
     dataset = Dataset(
         name, features, splits["train"], splits["validation"], splits["test"], mean, std
     )
-    return dataset if quiet else checked(dataset)
+    return dataset if how.quiet else checked(dataset)
 
 
 def image_feature(pixels: np.ndarray) -> Feature:

@@ -19,6 +19,7 @@ from jaxnets.data.files.loading import (
     SPLITS,
     DecodedImages,
     Part,
+    Reading,
     Survey,
     assembled,
     image_feature,
@@ -27,7 +28,7 @@ from jaxnets.data.files.loading import (
 from jaxnets.data.files.outlines import Outline, rasterized
 from jaxnets.data.files.problems import FileError
 from jaxnets.data.files.reading import inside
-from jaxnets.data.pictures import ImageSpec, Placement
+from jaxnets.data.pictures import Placement
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 _ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)  # the EXIF tag; its quarter turns
@@ -154,13 +155,9 @@ def annotated(
     root: Path,
     scenes: Mapping[str, Sequence[AnnotatedImage]],
     classes: Sequence[str],
-    picture: ImageSpec,
+    how: Reading,
     *,
     masks: bool,
-    held_out: float,
-    survey: Survey,
-    skip_bad: bool,
-    quiet: bool,
 ) -> Dataset:
     """The data set of these images, their objects padded to the largest number.
 
@@ -169,16 +166,12 @@ def annotated(
         root: Folder of the images.
         scenes: Of each split that the source has.
         classes: Names of the labels, in order.
-        picture: What is to become of the images.
+        how: How they are read, and what was found so far.
         masks: Also make the column `masks`.
-        held_out: See `assembled`, also for the rest.
-        survey: With all problems so far.
-        skip_bad: Bad examples may be left out.
-        quiet: Neither stop nor warn.
     """
     every = [(split, scene) for split, rows in scenes.items() for scene in rows]
-    images = pictures(root, [scene.file for _, scene in every], picture, survey)
-    images = _of_said_size(root, images, every, survey)
+    images = pictures(root, [scene.file for _, scene in every], how)
+    images = _of_said_size(root, images, every, how.survey)
     most = max((len(every[i][1].things) for i in images.kept), default=0) or 1
     parts = {}
     for split in (s for s in SPLITS if s in scenes or s == "train"):
@@ -193,7 +186,7 @@ def annotated(
         ids = [scene.identity for scene in chosen]
         parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
         for scene in chosen:
-            survey.classes.update(thing.label for thing in scene.things)
+            how.survey.classes.update(thing.label for thing in scene.things)
     height, width = images.pixels.shape[1:3]
     features = {
         "image": image_feature(images.pixels),
@@ -204,15 +197,7 @@ def annotated(
     }
     if masks:
         features["masks"] = Feature((most, height, width), "bool")
-    return assembled(
-        name,
-        features,
-        parts,
-        held_out=held_out,
-        survey=survey,
-        skip_bad=skip_bad,
-        quiet=quiet,
-    )
+    return assembled(name, features, parts, how)
 
 
 def _of_said_size(

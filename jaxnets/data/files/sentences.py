@@ -22,6 +22,7 @@ from jaxnets.data.files.loading import (
     Survey,
     assembled,
     read_rows,
+    reading,
 )
 from jaxnets.data.files.problems import FileError, Problem
 from jaxnets.data.files.reading import inside, line_feeds, read_text, visible, walk
@@ -62,7 +63,8 @@ def text_files(
     Raises:
         DataError: At any problem that may not be skipped.
     """
-    found, quiet = survey or Survey(), survey is not None
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad)
+    found = how.survey
     root, names = listed(path, (".txt",), found.problems)
     rows: dict[str, list[tuple[str, str]]] = {}
     for name in names:
@@ -101,10 +103,7 @@ def text_files(
         path.resolve().name,
         {"text": Feature((), "object")},
         parts,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
+        how,
     )
 
 
@@ -156,7 +155,8 @@ def sentence_pairs(
     Raises:
         DataError: At any problem that may not be skipped.
     """
-    found, quiet = survey or Survey(), survey is not None
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad)
+    found = how.survey
     root, names = _files_of_pairs(path, found)
     rows: dict[str, list[tuple[str, str, str]]] = {}
     for name in names:
@@ -187,10 +187,7 @@ def sentence_pairs(
         path.resolve().name,
         {"source": Feature((), "object"), "target": Feature((), "object")},
         parts,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
+        how,
     )
 
 

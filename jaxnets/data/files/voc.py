@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 from jaxnets.data.dataset import DataError, Dataset
 from jaxnets.data.files.formats import SUFFIXES
-from jaxnets.data.files.loading import SPLITS, Survey, split_of
+from jaxnets.data.files.loading import SPLITS, Survey, reading, split_of
 from jaxnets.data.files.objects import (
     AnnotatedImage,
     AnnotatedObject,
@@ -79,7 +79,9 @@ def voc_folder(
     Raises:
         DataError: At any problem that may not be skipped.
     """
-    found, quiet = survey or Survey(), survey is not None
+    picture = ImageSpec(size, channels, fit, oriented=False)
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    found = how.survey
     folders = _folders(root)
     if not folders:
         raise DataError(f"{root} has no folder Annotations, nor XML files")
@@ -111,12 +113,8 @@ def voc_folder(
         root,
         listed,
         sorted({thing.label for scene in every for thing in scene.things}),
-        ImageSpec(size, channels, fit, oriented=False),
+        how,
         masks=False,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
     )
     say_unlisted(
         root, images, "an XML file without <object> says that nothing is there"

@@ -12,7 +12,7 @@ from typing import Literal
 
 from jaxnets.data.dataset import DataError, Dataset
 from jaxnets.data.files.formats import SUFFIXES
-from jaxnets.data.files.loading import SPLITS, Survey
+from jaxnets.data.files.loading import SPLITS, Survey, reading
 from jaxnets.data.files.objects import (
     AnnotatedImage,
     AnnotatedObject,
@@ -77,7 +77,9 @@ def yolo_folder(
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
-    found, quiet = survey or Survey(), survey is not None
+    picture = ImageSpec(size, channels, fit)
+    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    found = how.survey
     header = header_of(root)
     if not header.places:
         raise DataError(f"{root} has no folder `images` beside `labels`, nor data.yaml")
@@ -102,12 +104,8 @@ def yolo_folder(
         root,
         {split: scenes[split] for split in SPLITS if split in scenes},
         header.names or sorted(numbers, key=int),
-        ImageSpec(size, channels, fit),
+        how,
         masks=masks,
-        held_out=held_out,
-        survey=found,
-        skip_bad=skip_bad,
-        quiet=quiet,
     )
     listed = [name for place in header.places for name in place.only or ()]
     say_unlisted(root, listed, "add them to the lists that data.yaml names")
