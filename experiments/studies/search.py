@@ -26,6 +26,7 @@ from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count
 from jaxnets.run import compilation, settings
 from jaxnets.run.command import study
+from jaxnets.run.folder import RunError
 from jaxnets.sweeps import plans
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.groups import Group
@@ -109,7 +110,11 @@ def searched(
     trials: int,
     groups: dict[str, Group],
 ) -> list[tuple[int, float]]:
-    """Does a search; returns member-steps and lowest result of every unit, in order."""
+    """Does a search; returns member-steps and lowest result of every unit, in order.
+
+    Raises:
+        RunError: If no setting came to its end.
+    """
     one = classify.Config(
         model=config.model,
         data=config.data,
@@ -144,7 +149,11 @@ def searched(
     finally:
         ledger.close()
     assert agenda.complete  # noqa: S101
-    return in_order(definition, outcomes)
+    found = in_order(definition, outcomes)
+    if not found:
+        reasons = [out["failed"] for out in outcomes.values() if "failed" in out]
+        raise RunError(f"no setting came to its end: {'; '.join(reasons[:1])}")
+    return found
 
 
 def in_order(

@@ -121,7 +121,7 @@ def exits() -> Iterator[None]:
         sys.exit(f"error: the run has stopped: {_noted(str(error), error)}")
     except UserError as error:
         if error.status == 1:
-            sys.exit(f"error: {_noted(str(error), error)}")
+            sys.exit(f"error: {error}")
         for fault in str(error).splitlines():
             show(f"error: {fault}", sys.stderr)
         sys.exit(error.status)
@@ -208,8 +208,9 @@ def _memory_error(error: BaseException) -> str:
 
 
 def _noted(text: str, error: BaseException) -> str:
-    """A message, and in lines of their own the notes of an error."""
-    return "\n".join([text, *getattr(error, "__notes__", ())])
+    """A message, and in lines of their own our notes of an error, but not JAX's."""
+    notes = [n for n in getattr(error, "__notes__", ()) if "internal frames" not in n]
+    return "\n".join([text, *notes])
 
 
 def preset(

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 
 from jaxnets.run import records, settings
+from jaxnets.run.folder import RunError
 
 _PACKAGES = (
     "jaxnets",
@@ -98,7 +99,7 @@ def sessions(folder: Path) -> list[dict[str, Any]]:
     """What a run ran on, each time it was started; nothing where that is not known."""
     try:
         return records.load(folder / "environment.json").get("sessions", [])
-    except (OSError, ValueError):
+    except (OSError, RunError):
         return []
 
 

@@ -58,7 +58,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise RunError(f"{path} is no run folder: it has no config.json") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path / 'config.json'} cannot be read: {error}") from error
-    if not isinstance(found, dict) or not {"experiment", "config"} <= set(found):
+    known = isinstance(found, dict) and "experiment" in found
+    if not known or not isinstance(found.get("config"), dict):
         raise RunError(f"{path / 'config.json'} is no run's configuration")
     return found
 

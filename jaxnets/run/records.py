@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxnets import files
 from jaxnets.metrics import Mean
+from jaxnets.run.folder import RunError
 
 Numbers = Mapping[str, Mapping[str, Any]]  # group ("train") to name to value
 
@@ -107,26 +108,33 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl`; a torn last line, of a killed run, is left out.
 
     Raises:
-        ValueError: If any other line is not JSON; the message names it.
+        RunError: If any other line is no JSON object; the message names it.
     """
     path = folder / "metrics.jsonl"
     lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else [""]
     found = []
     for number, line in enumerate(lines[:-1], start=1):
         try:
-            found.append(json.loads(line))
+            found.append(_object(json.loads(line)))
         except ValueError as error:
-            raise ValueError(f"{path}, line {number}: {error}") from error
+            raise RunError(f"{path} is damaged in line {number}: {error}") from error
     return found
 
 
 def load(path: Path) -> dict[str, Any]:
-    """A JSON file that holds one object.
+    """Returns what a JSON file holds, which must be one object.
 
     Raises:
-        ValueError: If it holds something else.
+        RunError: If it holds something else.
+        OSError: If it cannot be read.
     """
-    found = files.read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} does not hold an object")
-    return found
+    try:
+        return _object(files.read_json(path))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("a JSON object should be here")
+    return value

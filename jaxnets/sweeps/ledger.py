@@ -332,7 +332,12 @@ def _storage(url: str) -> Any:
     """A storage by its address: a database, or `grpc://HOST:PORT`, Optuna's proxy."""
     if url.startswith("grpc://"):
         host, _, port = url.removeprefix("grpc://").partition(":")
-        return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+        try:
+            return optuna.storages.GrpcStorageProxy(host=host, port=int(port or 13000))
+        except ImportError as error:
+            raise RunError(f"{url} needs grpcio and protobuf: {error}") from error
+        except ValueError as error:
+            raise RunError(f"the storage {url} has no port: {error}") from error
     waits = {"connect_args": {"timeout": 100}} if url.startswith("sqlite") else {}
     for attempt in range(5):
         try:

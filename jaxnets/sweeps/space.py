@@ -269,7 +269,7 @@ def narrowed(space: Mapping[str, Range | Number], texts: Mapping[str, str]) -> S
         name = written.replace("-", "_")
         if name not in space:
             near = difflib.get_close_matches(name, space, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
+            meant = f"; did you mean {near[0]}?" if near else "."
             raise SpaceError(
                 f"there is no hyperparameter {written}{meant} There are: "
                 f"{', '.join(space)}"

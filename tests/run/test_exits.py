@@ -77,11 +77,11 @@ def test_what_runs_out_of_memory_says_what_it_needed():
 
 def test_what_a_user_can_mend_is_lines_without_a_traceback(capsys):
     assert ended(UserError("it is so: do that")) == "error: it is so: do that"
-    noted = RunError("it is so")
-    noted.add_note("and this")
-    assert ended(noted) == "error: it is so\nand this"
     lost = NonFiniteError(3, ["loss"], None)
-    assert ended(lost) == "error: the run has stopped: step 3: loss is not finite"
+    lost.add_note("The checkpoint of step 2 is intact.")
+    lost.add_note("---\nFor simplicity, JAX has removed its internal frames from ...")
+    text = "error: the run has stopped: step 3: loss is not finite\n"
+    assert ended(lost) == f"{text}The checkpoint of step 2 is intact."
     assert capsys.readouterr().err == ""
     assert ended(RangeError("--a is wrong\n--b is wrong")) == 2
     assert ended(SpaceError("--space.c is wrong")) == 2

@@ -3,6 +3,7 @@
 import pytest
 
 from jaxnets.run import records
+from jaxnets.run.folder import RunError, read_settings
 
 pytestmark = pytest.mark.host
 
@@ -42,5 +43,17 @@ def test_a_torn_last_line_is_left_out_and_another_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     assert steps_of(tmp_path) == [1]
     path.write_bytes(b"{torn\n" + path.read_bytes())
-    with pytest.raises(ValueError, match="line 1"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged in line 1"):
         records.read(tmp_path)
+    path.write_bytes(b"[1]\n")
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged in line 1"):
+        records.read(tmp_path)
+    with pytest.raises(RunError, match=r"metrics\.jsonl is damaged: a JSON object"):
+        records.load(path)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"experiment": "small", "config": 3}'])
+def test_a_configuration_that_is_none_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(RunError, match=r"config\.json is no run's configuration"):
+        read_settings(tmp_path)

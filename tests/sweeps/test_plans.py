@@ -2,9 +2,11 @@
 
 import random
 
+import optuna
 import pytest
 
-from jaxnets.sweeps import plans, rungs, search
+from jaxnets.run.folder import RunError
+from jaxnets.sweeps import ledger, plans, rungs, search
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.space import Choice, LogUniform, Uniform
 
@@ -170,3 +172,14 @@ def test_methods_that_learn_wait_for_their_results():
     blind = define(method="random", trials=8, members=4, batch=4, groups={"a": {}})
     assert len(plans.agenda(blind, settled).open) == 2
     assert "tpe" in search.LEARNING
+
+
+def test_a_proxy_that_cannot_be_used_is_a_users_error(monkeypatch):
+    def missing(host, port):
+        raise ImportError("No module named 'grpc'")
+
+    monkeypatch.setattr(optuna.storages, "GrpcStorageProxy", missing)
+    with pytest.raises(RunError, match="grpc://there:1 needs grpcio"):
+        ledger._storage("grpc://there:1")
+    with pytest.raises(RunError, match="grpc://there:x has no port"):
+        ledger._storage("grpc://there:x")
