@@ -81,9 +81,9 @@ FAULTS: list[Fault] = [
     Fault(
         name="An image that is too small for the network ends in a traceback",
         function="exits",
-        was="except _ERRORS as error:",
-        now="except (RunError, DataError) as error:",
-        tests=("test_command",),
+        was="except UserError as error:",
+        now="except RunError as error:",
+        tests=("test_command", "test_exits"),
         history="dbb3bbe",
     ),
     Fault(
