@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxnets.metrics import Mean, Metrics, mean
+from jaxnets.metrics import Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.captioner import Captioned, ImageCaptioner
-from jaxnets.models.parts.blocks import float32_or_wider
-from jaxnets.ops.decoding import GREEDY, PAD, UNKNOWN, Decoding, Sequences
+from jaxnets.ops.decoding import GREEDY, PAD, Decoding, Sequences
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present
+from jaxnets.tasks.tokens import counted, over_tokens, token_hits, token_losses
 from jaxnets.types import CaptionBatch, Key, Scalar, Variables
 
 KEPT = 0.9  # of the moving average; Xu et al., section 4.1
@@ -51,8 +51,8 @@ def captioning(
     to what was drawn, and so would bias the gradient.
 
     `evaluate` adds `word_loss` and `word_accuracy`, means over words; a word that is
-    `<unk>` is never right. `predict` returns sentences as `Sequences`, with `Attended`
-    as its notes.
+    `<unk>` is never right, and logits that are NaN make both NaN. `predict` returns
+    sentences as `Sequences`, with `Attended` as its notes.
 
     Args:
         model: An encoder and a decoder.
@@ -82,7 +82,8 @@ def captioning(
         target = batch.caption[..., 1:].reshape(len(said.drawn), -1)
         mask = jnp.repeat(batch.mask, len(target) // len(batch.mask))
         spoken = target != PAD
-        nats = _summed(word_losses(said.logits, target), spoken)
+        per_word = token_losses(said.logits, target)
+        nats = _summed(per_word, spoken)
         weights = said.attended.weights
         if model.draws:
             baseline = variables.buffers["reinforce"]["baseline"]
@@ -101,7 +102,8 @@ def captioning(
         else:
             losses = nats
         objective = mean(losses, mask)
-        metrics = {"loss": objective, **_by_word(said.logits, target, mask)}
+        by_word = _by_word(said.logits, target, per_word, mask)
+        metrics = {"loss": objective, **by_word}
         return objective.total / objective.weight, (buffers, metrics)
 
     def evaluate(variables: Variables, batch: CaptionBatch, key: Key) -> Metrics:
@@ -109,8 +111,9 @@ def captioning(
         inputs = (batch.image, batch.caption[:, :-1])
         logits = functional.predict(model, variables, *inputs).logits
         target = batch.caption[:, 1:]
-        nats = _summed(word_losses(logits, target), target != PAD)
-        by_word = _by_word(logits, target, batch.mask)
+        per_word = token_losses(logits, target)
+        nats = _summed(per_word, target != PAD)
+        by_word = _by_word(logits, target, per_word, batch.mask)
         return {"loss": mean(nats, batch.mask), **by_word}
 
     def predict(variables: Variables, batch: CaptionBatch, key: Key) -> Sequences:
@@ -152,26 +155,6 @@ def with_encoder(task: Task, given: Variables) -> Task:
     return task._replace(init=init)
 
 
-def word_losses(
-    logits: Float[Array, "b t vocabulary"], target: Int[Array, "b t"]
-) -> Float[Array, "b t"]:
-    """The cross-entropy of each word, in nats; NaN where it is not in the vocabulary.
-
-    Raises:
-        ValueError: If there is not one word a step.
-    """
-    if logits.shape[:2] != target.shape:
-        raise ValueError(
-            f"logits of shape {logits.shape} and words of shape {target.shape} do not "
-            "belong together"
-        )
-    logp = jax.nn.log_softmax(logits.astype(float32_or_wider(logits.dtype)), axis=-1)
-    words = jnp.arange(logits.shape[-1])
-    own = target[:, :, None] == words[None, None, :]
-    nats = -jnp.sum(jnp.where(own, logp, 0.0), axis=-1)
-    return jnp.where(jnp.any(own, axis=-1), nats, jnp.nan)
-
-
 def _summed(
     values: Float[Array, "b t"], spoken: Bool[Array, "b t"]
 ) -> Float[Array, " b"]:
@@ -204,15 +187,11 @@ def _log(x: Array) -> Array:
 def _by_word(
     logits: Float[Array, "b t vocabulary"],
     target: Int[Array, "b t"],
+    losses: Float[Array, "b t"],
     mask: Bool[Array, " b"],
 ) -> Metrics:
-    spoken = (target != PAD) & mask[:, None]
-    right = jnp.argmax(logits, axis=-1) == target
-    hits = (right & (target != UNKNOWN)).astype(jnp.float32)
-    count = jnp.sum(spoken, dtype=jnp.int32)
+    counts = counted(target, mask)
     return {
-        "word_loss": Mean(
-            jnp.sum(jnp.where(spoken, word_losses(logits, target), 0.0)), count
-        ),
-        "word_accuracy": Mean(jnp.sum(jnp.where(spoken, hits, 0.0)), count),
+        "word_loss": over_tokens(losses, counts),
+        "word_accuracy": over_tokens(token_hits(logits, target, losses), counts),
     }

@@ -23,6 +23,7 @@ from jaxnets.models import functional
 from jaxnets.ops import decoding
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present
+from jaxnets.tasks.tokens import counted, over_tokens, token_hits
 from jaxnets.types import Key, Scalar, StreamBatch, Variables
 
 
@@ -154,17 +155,15 @@ def perplexity(metrics: Metrics) -> float:
 def _metrics(
     logits: Float[Array, "b t vocabulary"], batch: StreamBatch, unit: str
 ) -> Metrics:
-    counted = (batch.target != decoding.PAD) & batch.mask[:, None]
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.target)
-    known = (batch.target >= 0) & (batch.target < logits.shape[-1])
-    nats = jnp.where(known, nats, jnp.nan)
-    right = jnp.argmax(logits, axis=-1) == batch.target
-    hits = (right & (batch.target != decoding.UNKNOWN)).astype(jnp.float32)
-    hits = jnp.where(jnp.isnan(nats), jnp.nan, hits)
-    weight = jnp.sum(counted, dtype=jnp.int32)
-    total = lambda values: jnp.sum(jnp.where(counted, values, 0.0))
+    target, counts = batch.target, counted(batch.target, batch.mask)
+    # Not `token_losses`: its gradient differs in the last bit, and recorded results of
+    # language models are those of this form.
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    known = (target >= 0) & (target < logits.shape[-1])
+    losses = jnp.where(known, losses, jnp.nan)
+    loss = over_tokens(losses, counts)
     return {
-        "loss": Mean(total(nats), weight),
-        f"bits_per_{unit}": Mean(total(nats) / math.log(2), weight),
-        "accuracy": Mean(total(hits), weight),
+        "loss": loss,
+        f"bits_per_{unit}": Mean(loss.total / math.log(2), loss.weight),
+        "accuracy": over_tokens(token_hits(logits, target, losses), counts),
     }

@@ -3,24 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
-from jaxnets.metrics import Mean, Metrics, mean
+from jaxnets.metrics import Metrics, mean
 from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
-from jaxnets.ops.decoding import (
-    GREEDY,
-    PAD,
-    UNKNOWN,
-    Decoding,
-    Sequences,
-    repeated,
-)
-from jaxnets.ops.norm import widen
+from jaxnets.ops.decoding import GREEDY, UNKNOWN, Decoding, Sequences, repeated
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present
+from jaxnets.tasks.tokens import counted, over_tokens, token_hits, token_losses
 from jaxnets.types import Key, PairBatch, Scalar, Variables
 
 
@@ -114,41 +106,14 @@ def translation(
     return Task(init, loss, evaluate, predict, trivial, reads)
 
 
-def token_losses(
-    logits: Float[Array, "b t vocabulary"],
-    target: Int[Array, "b t"],
-    smoothing: Scalar | float = 0.0,
-) -> Float[Array, "b t"]:
-    """The cross-entropy of each token, in nats; NaN where it is not in the vocabulary.
-
-    Args:
-        logits: Unnormalised log-probabilities.
-        target: Tokens in [0, vocabulary).
-        smoothing: Share of the probability spread evenly over the vocabulary.
-    """
-    logp = jax.nn.log_softmax(widen(logits), axis=-1)
-    known = jnp.where(target < 0, logits.shape[-1], target)  # -1 would be the last
-    own = jnp.take_along_axis(
-        logp, known[:, :, None], axis=-1, mode="fill", fill_value=jnp.nan
-    )[:, :, 0]
-    return -(1 - smoothing) * own - smoothing * jnp.mean(logp, axis=-1)
-
-
 def _scores(logits: Array, batch: PairBatch, smoothing: Any = 0.0) -> Metrics:
     target = batch.target[:, 1:]
-    present = (target != PAD) & batch.mask[:, None]
-    right = jnp.argmax(logits, axis=-1) == target
-    hit = (right & (target != UNKNOWN)).astype(jnp.float32)
-    hit = jnp.where(jnp.any(jnp.isnan(logits), axis=-1), jnp.nan, hit)
+    counts = counted(target, batch.mask)
+    losses = token_losses(logits, target, smoothing)
     return {
-        "loss": _over_tokens(token_losses(logits, target, smoothing), present),
-        "accuracy": _over_tokens(hit, present),
+        "loss": over_tokens(losses, counts),
+        "accuracy": over_tokens(token_hits(logits, target, losses), counts),
     }
-
-
-def _over_tokens(values: Float[Array, "b t"], present: Bool[Array, "b t"]) -> Mean:
-    total = jnp.sum(jnp.where(present, values, 0.0))
-    return Mean(total, jnp.sum(present, dtype=jnp.int32))
 
 
 def _exact(found: Sequences, batch: PairBatch) -> Float[Array, " b"]:

@@ -40,11 +40,11 @@ _FROM_HISTORY: list[Fault] = [
         "57262bd",
     ),
     Fault(
-        "The loss of captions rounds float64 logits to float32",
-        "word_losses",
-        "logits.astype(float32_or_wider(logits.dtype))",
+        "The loss of tokens rounds float64 logits to float32",
+        "token_losses",
+        "widen(logits)",
         "logits.astype(jnp.float32)",
-        ("test_captioning",),
+        ("test_tokens",),
         "493281a",
     ),
     Fault(

@@ -16,7 +16,7 @@ from jaxnets.models import captioner, functional
 from jaxnets.models.captioner import DECODERS, Captioned, ImageCaptioner
 from jaxnets.once import once
 from jaxnets.ops.decoding import Decoding
-from jaxnets.tasks.captioning import captioning, word_losses
+from jaxnets.tasks.captioning import captioning
 from jaxnets.testing.learners import check_learner
 from jaxnets.testing.tasks import check_task
 from jaxnets.types import CaptionBatch, Variables
@@ -285,16 +285,6 @@ def test_sampling_rates_are_traced_and_words_can_be_drawn():
     assert not np.array_equal(once, again)
 
 
-def test_the_losses_of_words_are_as_exact_as_their_logits():
-    rng = np.random.default_rng(0)
-    logits, target = rng.normal(size=(2, 3, 5)), rng.integers(0, 5, (2, 3))
-    with jax.enable_x64(True):
-        found = np.asarray(jax.jit(word_losses)(logits, target))
-    logp = log_softmax(logits, axis=-1)
-    expected = -np.take_along_axis(logp, target[..., None], axis=-1)[..., 0]
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-
-
 def test_a_word_that_is_not_in_the_vocabulary_is_no_number():
     _, variables, loss = made("soft")
     caption = np.array(BATCH.caption)
@@ -324,14 +314,29 @@ def test_several_captions_of_an_image_are_rows_of_their_own(kind):
         )
 
 
+def scored(monkeypatch, logits, caption):
+    """What `evaluate` reports of a network that gives these logits."""
+    said = Captioned(jnp.asarray(logits), None, None)
+    monkeypatch.setattr(functional, "predict", lambda *given: said)
+    rows = len(caption)
+    batch = CaptionBatch(jnp.zeros((rows, 1, 1, 1)), caption, jnp.ones(rows, bool))
+    return small("none").evaluate(Variables({}, {}), batch, jax.random.key(0))
+
+
 def test_an_unknown_word_is_never_right(monkeypatch):
     target = jnp.array([[1, 3, 3, 2], [1, 3, 2, 0]])
-    logits = 9.0 * jax.nn.one_hot(
-        target[:, 1:], 8
-    )  # every word as it is in the caption
-    said = Captioned(logits, None, None)
-    monkeypatch.setattr(functional, "predict", lambda *given: said)
-    batch = CaptionBatch(jnp.zeros((2, 1, 1, 1)), target, jnp.ones(2, bool))
-    found = small("none").evaluate(Variables({}, {}), batch, jax.random.key(0))
+    logits = 9.0 * jax.nn.one_hot(target[:, 1:], 8)  # every word as in the caption
+    found = scored(monkeypatch, logits, target)
     assert found["word_accuracy"].compute() == pytest.approx(2 / 5)
     assert found["word_accuracy"].weight == 5
+
+
+def test_logits_that_are_no_numbers_are_no_success(monkeypatch):
+    caption = jnp.array([[1, 4, 5, 2], [1, 6, 2, 0]])
+    logits = 9.0 * np.eye(8, dtype=np.float32)[caption[:, 1:]]
+    logits[1, 2] = np.nan  # of `<pad>`: it does not count
+    found = scored(monkeypatch, logits, caption)
+    assert found["word_accuracy"].compute() == 1
+    logits[1, 0, 7] = np.nan
+    found = scored(monkeypatch, logits, caption)
+    assert all(np.isnan(value.compute()) for value in found.values())

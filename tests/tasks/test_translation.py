@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 from jaxnets.models import functional
 from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.ops.decoding import END, PAD, UNKNOWN, Decoding, greedy
-from jaxnets.tasks.translation import token_losses, translation
+from jaxnets.tasks.translation import translation
 from jaxnets.testing.tasks import check_task
 from jaxnets.types import PairBatch, Variables
 
@@ -87,18 +87,6 @@ def test_scores_are_means_over_real_tokens(variables, evaluate):
     np.testing.assert_allclose(found["accuracy"].compute(), np.mean(hits), rtol=1e-6)
     assert found["loss"].weight == 10
     assert found["accuracy_exact"].weight == 4
-
-
-def test_the_losses_by_hand():
-    logits = np.array([[[2.0, 0.0, -1.0], [0.0, 0.0, 0.0]]], np.float32)
-    logp = log_softmax(logits.astype(np.float64), axis=-1)
-    expected = [-0.8 * logp[0, 0, 0] - 0.2 * logp[0, 0].mean(), np.log(3)]
-    found = token_losses(jnp.asarray(logits), jnp.array([[0, 2]]), 0.2)
-    np.testing.assert_allclose(found[0], expected, rtol=1e-6)
-    for wrong in (-1, 3):
-        assert np.isnan(
-            token_losses(jnp.asarray(logits), jnp.array([[0, wrong]]))[0, 1]
-        )
 
 
 @pytest.mark.one_python
@@ -213,6 +201,11 @@ def test_a_nan_looks_like_no_success(variables, evaluate, predict):
     found = evaluate(broken, batch(), KEY)
     assert all(np.isnan(value.compute()) for value in found.values())
     assert np.isnan(predict(broken, batch(), KEY).exact).all()
+    outside = np.array(batch().target)
+    outside[0, 1] = TARGET  # no token of the vocabulary
+    found = evaluate(variables, batch()._replace(target=outside), KEY)
+    assert np.isnan(found["loss"].compute())
+    assert np.isnan(found["accuracy"].compute())
 
 
 def test_it_keeps_the_contract():
