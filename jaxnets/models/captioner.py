@@ -65,10 +65,11 @@ from jaxnets.models.parts.recurrent import (
     RNNCell,
     output_of,
 )
+from jaxnets.models.parts.teacher_forcing import Projected, step_keys, teacher_forced
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import repeated
-from jaxnets.types import Scalar
+from jaxnets.types import Key, Scalar
 
 # Xu et al., section 4.1: "with probability 0.5 for a given image, we set the sampled
 # attention location to its expected value".
@@ -230,8 +231,7 @@ class _Decoder(nn.Module):
         Nothing is dropped or drawn. `sharpness` is that of
         `jaxnets.models.parts.attention`.
         """
-        word = self.words(token)
-        projected = self.recurrent.project(word)
+        word, projected = self._read(token)
         state, attended = self._advance(memory, state, projected, sharpness)
         return state, self._said(word, output_of(state.carry), state.context), attended
 
@@ -254,50 +254,44 @@ class _Decoder(nn.Module):
             where: Position of each location; see `start`.
             train: Whether anything is dropped or drawn.
             dropout: Probability that a unit in front of the logits is dropped.
-            sampling: Scheduled sampling (Bengio, Vinyals, Jaitly & Shazeer, 2015,
-                https://arxiv.org/abs/1506.03099, section 2.4): the probability that the
-                model is fed its own draw instead of the given token, each token but the
-                first by itself.
+            sampling: Probability that the model is fed its own draw instead of the
+                given token (scheduled sampling, `models.parts.teacher_forcing`).
         """
         batch, times = token.shape
-        dropout, sampling = (dropout, sampling) if train else (0, 0)
-        own = not off(sampling)
-        key = self.make_rng("dropout") if train and (own or self.draws) else None
+        drawing = train and (self.draws or not off(sampling))
+        key = self.make_rng("dropout") if drawing else None
         memory, state = self.start(annotations, where)
         state = repeated(state, batch // len(annotations))
-        drawn = jnp.zeros(batch, bool)
+        drawn, keys = jnp.zeros(batch, bool), None
+        if key is not None:
+            keys = step_keys(key, jnp.arange(1, times + 1))
         if self.draws and key is not None:
             drawn = jax.random.uniform(jax.random.fold_in(key, 0), (batch,)) >= EXPECTED
-        words = self.words(token.T)
-        # One matrix product for all steps, unless a step depends on the draw before.
-        given = (token.T, words, self.recurrent.project(words))
 
-        def body(own_module: "_Decoder", carry: Any, inputs: Any) -> tuple[Any, Any]:
-            state, said = carry
-            time, (token, word, projected) = inputs
-            now = None if key is None else jax.random.fold_in(key, time + 1)
-            if own and now is not None:
-                coin, draw, now = jax.random.split(now, 3)
-                mine = jax.random.uniform(coin, (batch,)) < sampling
-                mine = mine & (time > 0)
-                guess = jax.random.categorical(draw, jax.lax.stop_gradient(said))
-                word = own_module.words(jnp.where(mine, guess, token))
-                projected = own_module.recurrent.project(word)
-            place = (drawn, now) if own_module.draws and now is not None else None
-            state, attended = own_module._advance(memory, state, projected, place=place)
-            h, context = output_of(state.carry), state.context
-            if own:
-                said = own_module._said(word, h, context)
-            return (state, said), (word, h, context, attended, said)
+        def advance(
+            module: "_Decoder", state: Speaking, projected: Projected, key: Key | None
+        ) -> tuple[Speaking, tuple[Array, Array, Attended]]:
+            place = (drawn, key) if module.draws and key is not None else None
+            state, attended = module._advance(memory, state, projected, place=place)
+            return state, (output_of(state.carry), state.context, attended)
 
-        scan = nn.scan(body, variable_broadcast="params", split_rngs={"params": False})
-        said = jnp.zeros((batch, self.vocabulary if own else 0))
-        _, made = scan(self, (state, said), (jnp.arange(times), given))
-        word, h, context, attended, said = jax.tree.map(
-            lambda x: jnp.moveaxis(x, 0, 1), made
+        word, (h, context, attended) = teacher_forced(
+            self,
+            state,
+            token,
+            read=_Decoder._read,
+            advance=advance,
+            logits=_Decoder._said,
+            vocabulary=self.vocabulary,
+            keys=keys,
+            sampling=sampling,
         )
         said = self._said(word, h, context, train=train, dropout=dropout)
         return Captioned(said, attended, drawn)
+
+    def _read(self, token: Int[Array, "*b"]) -> tuple[Float[Array, "*b e"], Projected]:
+        word = self.words(token)
+        return word, self.recurrent.project(word)
 
     def _advance(
         self,

@@ -9,8 +9,6 @@
   from its own last state (equation 6), and makes a context of them (5).
 - Luong, Pham & Manning, 2015, https://arxiv.org/abs/1508.04025, section 3.1: the dot
   product as a score.
-- Bengio, Vinyals, Jaitly & Shazeer, "Scheduled sampling for sequence prediction with
-  recurrent neural networks", 2015, https://arxiv.org/abs/1506.03099, section 2.4.
 
 Departures: the encoder without attention is bidirectional as well (Sutskever et al.
 read the source backwards, which is one of the two directions), and its last states
@@ -27,17 +25,17 @@ import functools
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnets.models.parts.attention import AdditiveAttention, DotAttention
 from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider, off
 from jaxnets.models.parts.recurrent import CELLS, Carry, Embedding, Recurrent, output_of
+from jaxnets.models.parts.teacher_forcing import Projected, step_keys, teacher_forced
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import PAD
-from jaxnets.types import Scalar
+from jaxnets.types import Key, Scalar
 
 Attention: TypeAlias = Literal["plain", "additive", "dot"]
 
@@ -135,8 +133,7 @@ class Seq2Seq(nn.Module):
         With the memory bound it is a step of `jaxnets.ops.decoding`. `sharpness` is
         that of `jaxnets.models.parts.attention`.
         """
-        word = self.written(token)
-        projected = self.decoder.project(word)
+        word, projected = self._read(token)
         carry, context, weights = self._advance(memory, carry, projected, sharpness)
         return carry, self._said(word, output_of(carry), context), weights
 
@@ -157,39 +154,39 @@ class Seq2Seq(nn.Module):
             train: Whether anything is dropped or drawn.
             dropout: Probability that a feature of a source token, or a unit in front of
                 the logits, is dropped.
-            sampling: Scheduled sampling: the probability that the decoder is fed its
-                own draw instead of the given token, each one but the first by itself.
-                No gradient passes through the draw.
+            sampling: Probability that the decoder is fed its own draw instead of the
+                given token (scheduled sampling, `models.parts.teacher_forcing`).
         """
-        batch, times = token.shape
-        own = train and not off(sampling)
         memory, carry = self.start(source, train=train, dropout=dropout)
-        words = self.written(token.T)
-        # One matrix product for all steps, unless a step depends on the draw before.
-        given = (token.T, words, self.decoder.project(words))
-        key = self.make_rng("dropout") if own else jax.random.key(0)
-        first = jnp.zeros((batch, self.target if own else 0))
+        keys = None
+        if train and not off(sampling):
+            times = jnp.arange(token.shape[1])
+            keys = step_keys(self.make_rng("dropout"), times)
 
-        def body(module: "Seq2Seq", carried: Any, inputs: Any) -> tuple[Any, Any]:
-            carry, said = carried
-            time, (token, word, projected) = inputs
-            if own:
-                coin, draw = jax.random.split(jax.random.fold_in(key, time))
-                mine = (jax.random.uniform(coin, (batch,)) < sampling) & (time > 0)
-                token = jnp.where(mine, jax.random.categorical(draw, said), token)
-                word = module.written(token)
-                projected = module.decoder.project(word)
+        def advance(
+            module: "Seq2Seq", carry: Carry, projected: Projected, key: Key | None
+        ) -> tuple[Carry, tuple[Array, Array, Array]]:
+            del key
             carry, context, weights = module._advance(memory, carry, projected)
-            if own:
-                said = module._said(word, output_of(carry), context)
-                said = jax.lax.stop_gradient(said).astype(first.dtype)
-            return (carry, said), (word, output_of(carry), context, weights)
+            return carry, (output_of(carry), context, weights)
 
-        scan = nn.scan(body, variable_broadcast="params", split_rngs={"params": False})
-        _, made = scan(self, (carry, first), (jnp.arange(times), given))
-        word, h, context, weights = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), made)
+        word, (h, context, weights) = teacher_forced(
+            self,
+            carry,
+            token,
+            read=Seq2Seq._read,
+            advance=advance,
+            logits=Seq2Seq._said,
+            vocabulary=self.target,
+            keys=keys,
+            sampling=sampling,
+        )
         said = self._said(word, h, context, train=train, dropout=dropout)
         return Written(said, weights)
+
+    def _read(self, token: Int[Array, "*b"]) -> tuple[Float[Array, "*b e"], Projected]:
+        word = self.written(token)
+        return word, self.decoder.project(word)
 
     def _advance(
         self,
