@@ -12,19 +12,10 @@ from jaxnets.models import weights
 from jaxnets.models.zoo import ZOO
 from jaxnets.types import Variables
 from tests.golden.networks import initial
+from tests.golden.networks.cases import REPRESENTATIVES
 from tests.golden.networks.initial import Moments, moments
 from tests.golden.networks.parity import shapes
 
-# One network for each rule of its own.
-FAMILIES = [
-    "alexnet",
-    "vgg11_bn",
-    "googlenet",
-    "resnet18",
-    "resnext50_32x4d",
-    "densenet121",
-    "squeezenet1_1",
-]
 with np.load(initial.FILE, allow_pickle=False) as file:
     NETWORKS = sorted(name.split("/")[0] for name in file.files if "/names" in name)
 
@@ -132,7 +123,7 @@ def compare_all(ours, torch):
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_initial_weights_are_torchvision_s(monkeypatch, name):
     """Each layer's own initialiser, on its real shape, on NumPy's numbers."""
     ours, torch = {}, theirs(name)

@@ -22,6 +22,7 @@ from jaxnets.models.vgg import VGG
 from jaxnets.models.zoo import ZOO
 from jaxnets.types import Variables
 from tests.golden.networks import initial, training
+from tests.golden.networks.cases import REPRESENTATIVES
 from tests.golden.networks.parity import shapes
 from tests.golden.networks.training import CLASSES, SIDE, STEPS
 
@@ -150,7 +151,7 @@ def compare(torch, case, losses, gradients, *, kind=np.float32):
         assert np.all(np.abs(ours - [norm, *products]) < room), name
 
 
-@pytest.mark.parametrize("name", training.THIN)
+@pytest.mark.parametrize("name", REPRESENTATIVES)
 def test_thin_networks_train_as_torchvision_s(torch, name):
     case = f"thin/{name}"
     compare(torch, case, *trained(case, THIN[name]))

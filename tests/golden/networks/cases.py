@@ -81,6 +81,17 @@ FORMS = {
     "resnet110_b": ("resnet110", {"projection": True}),
 }
 
+# One of torchvision's networks for each family that has initial weights of its own.
+REPRESENTATIVES = (
+    "alexnet",
+    "vgg11_bn",
+    "googlenet",
+    "resnet18",
+    "resnext50_32x4d",
+    "densenet121",
+    "squeezenet1_1",
+)
+
 # Factors on the weights of networks with hundreds of blocks. Each sum would double the
 # variance, and 2^600 is no float32; so a block adds about a sixtieth, a thirtieth.
 DAMPING = {"resnet1202": 0.36, "preact_resnet1001": 0.56}

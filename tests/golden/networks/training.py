@@ -4,15 +4,16 @@ Needs torch and torchvision, which the tests do not:
 
     PYTHONPATH=. python tests/golden/networks/training.py [name ...]
 
-Six steps of momentum with an L2 penalty, without dropout, in float64. For
-`THIN` networks torch's own difference between float32 and float64 stands beside each
-number, the largest of `RUNS` from weights that differ in the last bit: it is what
-another correct float32 computation may differ by. Deep networks on batches of 8 are so
-ill-conditioned that they are compared in float64 only.
+Six steps of momentum with an L2 penalty, without dropout, in float64. For thin networks
+torch's own difference between float32 and float64 stands beside each number, the
+largest of `RUNS` from weights that differ in the last bit: it is what another correct
+float32 computation may differ by. Deep networks on batches of 8 are so ill-conditioned
+that they are compared in float64 only.
 
 The initial weights have torchvision's distributions, layer by layer (`distribution`),
-but are drawn by `fill.uniform`, so that both sides can draw them. `THIN` names networks
-with a quarter of the channels and fewer blocks, which compile in a second.
+but are drawn by `fill.uniform`, so that both sides can draw them. Thin networks, of the
+`REPRESENTATIVES`, have a quarter of the channels and fewer blocks: they compile in a
+second.
 """
 
 import math
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.golden.networks.cases import CASES, FORMS, REPRESENTATIVES
 from tests.golden.networks.fill import images, uniform
 
 FILE = Path(__file__).with_name("training.npz")
@@ -30,15 +32,6 @@ RATE = 1e-4  # larger ones make six steps of a deep network chaotic
 THIN_RATE, THIN_RATES = 1e-3, {"googlenet": 1e-5}  # by name, GoogLeNet's gradients
 RUNS = 3
 PROBES = 2
-THIN = (
-    "alexnet",
-    "vgg11_bn",
-    "googlenet",
-    "resnet18",
-    "resnext50_32x4d",
-    "densenet121",
-    "squeezenet1_1",
-)
 # The thin GoogLeNet's modules before it is thinned: channels in, and of each layer.
 MODULES = {
     "3b": (192, 128, 128, 192, 32, 96, 64),
@@ -238,12 +231,11 @@ def trained(case, net, kind, nudge=0):
 def main(names):
     import torch
 
-    from tests.golden.networks.cases import CASES, FORMS
     from tests.golden.networks.make_references import BUILDERS
 
     arrays = dict(np.load(FILE)) if FILE.exists() else {}
     networks = sorted(set(CASES) - set(BUILDERS) - set(FORMS))
-    for case in names or [*(f"thin/{name}" for name in THIN), *networks]:
+    for case in names or [*(f"thin/{name}" for name in REPRESENTATIVES), *networks]:
         name = case.removeprefix("thin/")
         build = whole if case == name else thin
         losses, gradients = trained(case, build(name), torch.float64)
