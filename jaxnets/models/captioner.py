@@ -69,7 +69,7 @@ from jaxnets.models.parts.teacher_forcing import Projected, step_keys, teacher_f
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import repeated
-from jaxnets.types import Key, Scalar
+from jaxnets.types import Key
 
 # Xu et al., section 4.1: "with probability 0.5 for a given image, we set the sampled
 # attention location to its expected value".
@@ -123,6 +123,7 @@ class _Decoder(nn.Module):
         deep: Whether the hidden layer before the logits has a tanh.
         cell: `LSTMCell` or `RNNCell`.
         dtype: Of the products; logits are float32 or wider.
+        sharpness: Of the attention; see `jaxnets.models.parts.attention`.
     """
 
     vocabulary: int
@@ -134,6 +135,7 @@ class _Decoder(nn.Module):
     deep: bool = False
     cell: type[LSTMCell] | type[RNNCell] = LSTMCell
     dtype: Any = jnp.float32
+    sharpness: float | int = 1.0
 
     draws: ClassVar[bool] = False  # locations, in training
     looks: ClassVar[bool] = True  # at one location rather than another
@@ -155,7 +157,7 @@ class _Decoder(nn.Module):
         self._attention()
 
     def _attention(self) -> None:
-        self.attend = AdditiveAttention(self.attention, dtype=self.dtype)
+        self.attend = AdditiveAttention(self.attention, self.dtype, self.sharpness)
         if self.places:
             self.remembered = Places(self.places, self.attention, dtype=self.dtype)
 
@@ -175,13 +177,12 @@ class _Decoder(nn.Module):
         query: Float[Array, "r q"],
         memory: ImageMemory,
         looked: Looked | None,
-        sharpness: Scalar | float,
     ) -> Float[Array, "r l"]:
         """The weight of each location, alpha_t; they sum to 1."""
         hint = None
         if looked is not None:
             hint = self.remembered.hint(looked, memory.terrain)
-        return self.attend(query, memory.keys, hint=hint, sharpness=sharpness)
+        return self.attend(query, memory.keys, hint=hint)
 
     def choose(self, weights: Float[Array, "r l"]) -> Float[Array, "r l"]:
         """What makes the context, when nothing is drawn."""
@@ -222,17 +223,15 @@ class _Decoder(nn.Module):
         memory: ImageMemory,
         state: Speaking,
         token: Int[Array, " r"],
-        sharpness: Scalar | float = 1.0,
     ) -> tuple[Speaking, Float[Array, "r vocabulary"], Attended]:
         """One word: the state after `token`, the logits of the next, what was seen.
 
         The state may have several rows a row of the memory, one after the other. Of
         the shape that `jaxnets.ops.decoding` wants, once the memory is bound.
-        Nothing is dropped or drawn. `sharpness` is that of
-        `jaxnets.models.parts.attention`.
+        Nothing is dropped or drawn.
         """
         word, projected = self._read(token)
-        state, attended = self._advance(memory, state, projected, sharpness)
+        state, attended = self._advance(memory, state, projected)
         return state, self._said(word, output_of(state.carry), state.context), attended
 
     def __call__(
@@ -297,8 +296,7 @@ class _Decoder(nn.Module):
         self,
         memory: ImageMemory,
         state: Speaking,
-        projected: tuple[Array, ...],
-        sharpness: Scalar | float = 1.0,
+        projected: Projected,
         place: Any = None,
     ) -> tuple[Speaking, Attended]:
         """The state after a word, with its context z_t, and what was looked at."""
@@ -306,7 +304,7 @@ class _Decoder(nn.Module):
         if self.reads_first:
             carry = self.recurrent.step(carry, plus(projected, self.context(context)))
         h = output_of(carry)
-        weights = self.look(h, memory, looked, sharpness)
+        weights = self.look(h, memory, looked)
         used = self.choose(weights)
         if place is not None:
             drawn, key = place
@@ -394,7 +392,6 @@ class VectorCaptioner(_Decoder):
         query: Float[Array, "r q"],
         memory: ImageMemory,
         looked: Looked | None,
-        sharpness: Scalar | float,
     ) -> Float[Array, "r l"]:
         """All of it."""
         return jnp.ones((query.shape[0], 1), query.dtype)
@@ -425,6 +422,12 @@ class ImageCaptioner(nn.Module):
         """Whether locations are sampled in training."""
         return self.decoder.draws
 
+    @nn.nowrap
+    def sharpened(self, factor: float | int) -> "ImageCaptioner":
+        """The same network with `factor` times the `sharpness` of its attention."""
+        sharpness = factor * self.decoder.sharpness
+        return self.clone(decoder=self.decoder.clone(sharpness=sharpness))
+
     def annotate(
         self, image: Float[Array, "b ..."], *, train: bool = False
     ) -> tuple[Float[Array, "b l d"], Float[Array, "l 2"] | None]:
@@ -445,10 +448,9 @@ class ImageCaptioner(nn.Module):
         memory: ImageMemory,
         state: Speaking,
         token: Int[Array, " r"],
-        sharpness: Scalar | float = 1.0,
     ) -> tuple[Speaking, Float[Array, "r vocabulary"], Attended]:
         """One word; see the decoder's."""
-        return self.decoder.step(memory, state, token, sharpness)
+        return self.decoder.step(memory, state, token)
 
     def __call__(
         self,

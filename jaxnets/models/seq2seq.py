@@ -35,7 +35,7 @@ from jaxnets.models.parts.teacher_forcing import Projected, step_keys, teacher_f
 from jaxnets.ops.attention import weighted_sum
 from jaxnets.ops.cells import LSTMCarry, plus
 from jaxnets.ops.decoding import PAD
-from jaxnets.types import Key, Scalar
+from jaxnets.types import Key
 
 Attention: TypeAlias = Literal["plain", "additive", "dot"]
 
@@ -68,6 +68,7 @@ class Seq2Seq(nn.Module):
         cell: Of encoder and decoder: `gru`, `lstm` or `rnn`.
         layers: Of the encoder; the decoder has one.
         dtype: Of the products; states and logits are float32 or wider.
+        sharpness: Of the attention; see `jaxnets.models.parts.attention`.
     """
 
     source: int
@@ -79,6 +80,7 @@ class Seq2Seq(nn.Module):
     cell: str = "gru"
     layers: int = 1
     dtype: Any = jnp.float32
+    sharpness: float | int = 1.0
 
     def setup(self) -> None:
         """Names the layers."""
@@ -97,11 +99,18 @@ class Seq2Seq(nn.Module):
         self.word = dense(self.embedding, use_bias=False)
         if self.attention != "plain":
             scores = {"additive": AdditiveAttention, "dot": DotAttention}
-            self.attend = scores[self.attention](self.compared, dtype=self.dtype)
+            self.attend = scores[self.attention](
+                self.compared, self.dtype, self.sharpness
+            )
             self.context = dense(kind.gates * features, use_bias=False)
             self.context_word = dense(self.embedding, use_bias=False)
         self.output = dense(self.target)
         self.drop = Dropout()
+
+    @nn.nowrap
+    def sharpened(self, factor: float | int) -> "Seq2Seq":
+        """The same network with `factor` times the `sharpness` of its attention."""
+        return self.clone(sharpness=factor * self.sharpness)
 
     def start(
         self, source: Int[Array, "b s"], *, train: bool = False, dropout: Rate = 0
@@ -126,15 +135,13 @@ class Seq2Seq(nn.Module):
         memory: SourceMemory,
         carry: Carry,
         token: Int[Array, " b"],
-        sharpness: Scalar | float = 1.0,
     ) -> tuple[Carry, Float[Array, "b vocabulary"], Float[Array, "b s"]]:
         """One token: the carry after it, the logits of the next, what was looked at.
 
-        With the memory bound it is a step of `jaxnets.ops.decoding`. `sharpness` is
-        that of `jaxnets.models.parts.attention`.
+        With the memory bound it is a step of `jaxnets.ops.decoding`.
         """
         word, projected = self._read(token)
-        carry, context, weights = self._advance(memory, carry, projected, sharpness)
+        carry, context, weights = self._advance(memory, carry, projected)
         return carry, self._said(word, output_of(carry), context), weights
 
     def __call__(
@@ -192,8 +199,7 @@ class Seq2Seq(nn.Module):
         self,
         memory: SourceMemory,
         carry: Carry,
-        projected: tuple[Array, ...],
-        sharpness: Scalar | float = 1.0,
+        projected: Projected,
     ) -> tuple[Carry, Array, Array]:
         """The carry after a token, its context, and the weights that made it."""
         if self.attention == "plain":
@@ -202,7 +208,7 @@ class Seq2Seq(nn.Module):
             weights = jnp.zeros(memory.present.shape, h.dtype)
             return self.decoder.step(carry, projected), context, weights
         h, keys, present = output_of(carry), memory.keys, memory.present
-        weights = self.attend(h, keys, present, sharpness=sharpness)
+        weights = self.attend(h, keys, present)
         context = weighted_sum(weights, memory.output, memory.present)
         projected = plus(projected, self.context(context))
         return self.decoder.step(carry, projected), context, weights

@@ -53,7 +53,8 @@ class Sequences(NamedTuple):
 class Decoding(NamedTuple):
     """A way to decode, for command lines.
 
-    `sharpness` is for whoever makes the `step`: see `jaxnets.models.parts.attention`.
+    `sharpness` is for the network that makes the `step`: it multiplies the attribute of
+    that name (`jaxnets.models.parts.attention`).
     """
 
     decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are written

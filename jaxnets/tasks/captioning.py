@@ -63,6 +63,7 @@ def captioning(
             default both.
     """
     given = functional.rates(model) if rates is None else tuple(rates)
+    writer = model.sharpened(decoding.sharpness)
 
     def init(key: Key, batch: CaptionBatch) -> Variables:
         inputs = (batch.image, batch.caption[..., :-1])
@@ -118,11 +119,10 @@ def captioning(
 
     def predict(variables: Variables, batch: CaptionBatch, key: Key) -> Sequences:
         # The beams of an image are rows of the state, and share the memory.
-        memory, carry = functional.method(model, variables, "start", batch.image)
+        memory, carry = functional.method(writer, variables, "start", batch.image)
 
         def step(state: PyTree, token: Int[Array, " b"]) -> tuple[Any, Any, Any]:
-            inputs = (memory, state, token, decoding.sharpness)
-            return functional.method(model, variables, "step", *inputs)
+            return functional.method(writer, variables, "step", memory, state, token)
 
         return decoding(step, carry, longest, key)
 

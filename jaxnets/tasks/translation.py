@@ -92,12 +92,12 @@ def translation(
     def decoded(
         variables: Variables, batch: PairBatch, key: Key, how: Decoding
     ) -> Sequences:
-        memory, state = functional.method(model, variables, "start", batch.source)
+        writer = model.sharpened(how.sharpness)
+        memory, state = functional.method(writer, variables, "start", batch.source)
         memory = repeated(memory, how.rows)
 
         def step(state: Any, token: Int[Array, " b"]) -> Any:
-            inputs = (memory, state, token, how.sharpness)
-            return functional.method(model, variables, "step", *inputs)
+            return functional.method(writer, variables, "step", memory, state, token)
 
         return how(step, state, batch.target.shape[1] - 1, key)
 

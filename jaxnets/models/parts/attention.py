@@ -15,7 +15,8 @@ memory alone is computed once: `keys = attention.keys(memory)`. Their `sharpness
 0, is the inverse temperature of the softmax: 1 as in these papers, more to look at less
 (Chorowski et al., "Attention-based models for speech recognition", 2015,
 https://arxiv.org/abs/1506.07503, section 2.3). Each weight is raised to that power, and
-their sum is 1 again. What was trained with 1 may decode better with more.
+their sum is 1 again. A decoder hands its own attribute `sharpness` to its attention;
+what was trained with 1 may decode better with more.
 """
 
 from typing import Any, NamedTuple
@@ -26,7 +27,6 @@ from jaxtyping import Array, Bool, Float
 
 from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider
 from jaxnets.ops import attention as ops
-from jaxnets.types import Scalar
 
 
 class AdditiveAttention(nn.Module):
@@ -35,10 +35,12 @@ class AdditiveAttention(nn.Module):
     Attributes:
         features: Width of the hidden layer that compares query and key.
         dtype: Of the computation; softmax is float32 or wider.
+        sharpness: See the top of this module.
     """
 
     features: int
     dtype: Any = jnp.float32
+    sharpness: float | int = 1.0
 
     def setup(self) -> None:
         """Names the layers."""
@@ -57,7 +59,6 @@ class AdditiveAttention(nn.Module):
         present: Bool[Array, "b n"] | None = None,
         *,
         hint: Float[Array, "r n e"] | None = None,
-        sharpness: Scalar | float = 1.0,
     ) -> Float[Array, "r n"]:
         """Returns how much each place of the memory is attended to.
 
@@ -67,7 +68,6 @@ class AdditiveAttention(nn.Module):
             keys: What `keys` returned.
             present: False where the memory is padding.
             hint: What is known of each place besides, joined in front of the tanh.
-            sharpness: See the top of this module.
         """
         rows, (batch, places, _) = len(query), keys.shape
         asked = self.query(query).reshape(batch, -1, 1, self.features)
@@ -77,7 +77,7 @@ class AdditiveAttention(nn.Module):
         scores = self.score(jnp.tanh(hidden))[..., 0]
         if present is not None:
             present = jnp.broadcast_to(present[:, None], scores.shape)
-        return _weights(sharpness * scores, present).reshape(rows, places)
+        return _weights(self.sharpness * scores, present).reshape(rows, places)
 
 
 class DotAttention(nn.Module):
@@ -88,10 +88,12 @@ class DotAttention(nn.Module):
             (Luong's "general" has the product of the two); None where their widths are
             equal already.
         dtype: Of the computation; softmax is float32 or wider.
+        sharpness: See the top of this module.
     """
 
     features: int | None = None
     dtype: Any = jnp.float32
+    sharpness: float | int = 1.0
 
     def setup(self) -> None:
         """Names the layers."""
@@ -108,8 +110,6 @@ class DotAttention(nn.Module):
         query: Float[Array, "b d"],
         keys: Float[Array, "b n e"],
         present: Bool[Array, "b n"] | None = None,
-        *,
-        sharpness: Scalar | float = 1.0,
     ) -> Float[Array, "b n"]:
         """Returns how much each place of the memory is attended to.
 
@@ -117,7 +117,6 @@ class DotAttention(nn.Module):
             query: One a row.
             keys: What `keys` returned.
             present: False where the memory is padding.
-            sharpness: See the top of this module.
 
         Raises:
             ValueError: If query and keys differ in width.
@@ -130,7 +129,7 @@ class DotAttention(nn.Module):
                 f"width {keys.shape[-1]}: give the attention its `features`"
             )
         scores = jnp.einsum("bd,bnd->bn", query, keys) * self._scale(query.shape[-1])
-        return _weights(sharpness * scores, present)
+        return _weights(self.sharpness * scores, present)
 
     def _scale(self, width: int) -> float:
         del width

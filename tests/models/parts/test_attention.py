@@ -134,18 +134,10 @@ def test_weights_are_a_distribution_over_what_is_there(kind):
     spoilt = jnp.where(PRESENT[:, :, None], memory, np.float32(1e9))
     np.testing.assert_array_equal(run(spoilt), weights)
     # Sharper, it is a power of the same distribution.
-    sharp = jax.jit(
-        lambda sharpness: attention.apply(
-            params,
-            query,
-            attention.apply(params, memory, method="keys"),
-            PRESENT,
-            sharpness=sharpness,
-        )
-    )
-    near(sharp(1.0), weights)
+    sharp = attention.clone(sharpness=2.5)
+    found = jax.jit(lambda m: sharp.apply(params, query, m, method=weights_of))(memory)
     power = np.asarray(weights, np.float64) ** 2.5
-    near(sharp(2.5), power / power.sum(1, keepdims=True))
+    near(found, power / power.sum(1, keepdims=True))
 
 
 def test_scores_by_hand():
