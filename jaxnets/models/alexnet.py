@@ -28,11 +28,12 @@ from jaxnets.models.parts.blocks import (
     Activation,
     Dense,
     Dropout,
+    Head,
     Norm,
     Rate,
     Unit,
+    configured,
     flatten,
-    float32_or_wider,
 )
 from jaxnets.models.parts.initial import (
     BiasInitializer,
@@ -102,22 +103,19 @@ class AlexNet(nn.Module):
         kernels = (11 if self.stem == 8 else 5, 5, 3, 3, 3)
         strides = (max(1, self.stem // 2), 1, 1, 1, 1)
         pools = {1: self.stem > 1, 2: True, 5: True}
+        unit, dense = configured(Unit, self), configured(Dense, self)
         x = image
         plan = zip(self.filters, kernels, strides, self.groups, strict=True)
         for layer, (features, kernel, stride, groups) in enumerate(plan, start=1):
-            unit = Unit(
+            x = unit(
                 features,
                 kernel,
                 stride=stride,
                 padding=min(2, kernel // 2),
                 groups=groups,
-                norm=self.norm,
-                activation=self.activation,
-                **self._drawn(f"conv{layer}"),
-                dtype=self.dtype,
+                **self._biases(f"conv{layer}"),
                 name=f"conv{layer}",
-            )
-            x = unit(x, train=train)
+            )(x, train=train)
             if self.local_response and layer <= 2:
                 x = local_response_norm(x)
             if pools.get(layer):
@@ -125,15 +123,12 @@ class AlexNet(nn.Module):
         x = flatten(adaptive_avg_pool(x, self.grid))
         for name in ("fc6", "fc7"):
             x = Dropout(name=f"drop{name[-1]}")(x, dropout, train=train)
-            drawn = self._drawn(name)
-            dense = Dense(self.hidden, **drawn, dtype=self.dtype, name=name)
-            x = self.activation(dense(x))
-        wide, drawn = float32_or_wider(self.dtype), self._drawn("fc8")
-        return Dense(self.classes, **drawn, dtype=wide, name="fc8")(x)
+            x = self.activation(dense(self.hidden, **self._biases(name), name=name)(x))
+        head = configured(Head, self)
+        return head(self.classes, **self._biases("fc8"), name="fc8")(x)
 
-    def _drawn(self, layer: str) -> dict[str, Any]:
-        bias = constant(1.0) if layer in self.ones else self.bias_init
-        return {"kernel_init": self.kernel_init, "bias_init": bias}
+    def _biases(self, layer: str) -> dict[str, BiasInitializer]:
+        return {"bias_init": constant(1.0)} if layer in self.ones else {}
 
 
 def alexnet(classes: int = 1000, **options: Any) -> AlexNet:

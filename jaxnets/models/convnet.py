@@ -16,12 +16,12 @@ from jaxtyping import Array, Float
 from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
-    Dense,
     Dropout,
+    Head,
     Norm,
     Rate,
     Unit,
-    float32_or_wider,
+    configured,
     global_average,
 )
 from jaxnets.models.parts.initial import Initializer, kaiming
@@ -76,20 +76,11 @@ class ConvNet(nn.Module):
             )
         x = image
         for index, features in enumerate(self.filters):
-            unit = Unit(
-                features,
-                norm=self.norm,
-                activation=self.activation,
-                kernel_init=self.kernel_init,
-                dtype=self.dtype,
-                name=f"conv{index}",
-            )
-            x = unit(x, train=train)
+            x = configured(Unit, self)(features, name=f"conv{index}")(x, train=train)
             if index in self.pools:
                 x = max_pool(x, 2, stride=2)
         x = Dropout(name="drop")(global_average(x), dropout, train=train)
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.classes, dtype=wide, name="output")(x)
+        return Head(self.classes, dtype=self.dtype, name="output")(x)
 
 
 def convnet(classes: int = 10, **options: Any) -> ConvNet:

@@ -20,11 +20,11 @@ from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Conv,
-    Dense,
     Dropout,
+    Head,
     Norm,
     Rate,
-    float32_or_wider,
+    configured,
     global_average,
 )
 from jaxnets.models.parts.initial import Initializer, fan_uniform, kaiming
@@ -62,15 +62,9 @@ class Layers(nn.Module):
             end = str(index) if self.numbered else ""
             if self.norm is not None:
                 x = self.norm(dtype=self.dtype, name=f"norm{end}")(x, train=train)
-            x = Conv(
-                features,
-                side,
-                padding=side // 2,
-                use_bias=self.norm is None,
-                kernel_init=self.kernel_init,
-                dtype=self.dtype,
-                name=f"conv{end}",
-            )(self.activation(x))
+            shape = {"padding": side // 2, "use_bias": self.norm is None}
+            conv = configured(Conv, self)(features, side, **shape, name=f"conv{end}")
+            x = conv(self.activation(x))
         return Dropout(name="drop")(x, dropout, train=train)
 
 
@@ -123,19 +117,10 @@ class DenseNet(nn.Module):
         """
         if self.stem not in (1, 2, 4):
             raise ValueError(f"a DenseNet's stem is 1, 2 or 4, not {self.stem}")
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        rest |= {"kernel_init": self.kernel_init}
+        conv, layers = configured(Conv, self), configured(Layers, self)
         side, stride = (7, 2) if self.stem == 4 else (3, 1)
-        x = Conv(
-            self.stem_features,
-            side,
-            stride=stride,
-            padding=side // 2,
-            use_bias=self.norm is None,
-            kernel_init=self.kernel_init,
-            dtype=self.dtype,
-            name="conv0",
-        )(image)
+        shape = {"stride": stride, "padding": side // 2, "use_bias": self.norm is None}
+        x = conv(self.stem_features, side, **shape, name="conv0")(image)
         if self.stem > 1:
             x = max_pool(self._active(x, "norm0", train=train), 3, stride=2, padding=1)
         filters = (4 * self.growth, self.growth) if self.bottleneck else (self.growth,)
@@ -143,18 +128,16 @@ class DenseNet(nn.Module):
         for block, depth in enumerate(self.depths, start=1):
             for index in range(1, depth + 1):
                 name = f"denseblock{block}_layer{index}"
-                layer = Layers(filters, kernels, **rest, name=name)
+                layer = layers(filters, kernels, name=name)
                 x = jnp.concatenate([x, layer(x, train=train, dropout=dropout)], -1)
             if block < len(self.depths):
                 kept = int(x.shape[-1] * self.compression)
                 name = f"transition{block}"
-                shrink = Layers((kept,), (1,), numbered=False, **rest, name=name)
+                shrink = layers((kept,), (1,), numbered=False, name=name)
                 x = avg_pool(shrink(x, train=train), 2, stride=2)
         x = global_average(self._active(x, f"norm{len(self.depths) + 1}", train=train))
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.classes, kernel_init=fan_uniform, dtype=wide, name="output")(
-            x
-        )
+        head = configured(Head, self)
+        return head(self.classes, kernel_init=fan_uniform, name="output")(x)
 
     def _active(self, x: Array, name: str, *, train: bool) -> Array:
         if self.norm is not None:

@@ -26,12 +26,12 @@ from jaxtyping import Array, Bool, Float
 from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
-    Dense,
     Dropout,
+    Head,
     Norm,
     Rate,
     Unit,
-    float32_or_wider,
+    configured,
     global_average,
     off,
 )
@@ -91,14 +91,8 @@ class FractalBlock(nn.Module):
             outputs = []
             for column in ending:
                 index = row // 2 ** (self.columns - column)
-                unit = Unit(
-                    self.features,
-                    norm=self.norm,
-                    activation=self.activation,
-                    kernel_init=self.kernel_init,
-                    dtype=self.dtype,
-                    name=f"column{column}_{index}",
-                )
+                unit = configured(Unit, self)
+                unit = unit(self.features, name=f"column{column}_{index}")
                 y = unit(heads[column], train=train)
                 drop = Dropout(name=f"drop{column}_{index}")
                 outputs.append(drop(y, dropout, train=train))
@@ -190,26 +184,22 @@ class FractalNet(nn.Module):
             raise ValueError(f"column {self.column} of {self.columns} does not exist")
         if self.stem not in (1, 2, 4):
             raise ValueError(f"FractalNet's stem is 1, 2 or 4, not {self.stem}")
-        drawn: dict[str, Any] = {"kernel_init": self.kernel_init}
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        rest |= drawn
         x = image
         if self.stem > 1:
             side = 7 if self.stem == 4 else 3
-            x = Unit(64, side, stride=2, **rest, name="conv1")(x, train=train)
+            x = configured(Unit, self)(64, side, stride=2, name="conv1")(x, train=train)
         if self.stem == 4:
             x = max_pool(x, 3, stride=2, padding=1)
         follow = self._follow(image.shape[0], global_path) if train else None
         for index, features in enumerate(self.filters):
-            block = FractalBlock(
-                features, self.columns, self.column, **rest, name=f"block{index + 1}"
+            block = configured(FractalBlock, self)(
+                features, self.columns, self.column, name=f"block{index + 1}"
             )
             share = index / max(1, len(self.filters) - 1)
             ramp = 0 if index == 0 or off(dropout) else share * dropout
             rates = {"drop_path": drop_path, "dropout": ramp}
             x = max_pool(block(x, train=train, follow=follow, **rates), 2, stride=2)
-        wide = float32_or_wider(self.dtype)
-        head = Dense(self.classes, **drawn, dtype=wide, name="output")
+        head = configured(Head, self)(self.classes, name="output")
         return head(global_average(x))
 
     def _follow(self, images: int, rate: Rate) -> Array | None:

@@ -31,12 +31,13 @@ from jaxnets.models.parts.blocks import (
     BatchNorm,
     Dense,
     Dropout,
+    Head,
     Logits,
     Norm,
     Rate,
     Unit,
+    configured,
     flatten,
-    float32_or_wider,
     global_average,
 )
 from jaxnets.models.parts.initial import (
@@ -98,10 +99,7 @@ class Inception(nn.Module):
         """Returns the four branches, one after the other in the channels."""
 
         def unit(x: Array, features: int, side: int, name: str) -> Array:
-            rest = {"norm": self.norm, "activation": self.activation}
-            drawn = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
-            made = Unit(features, side, **rest, **drawn, dtype=self.dtype, name=name)
-            return made(x, train=train)
+            return configured(Unit, self)(features, side, name=name)(x, train=train)
 
         one, reduce3, three, reduce5, five, pool = self.filters
         branches = [
@@ -139,23 +137,12 @@ class AuxiliaryClassifier(nn.Module):
         self, x: Float[Array, "b h w c"], *, train: bool, dropout: Rate = 0
     ) -> Float[Array, "b classes"]:
         """Returns the logits of each image."""
-        drawn: dict[str, Any]
-        drawn = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
-        unit = Unit(
-            128,
-            1,
-            norm=self.norm,
-            activation=self.activation,
-            **drawn,
-            dtype=self.dtype,
-            name="conv",
-        )
+        unit = configured(Unit, self)(128, 1, name="conv")
         x = flatten(unit(adaptive_avg_pool(x, 4), train=train))
-        x = self.activation(Dense(1024, **drawn, dtype=self.dtype, name="fc1")(x))
+        x = self.activation(configured(Dense, self)(1024, name="fc1")(x))
         x = Dropout(name="drop")(x, dropout, train=train)
-        wide = float32_or_wider(self.dtype)
-        drawn["bias_init"] = self.last_bias
-        return Dense(self.classes, **drawn, dtype=wide, name="fc2")(x)
+        head = configured(Head, self)
+        return head(self.classes, bias_init=self.last_bias, name="fc2")(x)
 
 
 class GoogLeNet(nn.Module):
@@ -219,44 +206,42 @@ class GoogLeNet(nn.Module):
         Raises:
             ValueError: If `stem` is not 1, 2, 4 or 8.
         """
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        rest |= {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
-        last: dict[str, Any] = {"last_bias": self.last_bias}
-        x = self._stem(_rescaled(image) if self.rescale else image, rest, train=train)
+        x = self._stem(_rescaled(image) if self.rescale else image, train=train)
         auxiliary = []
         for name, filters in self.inceptions:
             side = 5 if self.paper else 3
-            module = Inception(filters, side, **rest, name=f"inception{name}")
-            x = module(x, train=train)
+            inception = configured(Inception, self)
+            x = inception(filters, side, name=f"inception{name}")(x, train=train)
             if name == "3b":
                 x = max_pool(x, 3, stride=2, ceil=True)
             if name == "4e":
                 x = max_pool(x, 3 if self.paper else 2, stride=2, ceil=True)
             runs = self.auxiliary and (train or self.is_initializing())
             if name in ("4a", "4d") and runs:
-                index = len(auxiliary) + 1
-                head = AuxiliaryClassifier(
-                    self.classes, **rest, **last, name=f"aux{index}"
+                head = configured(AuxiliaryClassifier, self)(
+                    self.classes,
+                    last_bias=self.last_bias,
+                    name=f"aux{len(auxiliary) + 1}",
                 )
                 auxiliary.append(head(x, train=train, dropout=auxiliary_dropout))
         x = Dropout(name="drop")(global_average(x), dropout, train=train)
-        wide = float32_or_wider(self.dtype)
-        drawn = {"kernel_init": self.kernel_init, "bias_init": self.last_bias}
-        logits = Dense(self.classes, **drawn, dtype=wide, name="output")(x)
+        last = configured(Head, self)
+        logits = last(self.classes, bias_init=self.last_bias, name="output")(x)
         return Logits(logits, tuple(auxiliary)) if train and auxiliary else logits
 
-    def _stem(self, x: Array, rest: dict[str, Any], *, train: bool) -> Array:
+    def _stem(self, x: Array, *, train: bool) -> Array:
         if self.stem not in (1, 2, 4, 8):
             raise ValueError(f"GoogLeNet's stem is 1, 2, 4 or 8, not {self.stem}")
         one, reduce, two = self.filters
         side, stride = (7, 2) if self.stem == 8 else (3, 1)
-        x = Unit(one, side, stride=stride, **rest, name="conv1")(x, train=train)
+        unit = configured(Unit, self)
+        x = unit(one, side, stride=stride, name="conv1")(x, train=train)
         if self.stem > 2:
             x = max_pool(x, 3, stride=2, ceil=True)
         if self.paper:
             x = local_response_norm(x)
-        x = Unit(reduce, 1, **rest, name="conv2_reduce")(x, train=train)
-        x = Unit(two, 3, **rest, name="conv2")(x, train=train)
+        x = unit(reduce, 1, name="conv2_reduce")(x, train=train)
+        x = unit(two, 3, name="conv2")(x, train=train)
         if self.paper:
             x = local_response_norm(x)
         return max_pool(x, 3, stride=2, ceil=True) if self.stem > 1 else x

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxnets.models.parts.blocks import Dense, Rate, float32_or_wider
+from jaxnets.models.parts.blocks import Head, Rate
 from jaxnets.models.parts.recurrent import CELLS, Carry, Embedding, Recurrent, one_hot
 
 
@@ -72,5 +72,4 @@ class LanguageModel(nn.Module):
             name="recurrent",
         )
         x, carry = stack(x, present, carry, train=train, dropout=dropout)
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.vocabulary, dtype=wide, name="output")(x), carry
+        return Head(self.vocabulary, dtype=self.dtype, name="output")(x), carry

@@ -19,10 +19,11 @@ from jaxtyping import Array, Float
 from jaxnets.models.parts.blocks import (
     Activation,
     Dense,
+    Head,
     Norm,
     Unit,
+    configured,
     flatten,
-    float32_or_wider,
 )
 from jaxnets.models.parts.initial import BiasInitializer, Initializer
 from jaxnets.ops.pool import ImageSizeError, avg_pool
@@ -76,19 +77,15 @@ class LeNet5(nn.Module):
             raise ImageSizeError(
                 f"LeNet-5 needs images of 12x12 pixels or more, not {image.shape[1:3]}"
             )
-        drawn: dict[str, Any]
-        drawn = {"kernel_init": self.kernel_init, "bias_init": self.bias_init}
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        rest |= drawn
+        unit, dense = configured(Unit, self), configured(Dense, self)
         border = 2 if image.shape[1] == 28 else 0
-        x = Unit(6, 5, padding=border, **rest, name="c1")(image, train=train)
+        x = unit(6, 5, padding=border, name="c1")(image, train=train)
         x = avg_pool(x, 2, stride=2)
-        x = Unit(16, 5, padding=0, **rest, name="c3")(x, train=train)
+        x = unit(16, 5, padding=0, name="c3")(x, train=train)
         x = flatten(avg_pool(x, 2, stride=2))
-        x = self.activation(Dense(120, **drawn, dtype=self.dtype, name="c5")(x))
-        x = self.activation(Dense(84, **drawn, dtype=self.dtype, name="f6")(x))
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.classes, **drawn, dtype=wide, name="output")(x)
+        x = self.activation(dense(120, name="c5")(x))
+        x = self.activation(dense(84, name="f6")(x))
+        return configured(Head, self)(self.classes, name="output")(x)
 
 
 def lenet5(classes: int = 10, **options: Any) -> LeNet5:

@@ -17,9 +17,10 @@ from jaxnets.models.parts.blocks import (
     Activation,
     Dense,
     Dropout,
+    Head,
     Norm,
     Rate,
-    float32_or_wider,
+    configured,
 )
 from jaxnets.models.parts.initial import Initializer, kaiming
 
@@ -56,19 +57,13 @@ class MLP(nn.Module):
         """
         x = image.reshape(image.shape[0], -1)
         for index, width in enumerate(self.widths, start=1):
-            x = Dense(
-                width,
-                use_bias=self.norm is None,
-                dtype=self.dtype,
-                kernel_init=self.kernel_init,
-                name=f"dense{index}",
-            )(x)
+            dense = configured(Dense, self)
+            x = dense(width, use_bias=self.norm is None, name=f"dense{index}")(x)
             if self.norm is not None:
                 x = self.norm(dtype=self.dtype, name=f"norm{index}")(x, train=train)
             x = self.activation(x)
             x = Dropout(name=f"drop{index}")(x, dropout, train=train)
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.classes, dtype=wide, name="output")(x)
+        return Head(self.classes, dtype=self.dtype, name="output")(x)
 
 
 def mlp(classes: int = 10, **options: Any) -> MLP:

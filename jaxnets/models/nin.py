@@ -21,6 +21,7 @@ from jaxnets.models.parts.blocks import (
     Norm,
     Rate,
     Unit,
+    configured,
     global_average,
 )
 from jaxnets.models.parts.initial import Initializer, scaled_normal
@@ -68,17 +69,13 @@ class NIN(nn.Module):
         for layer, side in enumerate(self.kernel_sizes):
             for index in range(3):
                 last = layer * 3 + index == len(filters) - 1
-                unit = Unit(
+                x = configured(Unit, self)(
                     filters[layer * 3 + index],
                     kernel_size=1 if index else side,
                     stride=self.stem if layer == index == 0 else 1,
                     norm=None if last else self.norm,
-                    activation=self.activation,
-                    kernel_init=self.kernel_init,
-                    dtype=self.dtype,
                     name=f"mlpconv{layer + 1}_{index + 1}",
-                )
-                x = unit(x, train=train)
+                )(x, train=train)
             if layer < len(self.kernel_sizes) - 1:
                 x = max_pool(x, 3, stride=2, ceil=True)
                 x = Dropout(name=f"drop{layer + 1}")(x, dropout, train=train)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxnets.models.parts.attention import SelfAttentionEncoder
-from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider
+from jaxnets.models.parts.blocks import Dense, Dropout, Head, Rate
 from jaxnets.models.parts.recurrent import (
     CELLS,
     Embedding,
@@ -105,8 +105,7 @@ class RecurrentReader(nn.Module):
         _, carries = stack(x, token > 0, train=train, dropout=dropout)
         ends = jnp.concatenate([output_of(carry) for carry in carries], axis=-1)
         ends = Dropout(name="drop")(ends, dropout, train=train)
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.classes, dtype=wide, name="output")(ends)
+        return Head(self.classes, dtype=self.dtype, name="output")(ends)
 
 
 class SelfAttentionReader(nn.Module):
@@ -149,8 +148,7 @@ class SelfAttentionReader(nn.Module):
         x = _average(
             encoder(x, here, train=train, dropout=dropout).output, here[:, :, None]
         )
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.classes, dtype=wide, name="output")(x)
+        return Head(self.classes, dtype=self.dtype, name="output")(x)
 
 
 def _average(rows: Array, here: Array) -> Array:

@@ -23,6 +23,7 @@ from jaxnets.models.parts.blocks import (
     Norm,
     Rate,
     Unit,
+    configured,
     global_average,
 )
 from jaxnets.models.parts.initial import Initializer, kaiming_uniform, scaled_normal
@@ -53,11 +54,10 @@ class Fire(nn.Module):
         self, x: Float[Array, "b h w c"], *, train: bool
     ) -> Float[Array, "b h w co"]:
         """Returns both expansions, one after the other in the channels."""
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        rest |= {"kernel_init": self.kernel_init}
-        x = Unit(self.squeeze, 1, **rest, name="squeeze1x1")(x, train=train)
-        one = Unit(self.expand, 1, **rest, name="expand1x1")(x, train=train)
-        three = Unit(self.expand, 3, **rest, name="expand3x3")(x, train=train)
+        unit = configured(Unit, self)
+        x = unit(self.squeeze, 1, name="squeeze1x1")(x, train=train)
+        one = unit(self.expand, 1, name="expand1x1")(x, train=train)
+        three = unit(self.expand, 3, name="expand3x3")(x, train=train)
         return jnp.concatenate([one, three], axis=-1)
 
 
@@ -107,27 +107,20 @@ class SqueezeNet(nn.Module):
         """
         if self.stem not in (1, 2, 4):
             raise ValueError(f"SqueezeNet's stem is 1, 2 or 4, not {self.stem}")
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        rest |= {"kernel_init": self.kernel_init}
+        unit, fire = configured(Unit, self), configured(Fire, self)
         published = {"kernel_size": self.kernel_size, "stride": 2, "padding": 0}
         shape = published if self.stem == 4 else {"kernel_size": 3}
-        x = Unit(self.filters, **shape, **rest, name="conv1")(image, train=train)
+        x = unit(self.filters, **shape, name="conv1")(image, train=train)
         if self.stem > 1:
             x = max_pool(x, 3, stride=2, ceil=True)
         for index, squeeze in enumerate(self.squeezes, start=2):
-            x = Fire(squeeze, 4 * squeeze, **rest, name=f"fire{index}")(x, train=train)
+            x = fire(squeeze, 4 * squeeze, name=f"fire{index}")(x, train=train)
             if index in self.pools:
                 x = max_pool(x, 3, stride=2, ceil=True)
         x = Dropout(name="drop9")(x, dropout, train=train)
-        head = Unit(
-            self.classes,
-            1,
-            activation=self.activation,
-            kernel_init=scaled_normal(0.01),
-            dtype=self.dtype,
-            name="conv10",
-        )
-        return global_average(head(x, train=train))
+        last = {"norm": None, "kernel_init": scaled_normal(0.01)}
+        x = unit(self.classes, 1, **last, name="conv10")(x, train=train)
+        return global_average(x)
 
 
 def squeezenet1_0(classes: int = 1000, **options: Any) -> SqueezeNet:

@@ -25,17 +25,17 @@ from jaxnets.models.parts.blocks import (
     BatchNorm,
     Dense,
     Dropout,
+    Head,
     Norm,
     Rate,
     Unit,
+    configured,
     flatten,
-    float32_or_wider,
 )
 from jaxnets.models.parts.initial import (
     Initializer,
     kaiming_fan_out,
     scaled_normal,
-    zeros,
 )
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
 
@@ -87,25 +87,16 @@ class VGG(nn.Module):
         plan = zip(self.depths, self.widths, strict=True)
         for block, (depth, width) in enumerate(plan, start=1):
             for layer in range(1, depth + 1):
-                unit = Unit(
-                    width,
-                    norm=self.norm,
-                    activation=self.activation,
-                    use_bias=True,
-                    kernel_init=self.kernel_init,
-                    dtype=self.dtype,
-                    name=f"conv{block}_{layer}",
-                )
+                unit = configured(Unit, self)
+                unit = unit(width, use_bias=True, name=f"conv{block}_{layer}")
                 x = unit(x, train=train)
             x = max_pool(x, 2, stride=2)
         x = flatten(adaptive_avg_pool(x, self.grid))
-        drawn = {"kernel_init": self.dense_init, "bias_init": zeros}
+        options = {"kernel_init": self.dense_init, "dtype": self.dtype}
         for name in ("fc6", "fc7"):
-            dense = Dense(self.hidden, **drawn, dtype=self.dtype, name=name)
-            x = self.activation(dense(x))
+            x = self.activation(Dense(self.hidden, **options, name=name)(x))
             x = Dropout(name=f"drop{name[-1]}")(x, dropout, train=train)
-        wide = float32_or_wider(self.dtype)
-        return Dense(self.classes, **drawn, dtype=wide, name="fc8")(x)
+        return Head(self.classes, **options, name="fc8")(x)
 
 
 def vgg11(classes: int = 1000, **options: Any) -> VGG:

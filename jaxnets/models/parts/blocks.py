@@ -12,9 +12,11 @@ Three attributes mean the same in every architecture:
   have no such input: they are told, `dtype=jax.numpy.float64`.
 """
 
+import dataclasses
+import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -34,6 +36,7 @@ from jaxnets.types import Scalar
 
 Activation: TypeAlias = Callable[[Array], Array]
 Norm: TypeAlias = Callable[..., nn.Module]
+Layer = TypeVar("Layer")
 Rate: TypeAlias = Scalar | float | int
 
 
@@ -45,6 +48,25 @@ class Logits(NamedTuple):
 
 
 _NONE = zeros(0)
+_INHERITED = ("norm", "activation", "kernel_init", "bias_init", "dtype")
+
+
+def configured(layer: Callable[..., Layer], network: nn.Module) -> Callable[..., Layer]:
+    """Makes layers like those of `layer`, with the network's options as defaults.
+
+    The options are those of `norm`, `activation`, `kernel_init`, `bias_init` and
+    `dtype` that the network has as attributes, and the layer as well if it is a class.
+
+    Args:
+        layer: A class of modules, or a function that makes one and takes every option
+            that the network has.
+        network: The module that the layers are part of.
+    """
+    names = {field.name for field in dataclasses.fields(network)}
+    if isinstance(layer, type):
+        names &= {field.name for field in dataclasses.fields(layer)}
+    options = {name: getattr(network, name) for name in _INHERITED if name in names}
+    return functools.partial(layer, **options)
 
 
 def off(rate: Rate) -> bool:
@@ -162,11 +184,21 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b do"]:
         """Returns `x` times the kernel, and the bias."""
-        kind, inputs = computed(self.dtype, x), x.shape[-1]
+        kind, inputs = computed(self._dtype(), x), x.shape[-1]
         shape = inputs, self.features
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         x = x.astype(kind) @ kernel.astype(kind)
         return biased(self, x, self.bias_init(inputs)) if self.use_bias else x
+
+    def _dtype(self) -> Any:
+        return self.dtype
+
+
+class Head(Dense):
+    """The dense layer that gives logits: computed in float32 or wider."""
+
+    def _dtype(self) -> Any:
+        return float32_or_wider(self.dtype)
 
 
 class Unit(nn.Module):

@@ -29,11 +29,11 @@ from jaxnets.models.parts.blocks import (
     Activation,
     BatchNorm,
     Conv,
-    Dense,
+    Head,
     Norm,
     Rate,
     Unit,
-    float32_or_wider,
+    configured,
     global_average,
     off,
 )
@@ -74,9 +74,7 @@ class Block(nn.Module):
 
     def unit(self, features: int, kernel_size: int = 3, **options: Any) -> Unit:
         """A convolution with the block's norm and activation, if not said otherwise."""
-        common = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        common |= {"kernel_init": self.kernel_init}
-        return Unit(features, kernel_size, **{**common, **options})
+        return configured(Unit, self)(features, kernel_size, **options)
 
     def activated(
         self, x: Float[Array, "b h w c"], name: str, *, train: bool
@@ -89,9 +87,8 @@ class Block(nn.Module):
     def conv(self, features: int, kernel_size: int = 3, **options: Any) -> Conv:
         """A bare convolution, its padding as torch's."""
         pad, bias = kernel_size // 2, self.norm is None
-        common = {"padding": pad, "use_bias": bias, "dtype": self.dtype}
-        common |= {"kernel_init": self.kernel_init}
-        return Conv(features, kernel_size, **common, **options)
+        conv = configured(Conv, self)
+        return conv(features, kernel_size, padding=pad, use_bias=bias, **options)
 
 
 class BasicBlock(Block):
@@ -293,15 +290,13 @@ class ResidualNetwork(nn.Module):
         """
         if self.stem not in (1, 2, 4):
             raise ValueError(f"a residual network's stem is 1, 2 or 4, not {self.stem}")
-        x = Unit(
+        x = configured(Unit, self)(
             self.stem_features,
             kernel_size=7 if self.stem == 4 else 3,
             stride=2 if self.stem == 4 else 1,
             norm=None if self.preactivated else self.norm,
             activation=None if self.preactivated else self.activation,
             use_bias=self.norm is None,
-            kernel_init=self.kernel_init,
-            dtype=self.dtype,
             name="conv1",
         )(image, train=train)
         if self.stem > 1:
@@ -311,9 +306,8 @@ class ResidualNetwork(nn.Module):
             x = self.norm(dtype=self.dtype, name="norm")(x, train=train)
         if self.preactivated:
             x = self.activation(x)
-        wide = float32_or_wider(self.dtype)
         drawn = {"kernel_init": fan_uniform, "bias_init": bias_uniform}
-        head = Dense(self.classes, **drawn, dtype=wide, name="output")
+        head = Head(self.classes, **drawn, dtype=self.dtype, name="output")
         return head(global_average(x))
 
     def _stages(
@@ -327,14 +321,13 @@ class ResidualNetwork(nn.Module):
             shared["dropout"] = dropout
             if not off(drop_path):
                 each["drop_path"] = linear_decay(drop_path, total)
-        rest = {"norm": self.norm, "activation": self.activation, "dtype": self.dtype}
-        rest |= {"kernel_init": self.kernel_init}
+        block = configured(self.block, self)
         plan = zip(self.depths, self.widths, strict=True)
         for stage, (depth, width) in enumerate(plan):
             names = [f"conv{stage + 2}_{index + 1}" for index in range(depth)]
             stride, first = 2 if stage else 1, stage == 0
-            head = self.block(width, stride, first=first, **rest, name=names[0])
-            tail = [self.block(width, **rest, name=name) for name in names[1:]]
+            head = block(width, stride, first=first, name=names[0])
+            tail = [block(width, name=name) for name in names[1:]]
             for blocks in ([head], tail):
                 end = done + len(blocks)
                 rows = {name: values[done:end] for name, values in each.items()}
