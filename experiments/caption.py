@@ -39,6 +39,7 @@ from jaxnets.ranges import (
     within,
 )
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.run.settings import Extendable, Judging, one_of
 from jaxnets.sweeps.space import LogUniform
@@ -110,39 +111,74 @@ class Config:
 
 def load(config: Config) -> CaptionFeeds:
     """The images and captions, looked through for anything wrong, as batches."""
-    source = config.data, config.side, config.captions, config.generated
-    looks = config.encoder, config.layer, config.weights if config.frozen else None
-    named = named_captions(*source, skip_bad=config.skip_bad)
-    captions = features_of(named, *looks)
-    how = {n: getattr(config, n) for n in ("longest", "minimum", "batch_size", "each")}
-    return caption_feeds(captions, **how, wordy=config.wordy, seed=config.data_seed)
+    named = named_captions(
+        config.data,
+        config.side,
+        file=config.captions,
+        generated=config.generated,
+        skip_bad=config.skip_bad,
+    )
+    captions = features_of(
+        named,
+        config.encoder,
+        config.layer,
+        config.weights if config.frozen else None,
+    )
+    return caption_feeds(
+        captions,
+        longest=config.longest,
+        minimum=config.minimum,
+        batch_size=config.batch_size,
+        each=config.each,
+        wordy=config.wordy,
+        seed=config.data_seed,
+    )
 
 
 def build(config: Config, data: CaptionFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    path, d, words = config.weights, config.features, len(data.vocabulary)
-    looks = encoder(config.encoder, config.layer, config.side, published=bool(path))
-    how = config.reads_first, config.places, config.deep
-    speaks = DECODERS[config.attention](words, d, d // 2, d // 4, *how)
-    model = ImageCaptioner(None if config.frozen and path else looks, speaks)
+    weights = config.weights
+    looks = encoder(
+        config.encoder, config.layer, config.side, published=weights is not None
+    )
+    speaks = DECODERS[config.attention](
+        vocabulary=len(data.vocabulary),
+        features=config.features,
+        embedding=config.features // 2,
+        attention=config.features // 4,
+        reads_first=config.reads_first,
+        places=config.places,
+        deep=config.deep,
+    )
+    model = ImageCaptioner(None if config.frozen and weights else looks, speaks)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = captioning(model, data.longest + 8, config.decoding, rates=rates)
-    if path and not config.frozen:
-        task = with_encoder(task, pretrained(looks, config.side, path))
-    steps = config.epochs * data.train.length
+    if weights and not config.frozen:
+        task = with_encoder(task, pretrained(looks, config.side, weights))
+    steps = plan(config, data).steps
     shape = schedules.over(steps, schedules.cosine, warmup=100)
     rule = optimizers.composed(optimizers.muon, shape, optimizers.Extras(clip=True))
     return averaged(supervised(task, rule))
 
 
+def plan(config: Config, data: CaptionFeeds) -> Plan:
+    """The steps of a run, and what its checkpoints hold beside the state."""
+    steps = config.epochs * data.train.length
+    return Plan(
+        steps=steps,
+        report_every=max(steps // config.reports, 1),
+        metadata=data.kept,
+    )
+
+
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     config, photo = with_photo(config, verbs)
-    data = (photo and kept_data(config, verbs)) or load(config)
-    steps, keeps = config.epochs * data.train.length, data.kept
-    every, learner = max(steps // config.reports, 1), build(config, data)
+    data = kept_data(config, verbs) if photo else None
+    data = data or load(config)
+    learner = build(config, data)
     with Run(config, verbs) as run:
-        for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
+        for _ in run.train(learner, data.train, plan(config, data)):
             run.log(validation=run.evaluate(data.validation))
         if photo:
             describe(run, data, photo)

@@ -40,6 +40,7 @@ from jaxnets.ranges import (
     within,
 )
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
 from jaxnets.sweeps.space import LogUniform
@@ -116,9 +117,12 @@ def load(config: Config) -> Feeds:
         skip_bad=config.skip_bad,
         fewest=2,
     )
-    size = config.batch_size or len(data.train)
-    moves = CHOICES[config.augment](data.side)
-    return image_feeds(data, batch_size=size, seed=config.data_seed, augmentation=moves)
+    return image_feeds(
+        data,
+        batch_size=config.batch_size or len(data.train),
+        seed=config.data_seed,
+        augmentation=CHOICES[config.augment](data.side),
+    )
 
 
 def build(config: Config, data: Feeds) -> Learner:
@@ -126,31 +130,48 @@ def build(config: Config, data: Feeds) -> Learner:
     model = suited(ZOO[config.model](len(data.dataset.classes)), data.dataset.side)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = classification(model, rates=rates)
-    if path := config.pretrained:
-        task = pretrained(task, model, data.train, path, new_head=config.new_head)
-    optimizer = optimizers.settled(config, data.train.length, weights.head_mask)
+    if config.pretrained:
+        task = pretrained(
+            task, model, data.train, config.pretrained, new_head=config.new_head
+        )
+    steps = plan(config, data).steps
+    optimizer = optimizers.from_config(config, steps, weights.head_mask)
     learner = supervised(task, optimizer)
-    learner = averaged(learner) if config.hyper.average_decay else learner
-    if config.members == 1:
-        return learner
-    return ensemble(learner, config.members, combine=mean_probabilities, score=scores)
+    if config.hyper.average_decay:
+        learner = averaged(learner)
+    if config.members > 1:
+        learner = ensemble(
+            learner, config.members, combine=mean_probabilities, score=scores
+        )
+    return learner
+
+
+def plan(config: Config, data: Feeds) -> Plan:
+    """The steps of a run, and what its checkpoints hold beside the state."""
+    steps = config.epochs * data.train.length
+    metadata = {}
+    if config.pretrained:
+        metadata["pretrained"] = files.sha256(config.pretrained)
+    return Plan(
+        steps=steps,
+        report_every=max(steps // config.reports, 1),
+        metadata=metadata,
+    )
 
 
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     data = load(config)
-    steps = config.epochs * data.train.length
-    every, learner = max(steps // config.reports, 1), build(config, data)
-    keeps = {"pretrained": files.sha256(file)} if (file := config.pretrained) else {}
+    learner = build(config, data)
     with Run(config, verbs) as run:
-        for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
-            run.log(validation=(score := run.evaluate(data.validation)))
+        for _ in run.train(learner, data.train, plan(config, data)):
+            score = run.evaluate(data.validation)
+            run.log(validation=score)
             run.observe(score["loss"].compute())
-        rows, classes = data.dataset.test.columns, data.dataset.classes
-        labels, logits = rows["label"][:], run.predict(data.test)
+        test, classes = data.dataset.test.columns, data.dataset.classes
+        labels, logits = test["label"][:], run.predict(data.test)
         run.figure("confusion", confusion, labels, logits.argmax(1), classes)
-        shown = rows["image"], labels, logits, classes
-        run.figure("mistakes", mistakes, *shown)
+        run.figure("mistakes", mistakes, test["image"], labels, logits, classes)
         run.finish(test=run.evaluate(data.test))
 
 

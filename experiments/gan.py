@@ -30,6 +30,7 @@ from jaxnets.learners.base import Learner
 from jaxnets.models.gan import NETWORKS, players
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Sides, Size
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import one_of
 from jaxnets.sweeps.space import LogUniform
@@ -98,34 +99,64 @@ def load(config: Config) -> Feeds:
 
 def build(config: Config, data: Feeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    image, penalty = data.train.prepared.image.shape[1:], PENALTIES[config.penalty]
-    classes = len(data.dataset.classes) if config.conditional else 0
-    sizes, told = (image, config.features, classes), "label" if classes else None
-    norms = {"normed": penalty is None, "spectral": config.spectral}
-    networks = players(config.architecture, *sizes, **norms)
-    game = Game(*networks, LOSSES[config.loss], penalty, config.noise, told=told)
-    counts = config.discriminator_steps, config.generator_steps
-    learner = adversarial(game, adams(schedules.linear(config.steps)), *counts)
+    penalty = PENALTIES[config.penalty]
+    generator, discriminator = players(
+        config.architecture,
+        data.train.prepared.image.shape[1:],
+        features=config.features,
+        classes=len(data.dataset.classes) if config.conditional else 0,
+        normed=penalty is None,
+        spectral=config.spectral,
+    )
+    game = Game(
+        generator,
+        discriminator,
+        stakes=LOSSES[config.loss],
+        penalty=penalty,
+        noise=config.noise,
+        told="label" if config.conditional else None,
+    )
+    learner = adversarial(
+        game,
+        adams(schedules.linear(plan(config, data).steps)),
+        discriminator_steps=config.discriminator_steps,
+        generator_steps=config.generator_steps,
+    )
     return averaged(learner, field="generator")
+
+
+def plan(config: Config, data: Feeds) -> Plan:
+    """The steps of a run, and how often it reports."""
+    del data
+    every = max(config.steps // config.reports, 1)
+    return Plan(steps=config.steps, report_every=every)
 
 
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, looking at the samples now and then, and judges as many as are tested."""
-    data, recipe = load(config), JudgeRecipe(steps=config.judge_steps)
-    train, held, test = (s.columns["image"] for s in data.dataset.splits.values())
-    every, learner = max(config.steps // config.reports, 1), build(config, data)
-    made = lambda feed: (run.predict(feed) + 1) / 2
+    data = load(config)
+    learner = build(config, data)
+    train, validation, test = (
+        split.columns["image"] for split in data.dataset.splits.values()
+    )
     with Run(config, verbs) as run:
-        look = judge(data.dataset, recipe, file=config.judge, say=run.console.say)
-        for _ in run.train(learner, data.train, steps=config.steps, every=every):
-            fake = made(data.validation)
+        look = judge(
+            data.dataset,
+            JudgeRecipe(steps=config.judge_steps),
+            file=config.judge,
+            say=run.console.say,
+        )
+        for _ in run.train(learner, data.train, plan(config, data)):
+            fake = (run.predict(data.validation) + 1) / 2
             samples.keep(run, "training", fake[:64])
-            pair = look(held[:]).features, look(fake).features
-            run.log(validation={"frechet": frechet_distance(*pair)})
+            real = look(validation[:]).features
+            distance = frechet_distance(real, look(fake).features)
+            run.log(validation={"frechet": distance})
         samples.animate(run, "training")
-        found = judged(look, fake := made(data.test), test[:], train[: len(test)])
-        shares, names = found["classes"]["share"], data.dataset.classes
-        samples.figures(run, fake, shares, names)
+        fake = (run.predict(data.test) + 1) / 2
+        found = judged(look, fake, test[:], train[: len(test)])
+        shares, classes = found["classes"]["share"], data.dataset.classes
+        samples.figures(run, fake, shares, classes)
         run.finish(**found, judge={"accuracy": look.accuracy})
 
 

@@ -17,6 +17,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+from jaxnets.data.feeds.base import Feed
 from jaxnets.data.feeds.streams import (
     TextFeeds,
     character_feeds,
@@ -45,6 +46,7 @@ from jaxnets.ranges import (
     within,
 )
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
 from jaxnets.sweeps.space import LogUniform
@@ -95,45 +97,66 @@ class Config:
 
 def load(config: Config) -> TextFeeds:
     """The text as streams of characters; the vocabulary is that of training."""
-    return character_feeds(
+    data = character_feeds(
         named_text(config.data, data_dir=config.data_dir, skip_bad=config.skip_bad),
         batch_size=config.batch_size,
         steps=config.steps,
         seed=config.data_seed,
     )
+    if config.prompt is not None:
+        _beginning(config, data)  # refuse a wrong one before the training
+    return data
+
+
+def _beginning(config: Config, data: TextFeeds) -> tuple[str, Feed]:
+    """What the samples continue: as text, and as the batch to predict from."""
+    prompt = chosen_prompt(data, config.prompt)
+    return prompt, prompts(data.vocabulary, prompt, rows=config.samples)
 
 
 def build(config: Config, data: TextFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    steps = config.epochs * data.train.length
+    steps = plan(config, data).steps
     shape = schedules.over(steps, SHAPES[config.schedule], warmup=config.warmup)
     extras = optimizers.Extras(l2=config.optimizer not in DECOUPLED, clip=True)
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
-    sizes = config.features, config.layers, config.embedding
-    model = LanguageModel(len(data.vocabulary), config.cell, *sizes)
+    model = LanguageModel(
+        len(data.vocabulary),
+        cell=config.cell,
+        features=config.features,
+        layers=config.layers,
+        embedding=config.embedding,
+    )
     sampling = Sampling(config.length, config.temperature, config.top_p)
     rates = ("dropout",) if config.hyper.dropout else ()
     task = language(model, sampling=sampling, unit="character", rates=rates)
     return supervised(task, optimizer)
 
 
+def plan(config: Config, data: TextFeeds) -> Plan:
+    """The steps of a run, and what its checkpoints hold beside the state."""
+    steps = config.epochs * data.train.length
+    return Plan(
+        steps=steps,
+        report_every=max(steps // config.reports, 1),
+        metadata={"vocabulary": data.vocabulary.tokens},
+    )
+
+
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then; writes; scores the test text once."""
     data = load(config)
-    steps = config.epochs * data.train.length
-    every = max(steps // config.reports, 1)
-    keeps = {"vocabulary": data.vocabulary.tokens}
-    scored = lambda score: {**score, "perplexity": perplexity(score)}
-    prompt = chosen_prompt(data, config.prompt)
-    begun = prompts(data.vocabulary, prompt, rows=config.samples)
+    learner = build(config, data)
+    prompt, begun = _beginning(config, data)
     with Run(config, verbs) as run:
-        learner = build(config, data)
-        for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
-            run.log(validation=scored(run.evaluate(data.validation)))
+        for _ in run.train(learner, data.train, plan(config, data)):
+            score = run.evaluate(data.validation)
+            run.log(validation={**score, "perplexity": perplexity(score)})
         with run.optional("the samples"):
             written = map(data.vocabulary.decode, run.predict(begun))
             run.text("samples", "\n\n---\n\n".join(prompt + w for w in written))
-        run.finish(test=scored(run.evaluate(data.test)))
+        score = run.evaluate(data.test)
+        run.finish(test={**score, "perplexity": perplexity(score)})
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ from jaxnets.ranges import (
     within,
 )
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
 from jaxnets.sweeps.space import LogUniform
@@ -97,7 +98,7 @@ def load(config: Config) -> LabelledTextFeeds:
 
 def build(config: Config, data: LabelledTextFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    steps = config.epochs * data.train.length
+    steps = plan(config, data).steps
     shape = schedules.over(steps, SHAPES[config.schedule], warmup=config.warmup)
     extras = optimizers.Extras(l2=config.optimizer not in DECOUPLED, clip=True)
     optimizer = optimizers.composed(RULES[config.optimizer], shape, extras)
@@ -107,16 +108,25 @@ def build(config: Config, data: LabelledTextFeeds) -> Learner:
     return supervised(task, optimizer)
 
 
+def plan(config: Config, data: LabelledTextFeeds) -> Plan:
+    """The steps of a run, and what its checkpoints hold beside the state."""
+    steps = config.epochs * data.train.length
+    return Plan(
+        steps=steps,
+        report_every=max(steps // config.reports, 1),
+        metadata={"words": data.vocabulary.tokens},
+    )
+
+
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     data = load(config)
-    steps, classes = config.epochs * data.train.length, data.dataset.classes
-    every, keeps = max(steps // config.reports, 1), {"words": data.vocabulary.tokens}
+    learner = build(config, data)
     with Run(config, verbs) as run:
-        learner = build(config, data)
-        for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
+        for _ in run.train(learner, data.train, plan(config, data)):
             run.log(validation=run.evaluate(data.validation))
         with run.optional("the picture of words"):
+            classes = data.dataset.classes
             token, left = without_each_word(data.test, config.shown)
             logits = run.predict(left).reshape(len(token), -1, len(classes))
             added, verdicts = effects(logits)

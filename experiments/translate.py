@@ -25,6 +25,7 @@ from jaxnets.ops.decoding import Decoding
 from jaxnets.plots.attention import alignments
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Share, Size, within
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, Judging, one_of
 from jaxnets.scores.bleu import sacrebleu
@@ -72,43 +73,67 @@ class Config:
 
 def load(config: Config) -> PairFeeds:
     """The pairs, looked through for anything wrong, as batches of tokens."""
-    chosen = "longest", "minimum", "largest", "skip_bad"
-    pairs = named_pairs(config.data, **{name: getattr(config, name) for name in chosen})
+    pairs = named_pairs(
+        config.data,
+        longest=config.longest,
+        minimum=config.minimum,
+        largest=config.largest,
+        skip_bad=config.skip_bad,
+    )
     return pair_feeds(pairs, batch_size=config.batch_size, seed=config.data_seed)
 
 
 def build(config: Config, data: PairFeeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    sizes = len(data.pairs.source), len(data.pairs.target)
-    widths = config.features, config.embedding, config.model, config.features
-    model = Seq2Seq(*sizes, *widths, config.cell)
+    model = Seq2Seq(
+        source=len(data.pairs.source),
+        target=len(data.pairs.target),
+        features=config.features,
+        embedding=config.embedding,
+        attention=config.model,
+        compared=config.features,
+        cell=config.cell,
+    )
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = translation(model, decoding=config.decoding, rates=rates)
-    steps = config.epochs * data.train.length
+    steps = plan(config, data).steps
     shape = schedules.over(steps, schedules.cosine, warmup=50)
     extras = optimizers.Extras(clip=True)
     learner = supervised(task, optimizers.composed(optimizers.adamw, shape, extras))
-    rise = {"sampling": RISES[config.withdrawal](steps)} if "sampling" in rates else {}
-    return scheduled(learner, rise) if rise else learner
+    if "sampling" in rates:
+        learner = scheduled(learner, {"sampling": RISES[config.withdrawal](steps)})
+    return learner
+
+
+def plan(config: Config, data: PairFeeds) -> Plan:
+    """The steps of a run, and what its checkpoints hold beside the state."""
+    steps = config.epochs * data.train.length
+    return Plan(
+        steps=steps,
+        report_every=max(steps // config.reports, 1),
+        metadata={
+            "source": list(data.pairs.source.tokens),
+            "target": list(data.pairs.target.tokens),
+        },
+    )
 
 
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     data = load(config)
-    source, target = data.pairs.source, data.pairs.target
-    steps = config.epochs * data.train.length
-    keeps = {"source": list(source.tokens), "target": list(target.tokens)}
-    every, learner = max(steps // config.reports, 1), build(config, data)
+    learner = build(config, data)
     with Run(config, verbs) as run:
-        for _ in run.train(learner, data.train, steps=steps, every=every, keeps=keeps):
+        for _ in run.train(learner, data.train, plan(config, data)):
             run.log(validation=run.evaluate(data.validation))
-        made, test = run.predict(data.test), data.pairs.dataset.test.columns
+        source, target = data.pairs.source, data.pairs.target
+        made = run.predict(data.test)
         wanted = [[sentence] for sentence in data.pairs.wanted["test"]]
         bleu = sacrebleu([target.decode(row) for row in made.token], wanted)
         if config.model != "plain":
             with run.optional("the picture of the alignment"):
                 some = np.unique(np.linspace(0, len(wanted) - 1, 6).astype(int))
-                read = [shown(row, source) for row in test["source"][some]]
+                rows = data.pairs.dataset.test.columns["source"][some]
+                read = [shown(row, source) for row in rows]
                 written = [shown(row, target) for row in made.token[some]]
                 weights = list(made.weights[some])
                 run.figure("alignment", alignments, weights, read, written)

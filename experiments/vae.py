@@ -34,6 +34,7 @@ from jaxnets.ranges import (
     within,
 )
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable, one_of
 from jaxnets.sweeps.space import LogUniform
@@ -113,20 +114,25 @@ def build(config: Config, data: DensityFeeds) -> Learner:
         divergence=config.divergence,
         bound_samples=config.bound_samples,
     )
-    steps = config.epochs * data.train.length
+    steps = plan(config, data).steps
     below("--beta-warmup", config.hyper.beta_warmup, steps, "the steps of this run")
     shape = schedules.cosine(steps)
     rule = optimizers.composed(optimizers.adam, shape, optimizers.Extras(clip=True))
     return warming(supervised(task, rule), {"beta": "beta_warmup"})
 
 
+def plan(config: Config, data: DensityFeeds) -> Plan:
+    """The steps of a run, and how often it reports."""
+    steps = config.epochs * data.train.length
+    return Plan(steps=steps, report_every=max(steps // config.reports, 1))
+
+
 def main(config: Config, verbs: Verbs = Verbs()) -> None:
     """Trains, scoring validation now and then, and scores the test split once."""
     data = load(config)
-    steps = config.epochs * data.train.length
-    every, learner = max(steps // config.reports, 1), build(config, data)
+    learner = build(config, data)
     with Run(config, verbs) as run:
-        for _ in run.train(learner, data.train, steps=steps, every=every):
+        for _ in run.train(learner, data.train, plan(config, data)):
             run.log(validation=run.evaluate(data.validation))
         judged = run.predict(data.judged)
         each_image(run, judged)

@@ -23,6 +23,7 @@ from jaxnets.models import encoders
 from jaxnets.ops.decoding import Sequences
 from jaxnets.run.checkpoints import Checkpoints, verify
 from jaxnets.run.folder import read_settings
+from jaxnets.run.resume import metadata_of
 from jaxnets.run.session import Describing, Run, Verbs
 from jaxnets.scores.captions import caption_scores
 
@@ -104,12 +105,12 @@ def kept_data(config: Any, verbs: Verbs) -> CaptionFeeds | None:
 
 
 def _newest_kept(folder: Path) -> dict[str, Any] | None:
-    """What the newest intact checkpoint keeps beside the state; None without one."""
+    """Returns the metadata of the newest intact checkpoint; None without one."""
     store = Checkpoints(folder, sweep=False)
     for step in reversed(store.steps()):
         if not verify(folder / str(step)):
             text = (folder / str(step) / "record.json").read_text(encoding="utf-8")
-            return json.loads(text)["record"]["keeps"]
+            return metadata_of(json.loads(text)["record"])
     return None
 
 

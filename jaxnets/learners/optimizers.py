@@ -249,25 +249,25 @@ def composed(
     return optimizer
 
 
-def settled(
-    config: Any, epoch: int, head: Callable[[PyTree], PyTree] | None = None
+def from_config(
+    config: Any, steps: int, head: Callable[[PyTree], PyTree] | None = None
 ) -> Callable[[Any], optax.GradientTransformation]:
     """The optimizer that an experiment's configuration describes.
 
-    The fields read are `optimizer`, `schedule`, `warmup`, `epochs`, `accumulate`,
-    `skip_biases`, `hyper.clip_norm`, where 0 leaves the clip out, and, with a `head`,
+    The fields read are `optimizer`, `schedule`, `warmup`, `accumulate`, `skip_biases`,
+    `hyper.clip_norm`, where 0 leaves the clip out, and, with a `head`,
     `hyper.backbone_rate`, where 1 leaves all parameters alike.
 
     Args:
         config: A `Config` with these fields.
-        epoch: Batches in one.
+        steps: Batches of the whole run.
         head: See `Extras`.
 
     Raises:
         RangeError: If the run ends before its first update, or Newton's method is to
             accumulate: its Hessian is of one batch.
     """
-    updates = _updates(config.epochs * epoch, config.accumulate)
+    updates = _updates(steps, config.accumulate)
     if config.optimizer == "newton" and config.accumulate > 1:
         raise RangeError(
             f"--optimizer newton takes --accumulate 1, not {config.accumulate}: "

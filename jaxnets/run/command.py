@@ -17,14 +17,15 @@ import tyro
 
 from jaxnets import ranges
 from jaxnets.errors import UserError
-from jaxnets.run import batches, compilation, folder, settings
+from jaxnets.run import batches, compilation, describe, folder, settings
 from jaxnets.run import mesh as on
 from jaxnets.run.console import one_line, show
+from jaxnets.run.experiment import Experiment, experiment_of, experiment_with
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import NOTHING_YET, InterruptedRun
 from jaxnets.run.loop import NonFiniteError
 from jaxnets.run.memory import keep_freed
-from jaxnets.run.session import Verbs, experiment_of
+from jaxnets.run.session import Verbs
 
 _ELSEWHERE = "Choose another folder: change to it, or use --run-dir or JAXNETS_CACHE"
 _REMEDIES = {
@@ -52,7 +53,8 @@ def command(
     wrong, 130 Ctrl-C, 143 SIGTERM.
 
     Args:
-        main: Called with the configuration and the verbs.
+        main: Called with the configuration and the verbs, unless `--dry-run` is given:
+            then `load`, `build` and `plan` of its module are called instead.
         kind: The experiment's `Config`, a frozen dataclass; its docstring heads the
             help text, and the string below a field says what the field means. With a
             method `preset` the defaults follow from the flags; see there.
@@ -64,10 +66,10 @@ def command(
         arguments = sys.argv[1:]
     with exits():
         flags = functools.partial(_flags, kind, verbs)
-        config, chosen = preset(kind, arguments, flags)
+        config, chosen, dry = preset(kind, arguments, flags)
         if chosen.evaluate is not None:
             recorded = _recorded(kind, chosen.evaluate)
-            config, chosen = flags(recorded, arguments)
+            config, chosen, dry = flags(recorded, arguments)
             _judged(recorded, config)
         ranges.check(config, chosen)
         keep_freed()  # before JAX has a device
@@ -76,8 +78,27 @@ def command(
             rounded = batches.for_devices(config, arguments)
             if rounded is not config:  # what depends on the batch follows it
                 own = [*arguments, f"--batch-size={rounded.batch_size}"]
-                config, _ = preset(kind, own, flags)
-        main(config, chosen)
+                config = preset(kind, own, flags)[0]
+        if dry:
+            dry_run(experiment_with(main), config)
+        else:
+            main(config, chosen)
+
+
+def dry_run(experiment: Experiment, config: Any) -> None:
+    """Prints the settings, shapes, parameters and steps of a run; writes nothing.
+
+    Loads the data and builds the learner; nothing is trained, and `main` is not called.
+
+    Args:
+        experiment: The module.
+        config: A configuration of it.
+    """
+    data = experiment.load(config)
+    learner = experiment.build(config, data)
+    steps = experiment.plan(config, data).steps
+    name = experiment_of(type(config))
+    describe.dry_run(name, config, learner, data.train, steps)
 
 
 def study(main: Callable[..., Any], arguments: list[str] | None = None) -> None:
@@ -242,17 +263,27 @@ def preset(
 
 def _flags(
     kind: type, known: type[Verbs], default: Any, arguments: list[str]
-) -> tuple[Any, Verbs]:
+) -> tuple[Any, Verbs, bool]:
     unnamed = tyro.conf.arg(name="")
 
-    def both(
+    def flags(
         config: Annotated[kind, unnamed] = default,  # type: ignore[valid-type]
         verbs: Annotated[known, unnamed] = known(),  # type: ignore[valid-type]  # noqa: B008
-    ) -> tuple[Any, Verbs]:
-        return config, verbs
+        *,
+        dry_run: bool = False,
+    ) -> tuple[Any, Verbs, bool]:
+        """Returns its arguments.
+
+        Args:
+            config: The experiment's configuration.
+            verbs: What to do with it.
+            dry_run: Print the settings, shapes, parameters and steps of the run;
+                write nothing.
+        """
+        return config, verbs, dry_run
 
     return tyro.cli(
-        both,
+        flags,
         args=arguments,
         description=(sys.modules[kind.__module__].__doc__ or kind.__doc__),
         config=(tyro.conf.OmitArgPrefixes,),

@@ -9,6 +9,7 @@ from jaxnets import files
 from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.run import environment, settings
+from jaxnets.run.console import Console
 from jaxnets.types import Variables
 
 
@@ -49,30 +50,31 @@ def greet(run: Any, feed: Feed) -> None:
         run.console.say(remark)
 
 
-def dry_run(run: Any, learner: Learner, feed: Feed, steps: int) -> None:
-    """Prints everything that is settled before the first step; writes nothing.
+def dry_run(name: str, config: Any, learner: Learner, feed: Feed, steps: int) -> None:
+    """Prints the settings, shapes, parameters and steps of a run; writes nothing.
 
     Args:
-        run: A `Run` that has no folder.
+        name: Of the experiment.
+        config: Its configuration.
         learner: What would improve the state.
         feed: What it would train on.
         steps: How many steps it would take.
     """
-    say = run.console.say
-    say(f"{run.experiment}: dry run, nothing is written")
-    for remark in _remarks(run.config):
+    say = Console().say
+    say(f"{name}: dry run, nothing is written")
+    for remark in _remarks(config):
         say(remark)
-    for name, value in settings.flat(settings.to_json(run.config)).items():
-        say(f"  {name}: {value}")
+    for field, value in settings.flat(settings.to_json(config)).items():
+        say(f"  {field}: {value}")
     batch = feed.prepared
-    for name, leaf in zip(batch._fields, batch, strict=True):
-        say(f"  batch.{name}: {_shape(leaf)}")
-    key = jax.random.key(run.config.seed)
-    state = jax.eval_shape(learner.init, key, run.config.hyper, batch)
+    for field, leaf in zip(batch._fields, batch, strict=True):
+        say(f"  batch.{field}: {_shape(leaf)}")
+    key = jax.random.key(config.seed)
+    state = jax.eval_shape(learner.init, key, config.hyper, batch)
     for tree in _params(state):
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            name = "/".join(str(getattr(part, "key", part)) for part in path)
-            say(f"  params {name}: {_shape(leaf)}")
+            where = "/".join(str(getattr(part, "key", part)) for part in path)
+            say(f"  params {where}: {_shape(leaf)}")
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     say(
         f"{parameters(state):,} parameters, state {size / 2**20:.2f} MiB, {steps} "

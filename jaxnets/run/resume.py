@@ -68,22 +68,32 @@ def refuse_other(
         held.update(began={**before, "steps": steps}, config=config)
 
 
-def refuse_other_keeps(
-    path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]
-) -> None:
-    """Refuses a checkpoint that was made with another vocabulary, or the like.
+def metadata_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the metadata in the record of a checkpoint.
 
-    What the checkpoint does not hold is not compared: earlier versions kept less.
+    Args:
+        record: What was saved with a state. Versions before 2026-12 wrote the metadata
+            under another name, `keeps`.
+    """
+    return record.get("metadata", record.get("keeps", {}))
+
+
+def refuse_other_metadata(
+    path: Path, record: Mapping[str, Any], now: Mapping[str, Any]
+) -> None:
+    """Refuses a checkpoint with other metadata, for example another vocabulary.
+
+    What the checkpoint does not hold is not compared: earlier versions held less.
 
     Args:
         path: The run folder.
-        saved: What the checkpoint holds.
-        now: What the run was given.
+        record: What was saved with the state.
+        now: The metadata of the run's `Plan`.
 
     Raises:
         RunError: Naming what differs, and where first.
     """
-    before = json.loads(files.dump_json(dict(saved)))
+    before = json.loads(files.dump_json(dict(metadata_of(record))))
     given = json.loads(files.dump_json(dict(now)))
     for name in sorted(before):
         if before[name] != given.get(name):

@@ -11,12 +11,11 @@ checkpoints, signals, progress, devices. The experiment's `main` stays plain lin
 
 import contextlib
 import dataclasses
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +47,7 @@ from jaxnets.run import (
 from jaxnets.run import mesh as on
 from jaxnets.run.checkpoints import Checkpoints, digest, verify
 from jaxnets.run.console import Console, line, number, one_line
+from jaxnets.run.experiment import Plan, experiment_of, source_of
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import NOTHING_YET, SAVED, InterruptedRun, Interrupts
 from jaxnets.run.memory import keep_freed
@@ -77,8 +77,6 @@ class Verbs:
     resume: Literal["auto", "never", "weights"] = "auto"
     """auto: go on with an unfinished run of the same configuration. never: begin a new
     one. weights: begin a new one from the weights in --run-dir."""
-    dry_run: bool = False
-    """Print the resolved configuration, shapes, parameters and steps; write nothing."""
     evaluate: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
     """Score the run in this folder again, with the configuration it has."""
     checkpoint_seconds: NonNegative = 30.0
@@ -115,47 +113,6 @@ class Describing(Verbs):
         return self
 
 
-class DryRun(Exception):
-    """Ends a dry run inside the experiment's `main`."""
-
-
-class Plan(NamedTuple):
-    """What a run would do.
-
-    Attributes:
-        steps: How many it takes.
-        every: Steps between two reports.
-        steps_per_call: Steps in one dispatch.
-        keeps: What its checkpoints hold beside the state.
-    """
-
-    steps: int
-    every: int
-    steps_per_call: int
-    keeps: Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Asking(Verbs):
-    """Asks an experiment's `main` what it would do: nothing is written or said."""
-
-    dry_run: bool = True
-    answers: list[Plan] = dataclasses.field(default_factory=list)
-
-
-def planned(main: Callable[[Any, Verbs], object], config: RunConfig) -> Plan:
-    """What `main` would do with this configuration.
-
-    Raises:
-        RunError: If it comes to its end without training anything.
-    """
-    asking = Asking()
-    main(config, asking)
-    if not asking.answers:
-        raise RunError(f"{main.__module__}.main trains nothing with this configuration")
-    return asking.answers[0]
-
-
 class Run:
     """One experiment in one folder; use it in a `with` statement.
 
@@ -167,7 +124,7 @@ class Run:
         state: The learner's state after the last step.
         step: Steps taken.
         steps: Steps to take.
-        folder: Where everything is written; None in a dry run.
+        folder: Where everything is written; None before the `with` statement.
         held: The folder as this process has locked it; None where it only reads.
         console: Where lines go.
     """
@@ -188,7 +145,7 @@ class Run:
         keep_freed()  # before JAX starts its threads
         self.config, self.verbs = config, verbs
         on.refuse_many_processes()
-        self.source = _source(type(config))
+        self.source = source_of(type(config))
         self.experiment = experiment_of(type(config))
         self.state: Any = None
         self.step = self.steps = 0
@@ -217,8 +174,6 @@ class Run:
                 configuration.
         """
         compilation.compile_seconds()  # starts the clock
-        if self.verbs.dry_run:
-            return self
         compilation.use_cache()
         if self.verbs.evaluate is None:
             self._open()
@@ -249,7 +204,7 @@ class Run:
         )
         self.folder = self.held.path
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         """Closes everything; ends a run that nobody finished."""
         self._signals.__exit__()
         self.console.stop()
@@ -266,7 +221,6 @@ class Run:
                 self._records.close()
             if self.held is not None:
                 self.held.close()
-        return isinstance(error, DryRun)
 
     def _note_checkpoints(self, error: BaseException) -> None:
         """Notes at the error that ended a training which checkpoints there are."""
@@ -293,60 +247,57 @@ class Run:
         self,
         learner: Learner,
         feed: Feed,
+        plan: Plan | None = None,
         *,
-        steps: int,
-        every: int,
+        steps: int | None = None,
+        every: int | None = None,
         steps_per_call: int | None = None,
-        keeps: Mapping[str, Any] | None = None,
     ) -> Iterator[tuple[Any, Metrics]]:
-        """Trains to `steps`, from wherever the folder's newest checkpoint is.
+        """Trains to the plan's last step, from the folder's newest checkpoint.
 
-        Pauses after every `every` steps and at the end. What the caller logs in the
-        pause becomes one line of the records; the checkpoint comes after it. With
-        `--evaluate` no step is taken: the state is restored, and the lines after the
-        loop score it again.
+        Pauses at every report and at the end. What the caller logs in the pause becomes
+        one line of the records; the checkpoint comes after it. With `--evaluate` no
+        step is taken: the state is restored, and the lines after the loop score it
+        again.
 
         Args:
             learner: What improves the state.
             feed: Batches as a function of the step.
-            steps: How many there are in all.
-            every: Steps between two pauses.
+            plan: What the experiment's `plan` returned.
+            steps: Steps in all; instead of a plan, for notebooks.
+            every: Steps between two reports; with `steps`. None: one report, at the
+                end.
             steps_per_call: Steps in one dispatch, see `loop.train`; None for what
                 `pace.chosen` measures. `--steps-per-call` comes first.
-            keeps: What the state means nothing without, a vocabulary say, as plain
-                data by name. It is part of every checkpoint, and another one is
-                refused.
 
         Yields:
             The state, which the next step donates to the device, and the metrics of
             the interval.
 
         Raises:
+            TypeError: If there are both a plan and steps, or neither.
             RunError: If the data or the compiled program is not what the folder began
                 with.
             NonFiniteError: In the first step with a NaN or an infinity; its batch is
                 kept in the folder.
             InterruptedRun: After Ctrl-C or SIGTERM; the state is saved.
         """
-        if steps > ranges.LARGEST:
+        if plan is None and steps is not None:
+            plan = Plan(steps=steps, report_every=steps if every is None else every)
+        elif plan is None or steps is not None or every is not None:
+            raise TypeError("give train() a plan, or steps= and every=, and not both")
+        if plan.steps > ranges.LARGEST:
             raise RunError(
-                f"a run of {steps:,} steps is too long: at most {ranges.LARGEST:,} can "
-                "be counted; use fewer --epochs"
+                f"a run of {plan.steps:,} steps is too long: at most "
+                f"{ranges.LARGEST:,} can be counted; use fewer --epochs"
             )
-        self.steps, self._learner, self._feed = steps, learner, feed
-        if isinstance(self.verbs, Asking):
-            plan = Plan(steps, every, steps_per_call or 1, dict(keeps or {}))
-            self.verbs.answers.append(plan)
-            raise DryRun
-        if self.verbs.dry_run:
-            describe.dry_run(self, learner, feed, steps)
-            raise DryRun
-        self._keeps = dict(keeps or {})
+        self.steps, self._learner, self._feed = plan.steps, learner, feed
+        self._metadata = dict(plan.metadata)
         pending = self._restore(learner, feed)
-        if self.verbs.evaluate is not None or self.step >= steps or self._stop:
+        if self.verbs.evaluate is not None or self.step >= self.steps or self._stop:
             return
         each = self._paced(learner, feed, steps_per_call)
-        yield from self._go(learner, feed, pending, every, each)
+        yield from self._go(learner, feed, pending, plan.report_every, each)
 
     def _paced(self, learner: Learner, feed: Feed, asked: int | None) -> int:
         """Steps in a call: those that the run began with, asked for, or measured."""
@@ -598,7 +549,7 @@ class Run:
             found = reader.newest(target)
             if found is None:
                 raise RunError(f"{path} has no checkpoint to evaluate")
-            resume.refuse_other_keeps(path, found.record["keeps"], self._keeps)
+            resume.refuse_other_metadata(path, found.record, self._metadata)
             self.state, self.step = resume.on_device(found.state), found.step
             return None
         resume.refuse_other(
@@ -613,7 +564,7 @@ class Run:
         mark, pending = None, None
         self.state, self.step = state, 0
         if found is not None:
-            resume.refuse_other_keeps(path, found.record["keeps"], self._keeps)
+            resume.refuse_other_metadata(path, found.record, self._metadata)
             self.state, self.step = resume.on_device(found.state), found.step
             self._saved_step = found.step
             mark = found.record["metrics"]
@@ -688,7 +639,7 @@ class Run:
             "metrics": self._records.mark(),
             "pending": resume.to_lists(pending),
             "ended": self._stop,
-            "keeps": self._keeps,
+            "metadata": self._metadata,
         }
         self._checkpoints.save(self.step, self.state, record)
         self._saved_step, self._saved_at = self.step, time.monotonic()
@@ -756,21 +707,6 @@ class Run:
             return
         note = recorded.compare(path.parent, scores)
         self.console.say(f"{headline}  (as recorded{note})  ->  {self.folder}")
-
-
-def experiment_of(kind: type) -> str:
-    """Returns the name of an experiment by its `Config`: of its file, or "notebook"."""
-    source = _source(kind)
-    return files.slug(source.stem) if source else "notebook"
-
-
-def _source(kind: type) -> Path | None:
-    """The file that defines a class; None in a notebook or console, or after `-c`."""
-    try:
-        path = Path(inspect.getfile(kind))
-    except (TypeError, OSError):
-        return None
-    return path.absolute() if path.is_file() else None
 
 
 def _headline(scores: Mapping[str, Mapping[str, Any]]) -> str:

@@ -51,7 +51,9 @@ def taken_out(shop: Workshop, done: Finished, replica: int, path: Path) -> Any:
                 _written(shop, done, replica, config, path)
             except RunError as error:
                 shop.say(f"{error}; the configuration is trained anew")
-        group.main(config, Verbs(run_dir=path))
+        # `main` loads the data itself, with the test split: free the sweep's own first.
+        shop.groups.clear()
+        group.experiment.main(config, Verbs(run_dir=path))
     return records.load(path / "result.json")
 
 
@@ -82,7 +84,7 @@ def _written(
                 "metrics": kept.mark(),
                 "pending": resume.to_lists(members.row(mine, index) if mine else {}),
                 "ended": False,
-                "keeps": json.loads(files.dump_json(dict(group.plan.keeps))),
+                "metadata": json.loads(files.dump_json(dict(group.plan.metadata))),
             },
         )
     finally:

@@ -1,16 +1,15 @@
 """One static choice of an experiment: what is loaded and built once for all settings.
 
-An experiment is a module with `Config`, `load`, `build` and `main`. What a run of it
-would do, its steps and reports, `main` itself is asked; the learner comes from `build`,
-the batches from `load`. The test split is taken out before anything else sees the data.
+The batches come from the experiment's `load`, the learner from `build`, the number of
+steps and the reports from `plan`. The test split is taken out before anything else sees
+the data.
 """
 
-import contextlib
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,22 +18,12 @@ import numpy as np
 from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
-from jaxnets.run import loop, session
-from jaxnets.run.session import Verbs
+from jaxnets.run import loop
+from jaxnets.run.experiment import Experiment
 from jaxnets.sweeps.members import guarded
 from jaxnets.sweeps.space import Range
 
 MODES = ("vmap", "unrolled", "loop", "separate")
-
-
-@runtime_checkable
-class Experiment(Protocol):
-    """A module of `experiments/`."""
-
-    Config: type
-    load: Callable[[Any], Any]
-    build: Callable[[Any, Any], Learner]
-    main: Callable[..., object]
 
 
 class TestSplitError(RuntimeError):
@@ -84,7 +73,7 @@ class Group:
     Attributes:
         label: Its name in the sweep.
         config: Its configuration; of the hyperparameters, what is not searched.
-        plan: What a run of it does.
+        plan: Steps and reports of a run of it.
         validation: What settings are compared on.
     """
 
@@ -95,7 +84,7 @@ class Group:
         config: Any,
         space: Mapping[str, Range],
     ) -> None:
-        """Loads the data, and asks `main` what it would do.
+        """Loads the data, and reads the experiment's plan.
 
         Args:
             label: A name.
@@ -105,28 +94,22 @@ class Group:
         """
         self.label, self.experiment, self.config = label, experiment, config
         self.space = space
-        self._loaded: dict[Any, Any] = {}
-        self.plan = session.planned(self.main, config)
+        self._loaded: dict[int, Any] = {}
         self._data = self._load(self.data_seed)
+        self.plan = experiment.plan(config, self._data)
         self.validation = on_device(self._data.validation)
         self._feeds: dict[int, Feed] = {}
         self._batches: dict[int, Any] = {}
         self._learners: dict[Any, Learner] = {}
 
-    def main(self, config: Any, verbs: Verbs) -> None:
-        """The experiment's own `main`, given the data that is loaded already.
-
-        It is the only one that receives the test split.
-        """
-        with loading(self.experiment, self._loaded):
-            self.experiment.main(config, verbs)
-
     def _load(self, data_seed: int) -> Any:
-        config = self.config
-        if data_seed != self.data_seed:
-            config = dataclasses.replace(config, data_seed=data_seed)
-        with loading(self.experiment, self._loaded):
-            return sealed(self.experiment.load(config))
+        """What `load` returns for a data seed, without the test split; loaded once."""
+        if data_seed not in self._loaded:
+            config = self.config
+            if data_seed != self.data_seed:
+                config = dataclasses.replace(config, data_seed=data_seed)
+            self._loaded[data_seed] = sealed(self.experiment.load(config))
+        return self._loaded[data_seed]
 
     @property
     def source(self) -> Path:
@@ -221,31 +204,6 @@ class Group:
                     made = made._replace(step=step)
             self._learners[key] = made
         return self._learners[key]
-
-
-@contextlib.contextmanager
-def loading(experiment: Experiment, loaded: dict[Any, Any]) -> Iterator[None]:
-    """While entered, the experiment's `load` does its work once for all settings.
-
-    What is loaded hangs neither on the hyperparameters nor on the seed of the network.
-
-    Args:
-        experiment: The module.
-        loaded: What was loaded before, by configuration.
-    """
-    load = experiment.load
-
-    def once(config: Any) -> Any:
-        key = dataclasses.replace(config, hyper=None, seed=0)
-        if key not in loaded:
-            loaded[key] = load(config)
-        return loaded[key]
-
-    experiment.load = once
-    try:
-        yield
-    finally:
-        experiment.load = load
 
 
 def on_device(feed: Feed) -> Feed:

@@ -131,7 +131,6 @@ class Population:
                 every=every,
                 start=start,
                 metrics=mine,
-                steps_per_call=self.group.plan.steps_per_call,
                 mesh=self._mesh,
             )
             for pause in pauses:

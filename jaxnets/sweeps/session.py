@@ -12,12 +12,12 @@ from jaxnets.run import compilation, settings
 from jaxnets.run import folder as folders
 from jaxnets.run import mesh as on
 from jaxnets.run.console import one_line, show
+from jaxnets.run.experiment import Experiment
 from jaxnets.run.folder import Folder, RunError
 from jaxnets.run.interrupts import Interrupts
 from jaxnets.run.memory import keep_freed
 from jaxnets.sweeps import extraction, plans, report, results
 from jaxnets.sweeps import space as spaces
-from jaxnets.sweeps.groups import Experiment
 from jaxnets.sweeps.ledger import Ledger
 from jaxnets.sweeps.plans import Definition
 from jaxnets.sweeps.work import Workshop, work

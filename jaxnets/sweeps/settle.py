@@ -73,7 +73,7 @@ def settled(
     )
     return {
         "steps": plan.steps,
-        "every": plan.every,
+        "every": plan.report_every,
         "mode": mode,
         "why": why,
         "seconds": seconds,

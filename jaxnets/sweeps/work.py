@@ -16,11 +16,12 @@ import numpy as np
 from jaxnets.metrics import Mean, Metrics
 from jaxnets.run import records, resume
 from jaxnets.run.checkpoints import Checkpoints
+from jaxnets.run.experiment import Experiment
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import InterruptedRun, Interrupts
 from jaxnets.sweeps import members, plans, settle
 from jaxnets.sweeps import space as spaces
-from jaxnets.sweeps.groups import Experiment, Group
+from jaxnets.sweeps.groups import Group
 from jaxnets.sweeps.ledger import Lease, Ledger
 from jaxnets.sweeps.plans import Definition, StateSource, WorkUnit
 from jaxnets.sweeps.populations import Population, SeededSetting
@@ -217,10 +218,14 @@ class _Training:
     def outcome(self) -> dict[str, Any]:
         plan, unit = self.group.plan, self.unit
         while self.step < unit.stop:
-            due = min(self.step - self.step % plan.every + plan.every, unit.stop)
+            due = min(
+                self.step - self.step % plan.report_every + plan.report_every, unit.stop
+            )
             stop = min(self.step + _BLOCK, due)
             before, self.step = self.step, stop
-            metrics = self.population.train(before, stop, plan.every, self.pending)
+            metrics = self.population.train(
+                before, stop, plan.report_every, self.pending
+            )
             self.names, self.pending = sorted(metrics), metrics
             if stop == due:
                 self._report(metrics)
@@ -238,7 +243,7 @@ class _Training:
         score, found = self._scored()
         names = self.shop.definition.objectives
         self.curve.append((self.step, found[:, 0].tolist()))
-        if self.step % plan.every == 0 or self.step == plan.steps:
+        if self.step % plan.report_every == 0 or self.step == plan.steps:
             groups = {"train": metrics, "validation": score}
             line = {name: records.numbers(group) for name, group in groups.items()}
             self.lines.append({"step": self.step, **line})

@@ -10,7 +10,7 @@ from jaxnets.data.feeds.captions import kept_feeds
 from jaxnets.evaluation.captions import _plain_name, kept_data
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError
-from jaxnets.run.resume import refuse_other_keeps
+from jaxnets.run.resume import refuse_other_metadata
 from jaxnets.run.session import Describing
 
 KEPT = {
@@ -32,9 +32,9 @@ def test_what_the_newest_intact_checkpoint_keeps_stands_in_for_the_data(tmp_path
         json.dumps({"experiment": "caption", "config": {}, "began": {"steps": 21}})
     )
     store = Checkpoints(tmp_path / "checkpoints")
-    for step, keeps in ((1, {"vocabulary": KEPT["vocabulary"]}), (2, KEPT), (3, {})):
+    for step, metadata in ((1, {"vocabulary": KEPT["vocabulary"]}), (2, KEPT), (3, {})):
         store.keep = 3
-        store.save(step, {"a": np.zeros(2)}, {"keeps": keeps})
+        store.save(step, {"a": np.zeros(2)}, {"metadata": metadata})
     (tmp_path / "checkpoints/3/record.json").write_text("{}")  # damaged
     found = kept_data(config, verbs)
     assert found is not None
@@ -46,15 +46,16 @@ def test_what_the_newest_intact_checkpoint_keeps_stands_in_for_the_data(tmp_path
 
 
 def test_a_checkpoint_of_an_earlier_version_is_not_refused_for_what_it_lacks(tmp_path):
-    old = {"vocabulary": KEPT["vocabulary"]}
-    refuse_other_keeps(tmp_path, old, KEPT)
+    old = {"keeps": {"vocabulary": KEPT["vocabulary"]}}  # as it was called then
+    refuse_other_metadata(tmp_path, old, KEPT)
     with pytest.raises(RunError, match="another vocabulary"):
-        refuse_other_keeps(tmp_path, old, {**KEPT, "vocabulary": ["<pad>"]})
+        refuse_other_metadata(tmp_path, old, {**KEPT, "vocabulary": ["<pad>"]})
+    now = {"metadata": KEPT}
     with pytest.raises(RunError, match="another longest"):
-        refuse_other_keeps(tmp_path, KEPT, old)
+        refuse_other_metadata(tmp_path, now, old["keeps"])
     made = kept_feeds(KEPT, 4, 1, lambda captions: captions)
     assert made is not None
-    refuse_other_keeps(tmp_path, KEPT, made.kept)
+    refuse_other_metadata(tmp_path, now, made.kept)
 
 
 @pytest.mark.parametrize(

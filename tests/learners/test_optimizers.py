@@ -208,12 +208,11 @@ def test_every_rule_takes_traced_hyperparameters_and_extras(name):
 
 
 class Whole(NamedTuple):
-    """The fields of a configuration that `settled` reads."""
+    """The fields of a configuration that `from_config` reads."""
 
     optimizer: str = "adam"
     schedule: str = "cosine"
     warmup: int = 0
-    epochs: int = 3
     accumulate: int = 1
     skip_biases: bool = True
     hyper: Hyper = Hyper()
@@ -223,17 +222,17 @@ def test_accumulation_longer_than_the_run_is_refused():
     with pytest.raises(
         RangeError, match=r"--accumulate must be in \[1, 21\], not 100: the run has 21"
     ):
-        optimizers.settled(Whole(accumulate=100), 7)
+        optimizers.from_config(Whole(accumulate=100), 21)
     with pytest.raises(RangeError, match=r"newton takes --accumulate 1, not 3"):
-        optimizers.settled(Whole("newton", accumulate=3), 7)
+        optimizers.from_config(Whole("newton", accumulate=3), 21)
 
 
 def test_batches_that_make_no_update_are_said():
     with pytest.warns(schedules.ScheduleWarning, match=r"last 1 of 21 batches"):
-        optimizers.settled(Whole(accumulate=4), 7)
+        optimizers.from_config(Whole(accumulate=4), 21)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        optimizers.settled(Whole(accumulate=3), 7)
+        optimizers.from_config(Whole(accumulate=3), 21)
 
 
 @pytest.mark.parametrize("count", [optimizers.NEWTON_PARAMETERS + 1, 269_000])

@@ -40,8 +40,8 @@ FAULTS: list[Fault] = [
     Fault(
         name="A run goes on with another vocabulary than its checkpoint has",
         function="Run._restore",
-        was="            resume.refuse_other_keeps("
-        'path, found.record["keeps"], self._keeps)\n'
+        was="            resume.refuse_other_metadata("
+        "path, found.record, self._metadata)\n"
         "            self.state, self.step = "
         "resume.on_device(found.state), found.step\n"
         "            self._saved_step",
@@ -310,8 +310,8 @@ FAULTS: list[Fault] = [
     Fault(
         name="The validation distance of a GAN is measured on the test images",
         function="main",
-        was="pair = look(held[:]).features",
-        now="pair = look(test[:]).features",
+        was="real = look(validation[:]).features",
+        now="real = look(test[:]).features",
         tests=("test_frames",),
     ),
     Fault(

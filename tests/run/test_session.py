@@ -16,7 +16,8 @@ from toys import small
 from jaxnets.plots import runs
 from jaxnets.run import records, report
 from jaxnets.run.checkpoints import Checkpoints
-from jaxnets.run.command import command
+from jaxnets.run.command import command, dry_run
+from jaxnets.run.experiment import Plan
 from jaxnets.run.folder import RunError
 from jaxnets.run.loop import NonFiniteError
 from jaxnets.run.session import Run, Verbs
@@ -182,7 +183,7 @@ def test_evaluate_says_so_where_the_number_is_another(mine):
 
 
 def test_a_dry_run_writes_nothing(here, capsys):
-    small.main(CONFIG, Verbs(dry_run=True))
+    dry_run(small, CONFIG)
     assert os.listdir(here) == []
     out = capsys.readouterr().out
     assert "hyper.learning_rate: 0.01" in out
@@ -190,6 +191,21 @@ def test_a_dry_run_writes_nothing(here, capsys):
     assert "params dense1/kernel: float32[64, 16]" in out
     assert "1,210 parameters" in out
     assert "12 steps of 32 examples" in out
+
+
+def test_a_dry_run_needs_the_names_of_an_experiment(capsys):
+    with pytest.raises(SystemExit, match="test_session has no Config, load, build, pl"):
+        command(lambda config, verbs: None, small.Config, ["--dry-run"])
+
+
+def test_training_takes_a_plan_or_steps_and_not_both(here):
+    data = small.load(CONFIG)
+    learner = small.build(CONFIG, data)
+    plan = small.plan(CONFIG, data)
+    with Run(CONFIG, Verbs(run_dir=here / "mine")) as run:
+        for wrong in ({}, {"every": 4}, {"plan": plan, "steps": 4}):
+            with pytest.raises(TypeError, match="and not both"):
+                next(run.train(learner, data.train, **wrong))
 
 
 def test_a_finished_run_stays_and_a_new_one_begins(done, here, monkeypatch):
@@ -522,8 +538,8 @@ def test_a_vocabulary_is_part_of_the_checkpoint_and_another_is_refused(here):
         verbs = Verbs(run_dir=here / "mine") if not verbs else Verbs(**verbs)
         with Run(CONFIG, verbs) as run:
             learner = small.build(CONFIG, data)
-            keeps = {"vocabulary": words}
-            for _ in run.train(learner, data.train, steps=8, every=4, keeps=keeps):
+            plan = Plan(steps=8, report_every=4, metadata={"vocabulary": words})
+            for _ in run.train(learner, data.train, plan):
                 pass
             run.finish(test=run.evaluate(data.test))
 
@@ -531,7 +547,7 @@ def test_a_vocabulary_is_part_of_the_checkpoint_and_another_is_refused(here):
     record = json.loads(
         (here / "mine" / "checkpoints" / "8" / "record.json").read_text()
     )
-    assert record["record"]["keeps"] == {"vocabulary": ["<pad>", "cat", "dog"]}
+    assert record["record"]["metadata"] == {"vocabulary": ["<pad>", "cat", "dog"]}
     (here / "mine" / "result.json").unlink()
     for verbs in ({}, {"evaluate": here / "mine"}):
         with pytest.raises(RunError, match=r"another vocabulary: .*'dog', 'cat'"):

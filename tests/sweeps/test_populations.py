@@ -12,7 +12,7 @@ import pytest
 
 from jaxnets.learners.plateau import observe
 from jaxnets.once import once
-from jaxnets.run import loop, session
+from jaxnets.run import loop
 from jaxnets.sweeps import groups, members, settle, work
 from jaxnets.sweeps import space as spaces
 from jaxnets.sweeps.plans import Definition
@@ -230,14 +230,13 @@ def test_what_is_asked_for_is_compiled_once_and_as_it_runs():
     assert seen.count == 1
 
 
-def test_data_is_loaded_once(monkeypatch, here):
+def test_data_is_loaded_once(monkeypatch):
     seen = []
     load = net.load
     monkeypatch.setattr(net, "load", lambda config: seen.append(config) or load(config))
     group = groups.Group("all", net, net.Config(steps=2, every=1), RANGES)
     group.feed(0)
-    config = group.settings({"learning_rate": 0.01}, seed=3, data_seed=0)
-    group.main(config, session.Verbs(run_dir=here / "run"))
+    group.learner()
     assert len(seen) == 1
     group.feed(1)
     assert [config.data_seed for config in seen] == [0, 1]
@@ -251,12 +250,6 @@ def test_a_sweep_never_receives_the_test_split(group):
         group._data.test(0)
     with pytest.raises(groups.TestSplitError):
         loop.evaluate(group.learner(), None, group._data.test)
-
-
-def test_a_run_says_what_it_would_do_without_doing_it(here):
-    plan = session.planned(net.main, net.Config(steps=44, every=5))
-    assert (plan.steps, plan.every, plan.steps_per_call) == (44, 5, 1)
-    assert list(here.iterdir()) == []
 
 
 def test_rows_are_pairs_of_seeds(group):

@@ -134,7 +134,7 @@ def in_float64(experiment, builder):
         init = lambda *arguments: jax.tree.map(wide, made.init(*arguments))
         return made._replace(init=init)
 
-    names = ("Config", "Hyper", "SPACE", "load", "main")
+    names = ("Config", "Hyper", "SPACE", "load", "plan", "main")
     own = {name: getattr(experiment, name) for name in names}
     return types.SimpleNamespace(**own, build=build)
 

@@ -13,6 +13,7 @@ from jaxnets.models.mlp import MLP
 from jaxnets.ops import augment
 from jaxnets.ranges import Rate
 from jaxnets.run.command import command
+from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run, Verbs
 from jaxnets.run.settings import Extendable
 from jaxnets.tasks.classification import classification
@@ -66,16 +67,16 @@ def build(config, data):
     return learner(config.steps if config.cosine else None, config.width)
 
 
+def plan(config, data):
+    del data
+    return Plan(steps=config.steps, report_every=config.every)
+
+
 def main(config, verbs=Verbs()):
     data = load(config)
     with Run(config, verbs) as run:
         learner = build(config, data)
-        for _ in run.train(
-            learner,
-            data.train,
-            steps=config.steps,
-            every=config.every,
-        ):
+        for _ in run.train(learner, data.train, plan(config, data)):
             score = run.evaluate(data.validation)
             run.log(validation=score)
             run.observe(score["loss"].compute())
