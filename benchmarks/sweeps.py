@@ -34,7 +34,7 @@ IN_ONE_PROCESS = """
 import dataclasses, sys
 from pathlib import Path
 from experiments import classify
-from jaxnets.run.session import Verbs
+from jaxnets.run.verbs import Verbs
 
 model, epochs, *rates = sys.argv[1:]
 for number, rate in enumerate(rates):

@@ -40,8 +40,9 @@ from jaxnets.ranges import (
 )
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
-from jaxnets.run.session import Describing, Run, Verbs
+from jaxnets.run.session import Run
 from jaxnets.run.settings import Extendable, Judging, one_of
+from jaxnets.run.verbs import Describing, Verbs
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.captioning import captioning, with_encoder
 

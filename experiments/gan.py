@@ -31,8 +31,9 @@ from jaxnets.models.gan import NETWORKS, players
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Sides, Size
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
 from jaxnets.run.settings import one_of
+from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.adversarial import LOSSES, PENALTIES
 

@@ -41,8 +41,9 @@ from jaxnets.ranges import (
 )
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
 from jaxnets.run.settings import Extendable, one_of
+from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.classification import classification
 

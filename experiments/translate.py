@@ -26,8 +26,9 @@ from jaxnets.plots.attention import alignments
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Share, Size, within
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
 from jaxnets.run.settings import Extendable, Judging, one_of
+from jaxnets.run.verbs import Verbs
 from jaxnets.scores.bleu import sacrebleu
 from jaxnets.sweeps.space import LogUniform, Uniform
 from jaxnets.tasks.translation import translation

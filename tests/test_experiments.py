@@ -20,7 +20,8 @@ from jaxnets.ranges import RangeError
 from jaxnets.run import report, settings
 from jaxnets.run.command import command
 from jaxnets.run.folder import RunError
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted(
@@ -90,8 +91,8 @@ def unseen(monkeypatch):
     """No picture is saved, and no report written; films have their folder."""
 
     def figure(run, name, draw, *given, **options):
-        if run.held is not None:
-            (run.held.path / "figures").mkdir(exist_ok=True)
+        if run.output.writes:
+            (run.output.path / "figures").mkdir(exist_ok=True)
 
     monkeypatch.setattr(Run, "figure", figure)
     monkeypatch.setattr(report, "write", lambda *written: None)

@@ -13,7 +13,8 @@ from jaxnets import ranges
 from jaxnets.ranges import Interval, Rate, within
 from jaxnets.run import settings
 from jaxnets.run.command import command, study
-from jaxnets.run.session import Describing, Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Describing, Verbs
 from jaxnets.sweeps import command as sweeps
 from jaxnets.sweeps import space as spaces
 

@@ -370,7 +370,7 @@ def _prepare():
         importlib.import_module(module)
     import tyro
 
-    from jaxnets.run.session import Verbs
+    from jaxnets.run.verbs import Verbs
 
     tyro.cli(Verbs, args=[])
     # Children would go through all of this again, and copy it, to collect nothing.

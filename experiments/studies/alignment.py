@@ -24,7 +24,7 @@ from jaxnets.plots.runs import progress
 from jaxnets.ranges import Count
 from jaxnets.run import records
 from jaxnets.run.command import study
-from jaxnets.run.session import Verbs
+from jaxnets.run.verbs import Verbs
 
 FOLDER = Path("runs/alignment")
 NAMES = {"additive": "with attention", "plain": "one vector"}

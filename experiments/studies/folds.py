@@ -17,7 +17,7 @@ from jaxnets.data.generated.digits import FOLDS
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import comparison
 from jaxnets.run.command import study
-from jaxnets.run.session import Verbs
+from jaxnets.run.verbs import Verbs
 
 FOLDER = Path("runs/folds")
 

@@ -35,7 +35,7 @@ from jaxnets.plots.parts import png
 from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count, CountOrZero, Seed, within
 from jaxnets.run.command import study
-from jaxnets.run.session import Verbs
+from jaxnets.run.verbs import Verbs
 
 FOLDER = Path("runs/likelihoods")
 

@@ -28,8 +28,10 @@ from jaxnets.evaluation import evaluator as judges
 from jaxnets.plots import generated
 from jaxnets.plots.parts import png
 from jaxnets.ranges import Count
+from jaxnets.run import loop
 from jaxnets.run.command import study
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.restoring import restored
+from jaxnets.run.verbs import Verbs
 
 FOLDER = Path("runs/vae_without_kl")
 BETAS = {"with KL": 1.0, "without KL": 0.0}
@@ -108,10 +110,10 @@ def imagined(
     normal = np.random.default_rng(0).standard_normal((count, *shape))
     images: list[np.ndarray] = []
     parts = range(0, count, _PART)  # frames of a drawing are many; they are not kept
-    with Run(config, Verbs(evaluate=path)) as run:
-        for _ in run.train(learner, data.train, steps=1, every=1):
-            pass  # it only restores
-        images += [run.predict(codes(normal[i : i + _PART])).image for i in parts]
+    state, _ = restored(path, learner, data.train)
+    for i in parts:
+        made = loop.predict(learner, state, codes(normal[i : i + _PART]))
+        images.append(made.image)
     return np.concatenate(images)
 
 

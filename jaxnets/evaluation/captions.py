@@ -23,8 +23,9 @@ from jaxnets.models import encoders
 from jaxnets.ops.decoding import Sequences
 from jaxnets.run.checkpoints import Checkpoints, verify
 from jaxnets.run.folder import read_settings
-from jaxnets.run.resume import metadata_of
-from jaxnets.run.session import Describing, Run, Verbs
+from jaxnets.run.restoring import metadata_of
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Describing, Verbs
 from jaxnets.scores.captions import caption_scores
 
 ConfigT = TypeVar("ConfigT", bound=Any)  # a dataclass

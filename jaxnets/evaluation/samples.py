@@ -29,10 +29,10 @@ def keep(run: Run, name: str, images: Shaped[np.ndarray, "n h w c"]) -> None:
         ValueError: If the name could leave the folder.
     """
     folder_name = files.safe_name(name)
-    if run.held is None:
+    if not run.output.writes:
         return
     with run.optional(f"the frame of step {run.step} of {name!r}"):
-        _write(run.held.path / "frames" / folder_name, run.step, images)
+        _write(run.output.path / "frames" / folder_name, run.step, images)
 
 
 def _write(folder: Path, step: int, images: Shaped[np.ndarray, "n h w c"]) -> None:
@@ -48,11 +48,11 @@ def _write(folder: Path, step: int, images: Shaped[np.ndarray, "n h w c"]) -> No
 
 
 def kept(run: Run, name: str) -> dict[int, UInt8[np.ndarray, "n h w c"]]:
-    """Returns steps to the images that `keep` saved; none if the run only reads."""
-    if run.held is None:
+    """Steps to the images of `keep`, whole ones; none where the run only reads."""
+    if not run.output.writes:
         return {}
     found = {}
-    for path in sorted(_folder(run.held.path, name).glob("*.png")):
+    for path in sorted(_folder(run.output.path, name).glob("*.png")):
         with Image.open(path) as image:
             # Files from before the count was written have square images.
             count = int(image.info.get(_COUNT, image.height // image.width))
@@ -68,12 +68,12 @@ def animate(run: Run, name: str) -> None:
 
     with run.optional(f"the animation {name!r}"):
         frames = kept(run, name)
-        if run.held is None or not frames:
+        if not run.output.writes or not frames:
             return
         run.figure(name, samples.strip, frames)
         columns = max(round(max(map(len, frames.values())) ** 0.5), 1)
         sheets = [samples.tiles(f, columns, scale=2) for f in frames.values()]
-        path = run.held.path / "figures" / (files.safe_name(name) + ".gif")
+        path = run.output.path / "figures" / (files.safe_name(name) + ".gif")
         path.parent.mkdir(exist_ok=True)
         files.write_with(path, lambda file: samples.gif(sheets, file))
 

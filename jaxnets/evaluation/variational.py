@@ -57,10 +57,10 @@ def each_image(run: Run, judged: Judged) -> None:
 
     Two models are compared image by image: what images have in common cancels.
     """
-    if run.held is None:
+    if not run.output.writes:
         return
     rows = {n: getattr(judged, n).astype(float).tolist() for n in ("elbo", "bound")}
-    files.write(run.held.path / "judged.json", files.dump_json(rows) + "\n")
+    run.output.write("judged.json", files.dump_json(rows) + "\n")
 
 
 def figures(run: Run, data: DensityFeeds, judged: Judged, seed: int = 0) -> None:

@@ -25,7 +25,7 @@ from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import NOTHING_YET, InterruptedRun
 from jaxnets.run.loop import NonFiniteError
 from jaxnets.run.memory import keep_freed
-from jaxnets.run.session import Verbs
+from jaxnets.run.verbs import Verbs
 
 _ELSEWHERE = "Choose another folder: change to it, or use --run-dir or JAXNETS_CACHE"
 _REMEDIES = {

@@ -1,11 +1,14 @@
 """What a person sees: a progress bar on a terminal, plain lines everywhere else."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tqdm import tqdm
+
+from jaxnets.run.interrupts import InterruptedRun
 
 
 class Console:
@@ -57,6 +60,23 @@ class Console:
     def warn(self, text: str) -> None:
         """Prints `warning: ...` on standard error, above the bar if there is one."""
         self._show(f"warning: {text}", sys.stderr)
+
+    @contextlib.contextmanager
+    def optional(self, what: str) -> Iterator[None]:
+        """Encloses what a result does not depend on, for example pictures.
+
+        Whatever fails inside is a warning with its reason. After Ctrl-C the rest of the
+        block is left out, and the run still ends with its result.
+
+        Args:
+            what: Names what is left out then: "the picture of words".
+        """
+        try:
+            yield
+        except InterruptedRun:
+            self.warn(f"{what} is left out: stopped by a signal")
+        except Exception as error:
+            self.warn(f"{what} is left out: {one_line(error)}")
 
     def _show(self, text: str, stream: Any) -> None:
         if self._bar is not None:

@@ -1,7 +1,8 @@
 """What a run says before its first step: the start line, or all of a dry run."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -10,44 +11,67 @@ from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.run import environment, settings
 from jaxnets.run.console import Console
+from jaxnets.run.experiment import source_of
+from jaxnets.run.folder import Folder
 from jaxnets.types import Variables
 
 
-def greet(run: Any, feed: Feed) -> None:
+class Facts(NamedTuple):
+    """What the start line says of a run.
+
+    Attributes:
+        experiment: Its name.
+        config: Its configuration.
+        step: Steps taken so far.
+        steps: Steps to take.
+    """
+
+    experiment: str
+    config: Any
+    step: int
+    steps: int
+
+
+def greet(
+    output: Folder, facts: Facts, state: Any, feed: Feed, say: Callable[[str], None]
+) -> None:
     """Writes environment.json and prints the start line.
 
     Args:
-        run: A `Run` whose state is there.
+        output: The run folder.
+        facts: What the line says.
+        state: Of the learner; its parameters are counted.
         feed: What it trains on.
+        say: Prints a line.
     """
-    path = run.held.path
-    source = run.source or Path.cwd() / "notebook"  # the folder counts
-    found, patch = environment.commit_of(source)
+    own = source_of(type(facts.config))
+    # In a notebook the folder counts.
+    found, patch = environment.commit_of(own or Path.cwd() / "notebook")
     now = environment.environment(found, patch)
-    now["source"] = str(run.source) if run.source else None
+    now["source"] = str(own) if own else None
     if patch:
-        files.write(path / "changes.patch", patch.encode("utf-8", "surrogateescape"))
-    sessions = environment.sessions(path)
+        output.write("changes.patch", patch.encode("utf-8", "surrogateescape"))
+    sessions = environment.sessions(output.path)
     if sessions and (moved := environment.differences(sessions[-1], now)):
-        run.console.say(f"bits may differ from before: {'; '.join(moved)}")
+        say(f"bits may differ from before: {'; '.join(moved)}")
     text = files.dump_json({"sessions": [*sessions, now]}, indent=2)
-    files.write(path / "environment.json", text + "\n")
-    if len(jax.devices()) > 1 and feed.batch_size % len(jax.devices()):
-        run.console.say(
-            f"the batch of all {feed.batch_size:,} examples does not split over "
-            f"{len(jax.devices())} devices: each computes the whole of it"
-        )
+    output.write("environment.json", text + "\n")
     count, platform = len(jax.devices()), jax.devices()[0].platform
+    if count > 1 and feed.batch_size % count:
+        say(
+            f"the batch of all {feed.batch_size:,} examples does not split over "
+            f"{count} devices: each computes the whole of it"
+        )
     commit = (found or "none")[:8] + (" with changes" if patch else "")
-    begin = f"resumed at step {run.step}" if run.step else "new"
-    run.console.say(
-        f"{run.experiment}: seed {run.config.seed}, {count} {platform} "
-        f"device{'s' if count > 1 else ''}, {parameters(run.state):,} parameters, "
-        f"{feed.examples:,} examples, {run.steps} steps, commit {commit}, {begin}  "
-        f"->  {path}"
+    begin = f"resumed at step {facts.step}" if facts.step else "new"
+    say(
+        f"{facts.experiment}: seed {facts.config.seed}, {count} {platform} "
+        f"device{'s' if count > 1 else ''}, {parameters(state):,} parameters, "
+        f"{feed.examples:,} examples, {facts.steps} steps, commit {commit}, {begin}  "
+        f"->  {output.path}"
     )
-    for remark in _remarks(run.config):
-        run.console.say(remark)
+    for remark in _remarks(facts.config):
+        say(remark)
 
 
 def dry_run(name: str, config: Any, learner: Learner, feed: Feed, steps: int) -> None:

@@ -4,7 +4,7 @@ A run reports one norm of the whole gradient, and its states are donated step by
 So the steps since the last saved state are taken again, with the norm of every layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,7 +15,8 @@ from jaxtyping import Float
 from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.layerwise import layerwise
-from jaxnets.run import loop
+from jaxnets.run import advice, loop
+from jaxnets.run.console import Console
 
 MOST = 2000  # steps that are taken again
 _LOOKED_AT = 100  # the last of them, whose norms are fetched in every step
@@ -34,6 +35,35 @@ def wrong_fields(batch: Any) -> list[str]:
     ]
 
 
+def explain(
+    error: loop.NonFiniteError,
+    config: Any,
+    steps: int,
+    replay: Callable[[], str],
+    console: Console,
+) -> None:
+    """Notes at an error where it went wrong, and what to do.
+
+    Args:
+        error: The step that was not finite.
+        config: Of the run; flags are proposed for it.
+        steps: Of the whole run.
+        replay: Takes the last steps again, and returns what `where` does.
+        console: Where it is said what could not be found out.
+    """
+    if wrong := wrong_fields(error.batch):
+        error.add_note(
+            f"The batch itself holds a NaN or an infinity in {', '.join(wrong)}: "
+            "look at the data and at what is done to it."
+        )
+        return
+    with console.optional("the layer where the gradient grew first"):
+        if found := replay():
+            error.add_note(f"{found}.")
+    if flags := advice.diverged(config, error.step, steps):
+        error.add_note(f"{advice.sentence(flags)}.")
+
+
 def where(
     learner: Learner,
     state: Any,
@@ -42,6 +72,7 @@ def where(
     start: int,
     failed: int,
     mesh: Mesh | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> str:
     """Which layer's gradient grew first, as a sentence; nothing where that is unknown.
 
@@ -55,7 +86,11 @@ def where(
         start: Steps that the state has taken.
         failed: The step that was not finite, from 0.
         mesh: The devices that every batch is split over.
+        say: Where it is said that steps are taken again.
     """
+    if failed - start > MOST:
+        return ""
+    say(f"taking steps {start} to {failed} again, to see where the gradient grew")
     begin = max(start, failed - _LOOKED_AT)
     for pause in loop.train(
         learner, state, feed, steps=begin, every=max(begin, 1), start=start, mesh=mesh

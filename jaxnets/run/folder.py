@@ -9,9 +9,9 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from jaxnets import files
 from jaxnets.errors import UserError
@@ -23,7 +23,14 @@ class RunError(UserError, RuntimeError):
 
 
 class Folder:
-    """A run folder that this process has locked."""
+    """A run folder that this process has locked: no other process writes there.
+
+    Attributes:
+        path: The folder.
+        settings: What config.json holds.
+    """
+
+    writes = True
 
     def __init__(self, path: Path, lock: Any) -> None:
         """Takes over a lock; use `opened` to get one."""
@@ -38,12 +45,53 @@ class Folder:
     def update(self, **more: Any) -> None:
         """Adds to config.json, in one step."""
         self.settings |= more
-        text = files.dump_json(self.settings, indent=2)
-        files.write(self.path / "config.json", text + "\n")
+        self.write("config.json", files.dump_json(self.settings, indent=2) + "\n")
+
+    def write(self, name: str, content: bytes | str) -> None:
+        """Replaces a file in the folder in one step; makes the folders around it."""
+        self.write_with(
+            name,
+            lambda file: file.write(
+                content.encode() if isinstance(content, str) else content
+            ),
+        )
+
+    def write_with(self, name: str, fill: Callable[[BinaryIO], Any]) -> None:
+        """As `write`, with the content written by `fill(file)`."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_with(path, fill)
+
+    def remove(self, name: str) -> None:
+        """Deletes a file of the folder."""
+        (self.path / name).unlink()
 
     def close(self) -> None:
         """Lets go of the lock."""
         self._lock.close()
+
+
+class ReadOnlyFolder:
+    """The twin of `Folder` for a process that only reads: nothing is ever written.
+
+    Attributes:
+        path: The folder.
+    """
+
+    writes = False
+
+    def __init__(self, path: Path) -> None:
+        """Touches nothing, and locks nothing."""
+        self.path = path
+
+    def write(self, name: str, content: bytes | str) -> None:
+        """Writes nothing."""
+
+    def write_with(self, name: str, fill: Callable[[BinaryIO], Any]) -> None:
+        """Writes nothing, and does not call `fill`."""
+
+    def close(self) -> None:
+        """There is no lock."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:

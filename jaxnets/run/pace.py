@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from jax.sharding import Mesh
 from jaxnets import files
 from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
-from jaxnets.run import compilation, loop, resume
+from jaxnets.run import compilation, loop, restoring
+from jaxnets.run.folder import Folder, RunError
 
 MANY = 10  # steps in a call; more of them spare little more
 FEW = 1000  # steps; a shorter run is over before it has gained anything
@@ -29,6 +31,54 @@ _PAYS = 0.25  # the largest share of its time that a run is expected to save
 _GAIN = 0.05  # the least share of a step's time that is worth another program
 _ROUNDS, _ROUND = 3, 0.2  # how often each is timed, and for how many seconds
 _LARGE = 2**28  # bytes of a state that is not copied for a timing
+
+
+def agreed(
+    output: Folder,
+    asked: int | None,
+    learner: Learner,
+    state: Any,
+    feed: Feed,
+    *,
+    step: int,
+    steps: int,
+    mesh: Mesh | None,
+    say: Callable[[str], None],
+) -> int:
+    """Steps in a call: those that the run began with, asked for, or measured.
+
+    Args:
+        output: The run folder; its config.json remembers the answer.
+        asked: What is asked for; None: no matter.
+        learner: What improves the state.
+        state: Where the training starts; it is copied.
+        feed: What it trains on.
+        step: Steps taken so far.
+        steps: Of the whole run.
+        mesh: The devices to split every batch over.
+        say: Where the answer is said, if it is more than 1.
+
+    Raises:
+        RunError: If the run began with another number than is asked for.
+    """
+    found = output.settings.get("pace")
+    if found is None:
+        each, why = asked, "as asked for"
+        if each is None and step:
+            each, why = 1, "as it began"  # before there was a choice
+        if each is None:
+            program = output.settings["began"]["program"]
+            each, why = chosen(
+                learner, state, feed, program=program, steps=steps, mesh=mesh
+            )
+        found = {"steps_per_call": each, "why": why}
+        output.update(pace=found)
+    each = found["steps_per_call"]
+    if asked not in (None, each):
+        raise RunError(f"{output.path} began with {each} steps a call, not {asked}")
+    if each > 1:
+        say(f"{each} steps a call: {found['why']}")
+    return each
 
 
 def chosen(
@@ -114,7 +164,7 @@ class _Timer:
     def _seconds(self, each: int, count: int) -> float:
         learner, state, feed, mesh = self._given
         if self._state is None:
-            self._state = resume.on_device(state)
+            self._state = restoring.on_device(state)
             # Large columns take longer to copy than a step does.
             feed = dataclasses.replace(feed, columns=loop.placed(feed, mesh))
             self._given = learner, state, feed, mesh

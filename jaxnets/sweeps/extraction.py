@@ -11,10 +11,10 @@ from typing import Any
 
 from jaxnets import files
 from jaxnets.run import folder as folders
-from jaxnets.run import records, resume, settings
+from jaxnets.run import records, restoring, settings
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError
-from jaxnets.run.session import Verbs
+from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps import members, plans
 from jaxnets.sweeps.plans import Definition, Finished
 from jaxnets.sweeps.work import Workshop, rows, state_of
@@ -76,13 +76,13 @@ def _written(
                 if name != "step"
             }
             kept.add(line["step"], groups, {})
-        mine: Any = resume.from_lists(record["pending"])
+        mine: Any = restoring.from_lists(record["pending"])
         Checkpoints(path / "checkpoints").save(
             done.step,
             state,
             {
                 "metrics": kept.mark(),
-                "pending": resume.to_lists(members.row(mine, index) if mine else {}),
+                "pending": restoring.to_lists(members.row(mine, index) if mine else {}),
                 "ended": False,
                 "metadata": json.loads(files.dump_json(dict(group.plan.metadata))),
             },

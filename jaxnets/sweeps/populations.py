@@ -18,7 +18,7 @@ from jaxnets.learners.base import Learner
 from jaxnets.learners.plateau import observe
 from jaxnets.metrics import Mean, Metrics
 from jaxnets.once import once
-from jaxnets.run import loop, resume
+from jaxnets.run import loop, restoring
 from jaxnets.run import mesh as on
 from jaxnets.sweeps import members
 from jaxnets.sweeps.groups import Group
@@ -74,7 +74,7 @@ class Population:
     def begin(self, states: Sequence[members.Member]) -> None:
         """Goes on from these states, one a member."""
         if self.mode == "separate":
-            self._begun = [resume.on_device(state) for state in states]
+            self._begun = [restoring.on_device(state) for state in states]
         else:
             self.load(members.stacked(states))
 
@@ -83,7 +83,7 @@ class Population:
         if self.mode == "separate":
             self.begin([members.row(state, i) for i in range(len(self.rows))])
         else:
-            placed = resume.on_device(state)
+            placed = restoring.on_device(state)
             mesh = self._mesh
             self._begun = [placed if mesh is None else on.place_state(mesh, placed)]
 

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxnets.errors import UserError
-from jaxnets.run import compilation, loop, resume
+from jaxnets.run import compilation, loop, restoring
 from jaxnets.sweeps import members, plans, rungs
 from jaxnets.sweeps.groups import MODES, Group
 from jaxnets.sweeps.plans import Definition
@@ -199,7 +199,7 @@ class _Measured:
         row = SeededSetting(values, group.config.seed, group.data_seed)
         state = first(group, (), row)
         if mode != "separate":
-            state = resume.on_device(members.stacked([state] * count))
+            state = restoring.on_device(members.stacked([state] * count))
         columns = loop.placed(feed, None)
         lowered = loop.compiled(learner, feed, None).one.lower(  # type: ignore[attr-defined]
             state, columns, feed.fetch(0)

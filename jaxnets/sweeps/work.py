@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxnets.metrics import Mean, Metrics
-from jaxnets.run import records, resume
+from jaxnets.run import records, restoring
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.experiment import Experiment
 from jaxnets.run.folder import RunError
@@ -174,7 +174,7 @@ class _Training:
 
     def _recall(self, record: Mapping[str, Any]) -> None:
         self.lines, self.names = list(record["lines"]), list(record["names"])
-        self.pending = resume.from_lists(record["pending"])
+        self.pending = restoring.from_lists(record["pending"])
 
     def _inherit(self) -> None:
         """Takes the states of an earlier rung, and what was recorded with them."""
@@ -276,7 +276,7 @@ class _Training:
             {
                 "lines": self.lines,
                 "names": self.names,
-                "pending": resume.to_lists(self.pending or {}),
+                "pending": restoring.to_lists(self.pending or {}),
                 "curve": self.curve,
             },
         )

@@ -10,8 +10,8 @@ from jaxnets.data.feeds.captions import kept_feeds
 from jaxnets.evaluation.captions import _plain_name, kept_data
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError
-from jaxnets.run.resume import refuse_other_metadata
-from jaxnets.run.session import Describing
+from jaxnets.run.restoring import refuse_other_metadata
+from jaxnets.run.verbs import Describing
 
 KEPT = {
     "vocabulary": ["<pad>", "<start>", "<end>", "<unk>", "cat", "dog"],

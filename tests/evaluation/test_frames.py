@@ -12,7 +12,8 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.generated.digits import digits
 from jaxnets.evaluation import samples
 from jaxnets.evaluation.evaluator import JudgeOutput
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 
 SMALL = gan.Config(
     data="digits",

@@ -22,39 +22,34 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         name="A run restored at its last step is marked as stopped early",
-        function="Run._restore",
-        was="            self._saved_step = found.step\n",
+        function="Saver.resume",
+        was="            self.step = found.step\n",
         now="",
         tests=("test_session", "test_sweep"),
         history="8c962cc",
     ),
     Fault(
         name="The result is written before the report",
-        function="Run._write_result",
-        was='        with self.optional("report.html"):\n',
-        now='        files.write(path / "result.json", files.dump_json(result))\n'
-        '        with self.optional("report.html"):\n',
+        function="Saver.finish",
+        was='        with self._console.optional("report.html"):\n',
+        now='        self._output.write("result.json", files.dump_json(result))\n'
+        '        with self._console.optional("report.html"):\n',
         tests=("test_session", "test_resume"),
         history="4226488",
     ),
     Fault(
         name="A run goes on with another vocabulary than its checkpoint has",
-        function="Run._restore",
-        was="            resume.refuse_other_metadata("
-        "path, found.record, self._metadata)\n"
-        "            self.state, self.step = "
-        "resume.on_device(found.state), found.step\n"
-        "            self._saved_step",
-        now="            self.state, self.step = "
-        "resume.on_device(found.state), found.step\n"
-        "            self._saved_step",
+        function="Saver.resume",
+        was="            restoring.refuse_other_metadata("
+        "path, record, self._metadata)\n",
+        now="",
         tests=("test_session",),
         history="879f4af",
     ),
     Fault(
         name="Any changed setting switches off the comparison of --evaluate",
-        function="Run._compare",
-        was="            if settings.field_of(name) in free\n",
+        function="compared",
+        was="        if settings.field_of(name) in free\n",
         now="",
         tests=("test_command", "test_session"),
         history="7fd004a",
@@ -222,7 +217,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         name="A picture that fails costs a run its result",
-        function="Run.optional",
+        function="Console.optional",
         was="except Exception as error:",
         now="except ArithmeticError as error:",
         tests=("test_kept_results",),
@@ -230,7 +225,7 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         name="A score that is NaN is a success",
-        function="_non_finite",
+        function="non_finite",
         was="and not math.isfinite(value)",
         now="and value is None",
         tests=("test_kept_results",),

@@ -6,7 +6,7 @@ import pytest
 from test_resume_carry import killed, outcome
 
 from experiments import draw, vae
-from jaxnets.run.session import Verbs
+from jaxnets.run.verbs import Verbs
 
 SMALL = {"data": "digits", "epochs": 1, "reports": 3, "judged": 8, "bound_samples": 3}
 EXPERIMENTS = {

@@ -11,8 +11,8 @@ from jaxnets.evaluation.captions import with_photo
 from jaxnets.ops.decoding import Decoding
 from jaxnets.run.command import command
 from jaxnets.run.folder import RunError
-from jaxnets.run.session import Describing, Verbs
 from jaxnets.run.settings import Judging
+from jaxnets.run.verbs import Describing, Verbs
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,12 @@ from experiments import classify
 from jaxnets.models import functional, weights
 from jaxnets.models.convnet import small_convnet
 from jaxnets.models.weights import WeightsError
+from jaxnets.run import loop
 from jaxnets.run.__main__ import export, main
 from jaxnets.run.folder import RunError
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.restoring import restored
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 
 CONFIG = classify.Config(model="small_convnet", epochs=1, reports=1)
 
@@ -41,10 +44,9 @@ def test_the_file_gives_the_run_s_own_predictions(done, tmp_path, suffix, capsys
     draw = lambda key: functional.init(model, key, batch.image)
     loaded = weights.load(model, jax.eval_shape(draw, jax.random.key(7)), file)
     ours = jax.jit(lambda v, x: functional.predict(model, v, x))(loaded, batch.image)
-    with Run(CONFIG, Verbs(evaluate=done)) as run:
-        learner = classify.build(CONFIG, data)
-        list(run.train(learner, data.train, steps=21, every=21))
-        theirs = run.predict(data.test)[: len(ours)]
+    learner = classify.build(CONFIG, data)
+    state, _ = restored(done, learner, data.train)
+    theirs = loop.predict(learner, state, data.test)[: len(ours)]
     np.testing.assert_allclose(ours[: len(theirs)], theirs, rtol=1e-4, atol=1e-5)
 
 

@@ -17,7 +17,8 @@ from jaxnets.metrics import Mean
 from jaxnets.run import environment
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import InterruptedRun
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 
 CONFIG = small.Config(steps=4, every=2)
 
@@ -165,7 +166,7 @@ def test_a_configuration_that_was_typed_in_needs_no_file(here, plain):
         names,
     )
     run = Run(names["Config"]())
-    assert (run.source, run.experiment) == (None, "notebook")
+    assert run.experiment == "notebook"
 
 
 NAMES = {

@@ -13,7 +13,8 @@ from jaxnets.once import once
 from jaxnets.run import loop, pace
 from jaxnets.run.checkpoints import digest
 from jaxnets.run.folder import RunError
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 
 CONFIG = small.Config(steps=24, every=12)
 

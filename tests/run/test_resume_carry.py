@@ -10,7 +10,8 @@ from test_resume import KILLS, campaign
 
 from experiments import language
 from jaxnets.once import once
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 
 TEXT = "".join(f"{i} times {i} is {i * i}.\n" for i in range(70))
 SIZES = {"features": 8, "steps": 8, "batch_size": 4, "samples": 1, "length": 5}

@@ -14,13 +14,15 @@ import pytest
 from toys import small
 
 from jaxnets.plots import runs
-from jaxnets.run import records, report
-from jaxnets.run.checkpoints import Checkpoints
+from jaxnets.run import loop, records, report
+from jaxnets.run.checkpoints import Checkpoints, digest
 from jaxnets.run.command import command, dry_run
 from jaxnets.run.experiment import Plan
 from jaxnets.run.folder import RunError
 from jaxnets.run.loop import NonFiniteError
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.restoring import restored
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 from jaxnets.tasks.base import Trivial
 
 CONFIG = small.Config(steps=12, every=4)
@@ -170,6 +172,18 @@ def test_evaluate_gives_the_recorded_number(done, capsys):
     assert f"test accuracy {result['test']['accuracy']:.2%}" in out
     assert "as recorded" in out
     assert {p: p.stat().st_mtime_ns for p in done.rglob("*")} == before
+
+
+def test_a_run_is_restored_for_a_notebook_without_training(done, tmp_path):
+    data = small.load(CONFIG)
+    learner = small.build(CONFIG, data)
+    state, step = restored(done, learner, data.train)
+    found = json.loads((done / "result.json").read_text())
+    assert (step, digest(state)) == (12, found["state_sha256"])
+    score = loop.evaluate(learner, state, data.test)
+    assert score["loss"].compute() == found["test"]["loss"]
+    with pytest.raises(RunError, match="no run folder"):
+        restored(tmp_path, learner, data.train)
 
 
 def test_evaluate_says_so_where_the_number_is_another(mine):
@@ -552,4 +566,7 @@ def test_a_vocabulary_is_part_of_the_checkpoint_and_another_is_refused(here):
     for verbs in ({}, {"evaluate": here / "mine"}):
         with pytest.raises(RunError, match=r"another vocabulary: .*'dog', 'cat'"):
             run(["<pad>", "dog", "cat"], **verbs)
+    learner, other = small.build(CONFIG, data), {"vocabulary": ["<pad>"]}
+    with pytest.raises(RunError, match="another vocabulary"):
+        restored(here / "mine", learner, data.train, metadata=other)
     run(["<pad>", "cat", "dog"])

@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from jaxnets.plots import sweeps as figures
-from jaxnets.run.session import Verbs
 from jaxnets.run.settings import from_json
+from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps import results
 from jaxnets.sweeps.command import command
 

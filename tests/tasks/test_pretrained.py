@@ -17,7 +17,8 @@ from jaxnets.once import once
 from jaxnets.run import report
 from jaxnets.run.checkpoints import Checkpoints
 from jaxnets.run.folder import RunError
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 from jaxnets.tasks.classification import classification
 from jaxnets.tasks.pretrained import pretrained
 from jaxnets.types import ImageBatch

@@ -18,7 +18,8 @@ from jaxnets.metrics import mean
 from jaxnets.models import functional
 from jaxnets.models.mlp import MLP
 from jaxnets.run.command import command
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 from jaxnets.types import Variables
 
 GENERATOR, CRITIC = MLP(classes=64, widths=(32,)), MLP(classes=1, widths=(32,))

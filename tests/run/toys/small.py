@@ -14,8 +14,9 @@ from jaxnets.ops import augment
 from jaxnets.ranges import Rate
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
 from jaxnets.run.settings import Extendable
+from jaxnets.run.verbs import Verbs
 from jaxnets.tasks.classification import classification
 
 

@@ -6,7 +6,8 @@ import time
 import small
 
 from jaxnets.run.command import command
-from jaxnets.run.session import Run, Verbs
+from jaxnets.run.session import Run
+from jaxnets.run.verbs import Verbs
 
 
 @dataclasses.dataclass(frozen=True)
