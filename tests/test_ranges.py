@@ -21,7 +21,7 @@ from jaxnets.sweeps import space as spaces
 EXPERIMENTS = sorted(
     path.stem
     for path in Path("experiments").glob("*.py")
-    if path.stem not in ("__init__", "recipes", "sweep")
+    if "\ndef plan(" in path.read_text()
 )
 STUDIES = sorted(
     path.stem

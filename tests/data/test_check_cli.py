@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_annotations import voc as counted
-from test_folder import captioned, coco, png, put, tree, voc
-from test_yolo import NAMES, labelled
 
 from jaxnets.data.__main__ import COMMANDS, main
 from tests.data import damage
+from tests.data.files.test_annotations import voc as counted
+from tests.data.files.test_folder import captioned, coco, png, put, tree, voc
+from tests.data.files.test_yolo import NAMES, labelled
 
 pytestmark = pytest.mark.host
 
