@@ -23,7 +23,7 @@ def test_a_convnet_trained_by_hand_has_the_same_bits():
         "params": (mine.variables["params"], params),
         "batch_stats": (
             mine.variables["batch_stats"],
-            variables.buffers["batch_stats"],
+            buffers["batch_stats"],
         ),
         "optimizer": (mine.optimizer, state.inner.optimizer),
         "average": (mine.average["params"], state.average.params),

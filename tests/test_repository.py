@@ -49,6 +49,7 @@ FORBIDDEN = {
     "jaxnets/scores/ngrams.py": "import os",
     "jaxnets/data/text.py": "import jaxnets.models.lenet",
     "jaxnets/metrics.py": "import jaxnets.ops.pool",
+    "jaxnets/errors.py": "import jaxnets.types",
     "jaxnets/plots/parts.py": "import jaxnets.run.loop",
     "jaxnets/models/mlp.py": "import jaxnets.models.lenet",
     "jaxnets/models/parts/blocks.py": "import jaxnets.models.parts.grid",
