@@ -21,10 +21,7 @@ def test_a_convnet_trained_by_hand_has_the_same_bits():
     params, buffers = state.inner.variables
     pairs = {
         "params": (mine.variables["params"], params),
-        "batch_stats": (
-            mine.variables["batch_stats"],
-            buffers["batch_stats"],
-        ),
+        "batch_stats": (mine.variables["batch_stats"], buffers["batch_stats"]),
         "optimizer": (mine.optimizer, state.inner.optimizer),
         "average": (mine.average["params"], state.average.params),
     }

@@ -1,6 +1,7 @@
 """What users install and import: the public names, and the wheel."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -111,27 +112,77 @@ def test_each_module_can_be_the_first_import(tmp_path, environment):
         assert done.returncode == 0, (line, done.stderr)
 
 
-def test_the_wheel_is_whole_typed_and_trains_elsewhere(warm, tmp_path, environment):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The package as users install it: the wheel, and the folder that it is put in."""
     uv = shutil.which("uv")
     if uv is None:
         pytest.skip("uv, which builds the wheel, is not on the path")
-    source, installed = tmp_path / "source", tmp_path / "installed"
+    folder = tmp_path_factory.mktemp("wheel")
+    source, installed = folder / "source", folder / "installed"
     unwanted = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "jaxnets", source / "jaxnets", ignore=unwanted)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
 
     def ran(*command):
-        subprocess.run([uv, *command], check=True, capture_output=True, cwd=tmp_path)
+        subprocess.run([uv, *command], check=True, capture_output=True, cwd=folder)
 
-    ran("build", "--wheel", "--out-dir", tmp_path, source)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    ran("build", "--wheel", "--out-dir", folder, source)
+    (built,) = folder.glob("*.whl")
+    ran("pip", "install", "--no-deps", "--offline", "--target", installed, built)
+    return built, installed
+
+
+def test_the_wheel_is_whole_typed_and_trains_elsewhere(
+    wheel, warm, tmp_path, environment
+):
+    built, installed = wheel
+    with zipfile.ZipFile(built) as archive:
         names = {n for n in archive.namelist() if ".dist-info/" not in n}
     expected = {path.relative_to(ROOT).as_posix() for _, path in modules()}
     assert names == expected | {"jaxnets/py.typed"}
-    ran("pip", "install", "--no-deps", "--offline", "--target", installed, wheel)
     program = f"import sys\nsys.path.insert(0, {str(installed)!r})\n{AFRESH}{TRAINS}"
     done = warm.run(["-c", program], cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(installed / "jaxnets" / "__init__.py")]
+
+
+# Reports are pictures, which take most of the time.
+OWN = """
+sys.path.insert(0, ".")
+import own, jaxnets
+from jaxnets.run import report
+from jaxnets.sweeps import report as sweep_report
+from jaxnets.sweeps.command import command as sweep
+
+report.write, sweep_report._figures = lambda *given: None, lambda *given: {}
+print(jaxnets.__file__)
+run = lambda *flags: own.command(own.main, own.Config, ["--epochs", "2", *flags])
+run("--dry-run")
+run("--run-dir", "whole")
+load, own.load = own.load, lambda config: load(config)._replace(validation=None)
+try:
+    run("--run-dir", "killed", "--checkpoint-every", "5")
+except AttributeError:  # no validation data at the first report
+    own.load = load
+run("--run-dir", "killed")
+sweep({"own": lambda: own}, ["own", "--members=2", "--epochs=1", "--mode=vmap"])
+"""
+
+
+def test_an_experiment_elsewhere_runs_resumes_and_is_swept(
+    wheel, warm, tmp_path, environment
+):
+    shutil.copy(ROOT / "tests" / "toys" / "own.py", tmp_path)
+    program = f"import sys\nsys.path.insert(0, {str(wheel[1])!r})\n{AFRESH}{OWN}"
+    done = warm.run(["-c", program], cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(str(wheel[1]))
+    assert "own: dry run, nothing is written" in done.stdout
+    assert "resumed at step 20  ->  killed" in done.stdout
+    for name in ("metrics.jsonl", "result.json"):
+        whole = (tmp_path / "whole" / name).read_bytes()
+        assert whole == (tmp_path / "killed" / name).read_bytes()
+    (swept,) = (tmp_path / "runs" / "sweeps" / "own").glob("*/result.json")
+    assert json.loads(swept.read_text())["test"]["accuracy"] > 0.5
