@@ -131,10 +131,7 @@ class Seq2Seq(nn.Module):
         return SourceMemory(output, self.attend.keys(output), present), carry
 
     def step(
-        self,
-        memory: SourceMemory,
-        carry: Carry,
-        token: Int[Array, " b"],
+        self, memory: SourceMemory, carry: Carry, token: Int[Array, " b"]
     ) -> tuple[Carry, Float[Array, "b vocabulary"], Float[Array, "b s"]]:
         """One token: the carry after it, the logits of the next, what was looked at.
 
@@ -171,7 +168,7 @@ class Seq2Seq(nn.Module):
             keys = step_keys(self.make_rng("dropout"), times)
 
         def advance(
-            module: "Seq2Seq", carry: Carry, projected: Projected, key: Key | None
+            module: Any, carry: Carry, projected: Projected, key: Key | None
         ) -> tuple[Carry, tuple[Array, Array, Array]]:
             del key
             carry, context, weights = module._advance(memory, carry, projected)

@@ -193,5 +193,5 @@ def _by_word(
     counts = counted(target, mask)
     return {
         "word_loss": over_tokens(losses, counts),
-        "word_accuracy": over_tokens(token_hits(logits, target, losses), counts),
+        "word_accuracy": over_tokens(token_hits(logits, target), counts),
     }

@@ -165,5 +165,5 @@ def _metrics(
     return {
         "loss": loss,
         f"bits_per_{unit}": Mean(loss.total / math.log(2), loss.weight),
-        "accuracy": over_tokens(token_hits(logits, target, losses), counts),
+        "accuracy": over_tokens(token_hits(logits, target), counts),
     }

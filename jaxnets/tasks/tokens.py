@@ -36,25 +36,27 @@ def token_losses(
             "belong together: one token a step is needed"
         )
     logp = jax.nn.log_softmax(widen(logits), axis=-1)
-    chosen = target[:, :, None] == jnp.arange(logits.shape[-1])[None, None, :]
-    own = jnp.sum(jnp.where(chosen, logp, 0.0), axis=-1)
-    own = jnp.where(jnp.any(chosen, axis=-1), own, jnp.nan)
+    known = jnp.where(target < 0, logits.shape[-1], target)  # -1 would be the last
+    own = jnp.take_along_axis(
+        logp, known[:, :, None], axis=-1, mode="fill", fill_value=jnp.nan
+    )[:, :, 0]
     if smoothing is None:
         return -own
     return -(1 - smoothing) * own - smoothing * jnp.mean(logp, axis=-1)
 
 
 def token_hits(
-    logits: Float[Array, "b t vocabulary"],
-    target: Int[Array, "b t"],
-    losses: Float[Array, "b t"],
+    logits: Float[Array, "b t vocabulary"], target: Int[Array, "b t"]
 ) -> Float[Array, "b t"]:
-    """1 where the largest logit is the token's, else 0; NaN where the loss is NaN.
+    """1 where the largest logit is the token's, else 0; NaN where its loss is NaN.
 
-    A target that is `<unk>` is never hit: it stands for a word that nobody can read.
+    That is where a logit is NaN or infinity, or the token is not in the vocabulary. A
+    target that is `<unk>` is never hit: it stands for a word that nobody can read.
     """
     right = (jnp.argmax(logits, axis=-1) == target) & (target != UNKNOWN)
-    return jnp.where(jnp.isnan(losses), jnp.nan, right.astype(jnp.float32))
+    known = (target >= 0) & (target < logits.shape[-1])
+    sound = known & jnp.all(logits < jnp.inf, axis=-1)  # False for NaN
+    return jnp.where(sound, right.astype(jnp.float32), jnp.nan)
 
 
 def counted(target: Int[Array, "b t"], mask: Bool[Array, " b"]) -> Bool[Array, "b t"]:

@@ -112,7 +112,7 @@ def _scores(logits: Array, batch: PairBatch, smoothing: Any = 0.0) -> Metrics:
     losses = token_losses(logits, target, smoothing)
     return {
         "loss": over_tokens(losses, counts),
-        "accuracy": over_tokens(token_hits(logits, target, losses), counts),
+        "accuracy": over_tokens(token_hits(logits, target), counts),
     }
 
 

@@ -52,7 +52,7 @@ _INHERITED = ("norm", "activation", "kernel_init", "bias_init", "dtype")
 
 
 def configured(layer: Callable[..., Layer], network: nn.Module) -> Callable[..., Layer]:
-    """Makes layers like those of `layer`, with the network's options as defaults.
+    """Returns `layer` with the options of the network that it is part of as defaults.
 
     The options are those of `norm`, `activation`, `kernel_init`, `bias_init` and
     `dtype` that the network has as attributes, and the layer as well if it is a class.
@@ -195,7 +195,7 @@ class Dense(nn.Module):
 
 
 class Head(Dense):
-    """The dense layer that gives logits: computed in float32 or wider."""
+    """The dense layer that gives logits, computed in float32 or wider."""
 
     def _dtype(self) -> Any:
         return float32_or_wider(self.dtype)
