@@ -24,8 +24,9 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional
-from jaxnets.models.captioner import DECODERS, ImageCaptioner
+from jaxnets.models.captioner import ImageCaptioner
 from jaxnets.models.encoders import ENCODERS, encoder, pretrained
+from jaxnets.models.parts.caption_decoders import DECODERS
 from jaxnets.ops.decoding import Decoding
 from jaxnets.ranges import (
     Copies,

@@ -14,12 +14,13 @@ from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.learners.supervised import supervised
-from jaxnets.models.captioner import ImageCaptioner, SoftAttentionCaptioner
+from jaxnets.models.captioner import ImageCaptioner
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.gan import players
 from jaxnets.models.language import LanguageModel
 from jaxnets.models.lenet import lenet5
 from jaxnets.models.mlp import MLP
+from jaxnets.models.parts.caption_decoders import SoftAttentionCaptioner
 from jaxnets.models.resnet import cifar_resnet
 from jaxnets.models.vae import VAE
 from jaxnets.models.vgg import vgg11

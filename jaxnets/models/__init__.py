@@ -7,7 +7,7 @@ features of any network, can be imported from here; all other names from their o
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxnets.models.captioner import (
+    from jaxnets.models.parts.caption_decoders import (
         HardAttentionCaptioner,
         SoftAttentionCaptioner,
         VectorCaptioner,
@@ -19,9 +19,9 @@ __all__ = ["HardAttentionCaptioner", "SoftAttentionCaptioner", "VectorCaptioner"
 def __getattr__(name: str) -> Any:
     """Returns a captioner; its module is imported only when it is needed."""
     if name in __all__:
-        from jaxnets.models import captioner
+        from jaxnets.models.parts import caption_decoders
 
-        return getattr(captioner, name)
+        return getattr(caption_decoders, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

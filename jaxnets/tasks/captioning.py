@@ -13,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxnets.metrics import Metrics, mean
 from jaxnets.models import functional
-from jaxnets.models.captioner import Captioned, ImageCaptioner
+from jaxnets.models.captioner import ImageCaptioner
+from jaxnets.models.parts.caption_decoders import Captioned
 from jaxnets.ops.decoding import GREEDY, PAD, Decoding, Sequences
 from jaxnets.tasks.base import Task, uniform
 from jaxnets.tasks.hyper import Reads, present

@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from jaxnets.models import encoders, functional, weights
-from jaxnets.models.captioner import (
-    DECODERS,
-    ImageCaptioner,
-    SoftAttentionCaptioner,
-)
+from jaxnets.models.captioner import ImageCaptioner
+from jaxnets.models.parts.caption_decoders import DECODERS, SoftAttentionCaptioner
 from jaxnets.models.parts.grid import GridNet, LayerOf
 from jaxnets.models.parts.recurrent import RNNCell
 from jaxnets.models.zoo import ZOO
@@ -341,7 +338,7 @@ def test_features_computed_beforehand_need_no_encoder(grid):
 def test_captioners_can_be_had_from_the_package():
     import jaxnets.models
     from jaxnets.models import SoftAttentionCaptioner as offered
-    from jaxnets.models.captioner import SoftAttentionCaptioner as own
+    from jaxnets.models.parts.caption_decoders import SoftAttentionCaptioner as own
 
     assert offered is own
     with pytest.raises(AttributeError, match="no attribute 'Transformer'"):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from jaxnets.models import functional
-from jaxnets.models.captioner import DECODERS
 from jaxnets.models.draw import draw
 from jaxnets.models.gan import NETWORKS, players
 from jaxnets.models.language import LanguageModel
+from jaxnets.models.parts.caption_decoders import DECODERS
 from jaxnets.models.reader import RecurrentReader, SelfAttentionReader
 from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.models.vae import conv_vae, dense_vae

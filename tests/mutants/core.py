@@ -49,7 +49,7 @@ _FROM_HISTORY: list[Fault] = [
     ),
     Fault(
         "The first context of a captioner has the type of the annotations alone",
-        "_Decoder.start",
+        "CaptionDecoder.start",
         "kind = jnp.result_type(annotations, self.dtype)",
         "kind = annotations.dtype",
         ("test_captioner",),

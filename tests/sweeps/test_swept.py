@@ -15,8 +15,9 @@ from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.supervised import supervised
-from jaxnets.models.captioner import ImageCaptioner, SoftAttentionCaptioner
+from jaxnets.models.captioner import ImageCaptioner
 from jaxnets.models.gan import players
+from jaxnets.models.parts.caption_decoders import SoftAttentionCaptioner
 from jaxnets.models.parts.grid import GridNet
 from jaxnets.once import once
 from jaxnets.run import loop, settings

@@ -12,8 +12,10 @@ from scipy.special import log_softmax
 
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.supervised import supervised
-from jaxnets.models import captioner, functional
-from jaxnets.models.captioner import DECODERS, Captioned, ImageCaptioner
+from jaxnets.models import functional
+from jaxnets.models.captioner import ImageCaptioner
+from jaxnets.models.parts import caption_decoders
+from jaxnets.models.parts.caption_decoders import DECODERS, Captioned
 from jaxnets.once import once
 from jaxnets.ops.decoding import Decoding
 from jaxnets.tasks.captioning import captioning
@@ -172,7 +174,7 @@ def estimates():
 
     def run(baseline, hyper):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(captioner, "EXPECTED", 0.0)  # read while tracing
+            patch.setattr(caption_decoders, "EXPECTED", 0.0)  # read while tracing
             keys = jax.random.split(jax.random.key(7), 20_000)
             return np.asarray(many(keys, jnp.float32(baseline), hyper), np.float64)
 

@@ -14,10 +14,11 @@ from jaxnets.learners.ensemble import ensemble, mean_probabilities
 from jaxnets.learners.population import population
 from jaxnets.learners.scheduled import scheduled
 from jaxnets.learners.supervised import supervised
-from jaxnets.models.captioner import DECODERS, ImageCaptioner
+from jaxnets.models.captioner import ImageCaptioner
 from jaxnets.models.language import LanguageModel
 from jaxnets.models.mlp import MLP
 from jaxnets.models.parts.blocks import Logits
+from jaxnets.models.parts.caption_decoders import DECODERS
 from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.models.vae import dense_vae
 from jaxnets.once import once

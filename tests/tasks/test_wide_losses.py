@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.models.captioner import DECODERS, ImageCaptioner
+from jaxnets.models.captioner import ImageCaptioner
 from jaxnets.models.language import LanguageModel
 from jaxnets.models.mlp import MLP
+from jaxnets.models.parts.caption_decoders import DECODERS
 from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.models.vae import dense_vae
 from jaxnets.ops.augment import SoftImageBatch
