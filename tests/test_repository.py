@@ -121,3 +121,8 @@ def test_the_python_of_the_readme_runs(tmp_path, warm, surroundings):
     steps = [line.split()[0] for line in done.stdout.splitlines()]
     assert steps[:2] == ["10", "20"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_readme_shows_the_experiment_that_the_tests_install():
+    shown = (ROOT / "tests" / "toys" / "own.py").read_text()
+    assert f"```py\n{shown}```" in (ROOT / "README.md").read_text()
