@@ -94,10 +94,12 @@ class Duel(NamedTuple):
 def duels(config: Config) -> dict[str, Duel]:
     """What is compared, by name: the first and the last are trained alike."""
     hidden = (config.width,) * 3
-    players = MLP(2, hidden), MLP(1, hidden)
+    generator, discriminator = MLP(2, hidden), MLP(1, hidden)
 
     def game(stakes: Stakes, penalty: Penalty | None = None) -> Game:
-        return Game(*players, stakes, penalty, config.noise, reads="point")
+        return Game(
+            generator, discriminator, stakes, penalty, config.noise, reads="point"
+        )
 
     return {
         "non-saturating, R1": Duel(game(NON_SATURATING, R1), 1),

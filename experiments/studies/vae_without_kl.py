@@ -72,9 +72,25 @@ def main(
             found.setdefault(kind, []).append({**scores, "frechet": distance})
             if seed == 0:
                 pictures.append(drawn[: 2 * _SHOWN])
-    lines = [
+    title = (
         f"{name}: {seeds} seeds from 0, {count} images on each side of a distance; "
-        f"judge {judge.digest[:8]}, accuracy {judge.accuracy:.2%}; floor {floor:.3f}",
+        f"judge {judge.digest[:8]}, accuracy {judge.accuracy:.2%}; floor {floor:.3f}"
+    )
+    table = _table(title, found)
+    print(table)
+    files.write(FOLDER / f"{name}.md", table + "\n")
+    labels = ["test images", "", *(k for kind in BETAS for k in (kind, ""))]
+    sheet = np.concatenate(pictures)
+    title = f"{name}: expected images of codes of the prior, with and without the KL"
+    figure = generated.sheet(sheet, _SHOWN, title=title, labels=labels)
+    png(figure, FOLDER / f"{name}.png")
+    return found
+
+
+def _table(title: str, found: dict[str, list[dict[str, float]]]) -> str:
+    """The means over the seeds, a row for each kind, in Markdown."""
+    lines = [
+        title,
         "",
         "| | reconstruction, nats | KL, nats | Frechet distance |",
         "| --- | --- | --- | --- |",
@@ -83,14 +99,7 @@ def main(
         columns = ("reconstruction", "kl", "frechet")
         means = (np.mean([s[column] for s in scores]) for column in columns)
         lines.append(f"| {kind} | " + " | ".join(f"{m:.2f}" for m in means) + " |")
-    print("\n".join(lines))
-    files.write(FOLDER / f"{name}.md", "\n".join(lines) + "\n")
-    labels = ["test images", "", *(k for kind in BETAS for k in (kind, ""))]
-    sheet = np.concatenate(pictures)
-    title = f"{name}: expected images of codes of the prior, with and without the KL"
-    figure = generated.sheet(sheet, _SHOWN, title=title, labels=labels)
-    png(figure, FOLDER / f"{name}.png")
-    return found
+    return "\n".join(lines)
 
 
 def imagined(

@@ -277,8 +277,7 @@ def _flags(
         Args:
             config: The experiment's configuration.
             verbs: What to do with it.
-            dry_run: Print the settings, shapes, parameters and steps of the run;
-                write nothing.
+            dry_run: Print settings, shapes, parameters and steps; write nothing.
         """
         return config, verbs, dry_run
 

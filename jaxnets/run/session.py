@@ -151,6 +151,7 @@ class Run(OpenRun):
         saver = Saver(output, self.verbs, plan, watch, self.console)
         self._saver = saver
         self.state, self.step, pending, self._stop = saver.resume(state)
+        del state  # or a restored one would lie beside it in memory
         facts = describe.Facts(self.experiment, self.config, self.step, self.steps)
         describe.greet(output, facts, self.state, feed, self.console.say)
         if self.step >= self.steps or self._stop:

@@ -43,7 +43,7 @@ def test_help_shows_every_flag_with_default_and_meaning(capsys):
         assert flag in text
     assert "(default: 60)" in text
     assert "hidden units" in text
-    assert "write nothing" in text
+    assert "Print settings, shapes, parameters and steps" in text
 
 
 def test_a_typo_is_answered_with_a_suggestion(capsys):

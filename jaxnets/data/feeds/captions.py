@@ -45,7 +45,7 @@ class CaptionFeeds(NamedTuple):
 
     @property
     def kept(self) -> dict[str, Any]:
-        """What a network means nothing without; see `Run.train`.
+        """What a network means nothing without: the metadata of a `Plan`.
 
         With it, `kept_feeds` describes images where the training data is gone.
         """
