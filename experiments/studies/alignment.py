@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from experiments import translate
-from jaxnets import files
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import progress
 from jaxnets.ranges import Count
 from jaxnets.run import records
 from jaxnets.run.command import study
-from jaxnets.run.verbs import Verbs
+from jaxnets.run.repeated import result_of
 
 FOLDER = Path("runs/alignment")
 NAMES = {"additive": "with attention", "plain": "one vector"}
@@ -38,10 +37,8 @@ def main(config: translate.Config, seeds: Count = 1) -> dict[str, list[float]]:
         curves, found[name] = [], []
         for seed in range(seeds):
             path = FOLDER / f"{model}-{seed}"
-            if not (path / "result.json").exists():
-                one = dataclasses.replace(config, model=model, seed=seed)
-                translate.main(one, Verbs(run_dir=path))
-            result = files.read_json(path / "result.json")
+            one = dataclasses.replace(config, model=model, seed=seed)
+            result = result_of(translate.main, one, path)
             found[name].append(100 * result["test"]["accuracy_exact"])
             curves.append(
                 [

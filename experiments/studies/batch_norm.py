@@ -15,18 +15,16 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.feeds.images import image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.learners import optimizers, schedules
-from jaxnets.learners.population import population
+from jaxnets.learners.population import population, seeded
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import convnet
 from jaxnets.models.parts.blocks import NORMS
-from jaxnets.once import once
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import against
 from jaxnets.ranges import Count, Positive, Rate, within
@@ -99,9 +97,7 @@ def accuracies(
     rule = optimizers.composed(optimizers.adam, schedules.constant())
     alone = jax.default_backend() == "cpu"  # grouped convolutions are slow there
     many = population(supervised(classification(model, rates=()), rule), unrolled=alone)
-    keys = jax.vmap(jax.random.key)(np.arange(config.seeds))
-    hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), config.hyper)
-    state = once(many.init)(keys, hyper, feeds.train(0))
+    state = seeded(many, config.hyper, feeds.train(0), config.seeds)
     epoch, after, during = feeds.train.length, [], []
     pauses = loop.train(
         many, state, feeds.train, steps=config.epochs * epoch, every=epoch

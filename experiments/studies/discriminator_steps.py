@@ -39,9 +39,8 @@ from jaxnets.data.generated.digits import digits
 from jaxnets.evaluation.evaluator import Judge, JudgeRecipe, judge
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.base import Learner
-from jaxnets.learners.population import population
+from jaxnets.learners.population import population, seeded
 from jaxnets.models.mlp import MLP
-from jaxnets.once import once
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import against, comparison
 from jaxnets.ranges import Count, Positive, Rate, Size
@@ -193,10 +192,8 @@ def _feed(bench: Bench, rows: int) -> Feed:
 
 
 def _begun(bench: Bench, players: Learner) -> Any:
-    seeds = bench.config.seeds
-    keys = jax.vmap(jax.random.key)(np.arange(seeds))
-    hyper = jax.tree.map(lambda x: jnp.full(seeds, x), bench.config.hyper)
-    return once(players.init)(keys, hyper, _feed(bench, 1)(0))
+    config = bench.config
+    return seeded(players, config.hyper, _feed(bench, 1)(0), config.seeds)
 
 
 def _trained(
@@ -208,12 +205,14 @@ def _trained(
     start: int = 0,
     rows: int = 1,
 ) -> Any:
-    feed, each = _feed(bench, rows), min(50, steps)
-    for pause in loop.train(
-        players, state, feed, steps=steps, every=steps, start=start, steps_per_call=each
-    ):
-        state = pause.state
-    return state
+    return loop.trained(
+        players,
+        state,
+        _feed(bench, rows),
+        steps=steps,
+        start=start,
+        steps_per_call=min(50, steps),
+    )
 
 
 def _copy(state: Any) -> Any:

@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments import classify
-from jaxnets import files
 from jaxnets.data.generated.digits import FOLDS
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import comparison
 from jaxnets.run.command import study
-from jaxnets.run.verbs import Verbs
+from jaxnets.run.repeated import result_of
 
 FOLDER = Path("runs/folds")
 
@@ -26,11 +25,8 @@ def main(config: classify.Config) -> list[float]:
     """Returns the test accuracy of every fold."""
     accuracies = []
     for fold in range(FOLDS):
-        path = FOLDER / f"fold-{fold}"
-        if not (path / "result.json").exists():
-            one = dataclasses.replace(config, data=f"digits/{fold}")
-            classify.main(one, Verbs(run_dir=path))
-        result = files.read_json(path / "result.json")
+        one = dataclasses.replace(config, data=f"digits/{fold}")
+        result = result_of(classify.main, one, FOLDER / f"fold-{fold}")
         accuracies.append(result["test"]["accuracy"])
     shown = ", ".join(f"{a:.2%}" for a in accuracies)
     mean, deviation = np.mean(accuracies), np.std(accuracies, ddof=1)

@@ -35,7 +35,7 @@ from jaxnets.plots.parts import png
 from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count, CountOrZero, Seed, within
 from jaxnets.run.command import study
-from jaxnets.run.verbs import Verbs
+from jaxnets.run.repeated import result_of
 
 FOLDER = Path("runs/likelihoods")
 
@@ -87,8 +87,7 @@ def main(config: Config) -> dict[str, list[float]]:
         for seed in range(config.first_seed, config.first_seed + config.seeds):
             path = FOLDER / f"{name}-{'-'.join(model.replace(',', '').split())}-{seed}"
             one = dataclasses.replace(plain, seed=seed)
-            if not (path / "result.json").exists():
-                experiment.main(one, Verbs(run_dir=path))
+            result_of(experiment.main, one, path)
             each = files.read_json(path / "judged.json")
             elbo, many = (np.array(each[part]) for part in ("elbo", "bound"))
             more, count = many - first.setdefault(seed, many), len(many)

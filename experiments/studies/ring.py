@@ -29,9 +29,8 @@ from jaxnets.data.generated.draws import uniforms
 from jaxnets.learners import schedules
 from jaxnets.learners.adversarial import Game, adams, adversarial
 from jaxnets.learners.averaged import averaged
-from jaxnets.learners.population import population
+from jaxnets.learners.population import population, seeded
 from jaxnets.models.mlp import MLP
-from jaxnets.once import once
 from jaxnets.plots import samples
 from jaxnets.plots.parts import png
 from jaxnets.ranges import Count, NonNegative, Positive, Rate, Size
@@ -143,15 +142,10 @@ def trained(
     many = population(averaged(game, field="generator"))
     rows = config.batch_size * each
     feed = shuffled(Split({"point": points}), PointBatch, batch_size=rows, seed=0)
-    keys = jax.vmap(jax.random.key)(np.arange(config.seeds))
     rate = config.hyper.learning_rate / duel.slower
     paced = config.hyper._replace(learning_rate=rate)
-    hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), paced)
-    state = once(many.init)(keys, hyper, feed(0))
-    for pause in loop.train(
-        many, state, feed, steps=steps, every=steps, steps_per_call=100
-    ):
-        state = pause.state
+    begun = seeded(many, paced, feed(0), config.seeds)
+    state = loop.trained(many, begun, feed, steps=steps, steps_per_call=100)
     some = PointBatch(jnp.zeros((SAMPLES, 2)), jnp.ones(SAMPLES, bool))
     return np.asarray(jax.jit(many.predict)(state, some, jax.random.key(0)))
 

@@ -20,12 +20,11 @@ from typing import Annotated
 import numpy as np
 
 from experiments import translate
-from jaxnets import files
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count, within
 from jaxnets.run.command import study
-from jaxnets.run.verbs import Verbs
+from jaxnets.run.repeated import result_of
 
 FOLDER = Path("runs/scheduled_sampling")
 PLAIN = translate.Config(model="plain")
@@ -43,11 +42,9 @@ def main(
         exact[name] = []
         for seed in range(seeds):
             path = FOLDER / f"{share:g}-{seed}"
-            if not (path / "result.json").exists():
-                hyper = config.hyper._replace(sampling=share)
-                one = dataclasses.replace(config, hyper=hyper, seed=seed)
-                translate.main(one, Verbs(run_dir=path))
-            test = files.read_json(path / "result.json")["test"]
+            hyper = config.hyper._replace(sampling=share)
+            one = dataclasses.replace(config, hyper=hyper, seed=seed)
+            test = result_of(translate.main, one, path)["test"]
             exact[name].append(100 * test["accuracy_exact"])
             characters.append(100 * test["accuracy"])
         print(

@@ -24,7 +24,7 @@ from jaxnets.plots.parts import png
 from jaxnets.plots.runs import comparison
 from jaxnets.ranges import Count
 from jaxnets.run.command import study
-from jaxnets.run.verbs import Verbs
+from jaxnets.run.repeated import result_of
 
 FOLDER = Path("runs/sentiment_models")
 
@@ -41,10 +41,8 @@ def main(config: sentiment.Config, seeds: Count = 3) -> dict[str, list[float]]:
     for model in READERS:
         for seed in range(seeds):
             path = FOLDER / f"{name}-{model}-{seed}"
-            if not (path / "result.json").exists():
-                one = dataclasses.replace(config, model=model, seed=config.seed + seed)
-                sentiment.main(one, Verbs(run_dir=path))
-            result = files.read_json(path / "result.json")
+            one = dataclasses.replace(config, model=model, seed=config.seed + seed)
+            result = result_of(sentiment.main, one, path)
             found.setdefault(model, []).append(100 * result["test"]["accuracy"])
     test = labelled_texts(config.data, data_dir=config.data_dir).test
     most = ceiling(texts_of(test, "text"), np.asarray(test.columns["label"]))

@@ -118,10 +118,7 @@ def trained(config: Config, *, carried: bool) -> np.ndarray:
     hyper = jax.tree.map(lambda x: jnp.full(config.seeds, x), config.hyper)
     keys = jax.random.split(jax.random.key(0), config.seeds)
     state = once(learner.init)(keys, hyper, feed(0))
-    for pause in loop.train(
-        learner, state, feed, steps=config.updates, every=config.updates
-    ):
-        state = pause.state
+    state = loop.trained(learner, state, feed, steps=config.updates)
     size = config.steps
     test = recall(64, 128 * size, config.longest, seed=1)
     pieces = test.token if carried else test.token.reshape(-1, size)

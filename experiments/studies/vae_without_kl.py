@@ -30,8 +30,8 @@ from jaxnets.plots.parts import png
 from jaxnets.ranges import Count
 from jaxnets.run import loop
 from jaxnets.run.command import study
+from jaxnets.run.repeated import result_of
 from jaxnets.run.restoring import restored
-from jaxnets.run.verbs import Verbs
 
 FOLDER = Path("runs/vae_without_kl")
 BETAS = {"with KL": 1.0, "without KL": 0.0}
@@ -63,10 +63,8 @@ def main(
             path = FOLDER / f"{name}-{beta:g}-{seed}"
             hyper = config.hyper._replace(beta=beta)
             one = dataclasses.replace(config, hyper=hyper, seed=seed)
-            if not (path / "result.json").exists():
-                vae.main(one, Verbs(run_dir=path))
+            test = result_of(vae.main, one, path)["test"]
             drawn = imagined(vae, one, path, count, (config.latent,))
-            test = files.read_json(path / "result.json")["test"]
             scores = {n: test[n] for n in ("reconstruction", "kl", "loss")}
             distance = frechet_distance(judge(drawn).features, features)
             found.setdefault(kind, []).append({**scores, "frechet": distance})
@@ -79,12 +77,18 @@ def main(
     table = _table(title, found)
     print(table)
     files.write(FOLDER / f"{name}.md", table + "\n")
-    labels = ["test images", "", *(k for kind in BETAS for k in (kind, ""))]
-    sheet = np.concatenate(pictures)
-    title = f"{name}: expected images of codes of the prior, with and without the KL"
-    figure = generated.sheet(sheet, _SHOWN, title=title, labels=labels)
-    png(figure, FOLDER / f"{name}.png")
+    png(_figure(name, np.concatenate(pictures)), FOLDER / f"{name}.png")
     return found
+
+
+def _figure(name: str, images: np.ndarray) -> Any:
+    """Two rows of test images, and two of each kind."""
+    return generated.sheet(
+        images,
+        _SHOWN,
+        title=f"{name}: expected images of codes of the prior, with and without the KL",
+        labels=["test images", "", *(k for kind in BETAS for k in (kind, ""))],
+    )
 
 
 def _table(title: str, found: dict[str, list[dict[str, float]]]) -> str:

@@ -5,8 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnets.learners.base import Learner
+from jaxnets.once import once
 
 
 def population(
@@ -90,3 +92,17 @@ def _looped(
 
 def _member(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def seeded(many: Learner, hyper: Any, batch: Any, seeds: int) -> Any:
+    """The first state of a population whose members differ in their seed alone.
+
+    Args:
+        many: What `population` returned.
+        hyper: The hyperparameters of every member.
+        batch: What the members begin on.
+        seeds: How many members; their seeds are 0, 1 and so on.
+    """
+    keys = jax.vmap(jax.random.key)(np.arange(seeds))
+    hypers = jax.tree.map(lambda value: jnp.full(seeds, value), hyper)
+    return once(many.init)(keys, hypers, batch)

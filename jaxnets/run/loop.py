@@ -163,6 +163,41 @@ def train(
             state = pause.state
 
 
+def trained(
+    learner: Learner,
+    state: Any,
+    feed: Feed,
+    *,
+    steps: int,
+    start: int = 0,
+    steps_per_call: int = 1,
+) -> Any:
+    """The state after `steps`, trained without a pause; see `train`.
+
+    Args:
+        learner: What improves the state.
+        state: Before step `start`; donated to the device.
+        feed: Batches as a function of the step.
+        steps: Steps in all, from 0.
+        start: Steps already taken.
+        steps_per_call: Steps in one dispatch.
+
+    Raises:
+        NonFiniteError: As `train`.
+    """
+    for pause in train(
+        learner,
+        state,
+        feed,
+        steps=steps,
+        every=steps,
+        start=start,
+        steps_per_call=steps_per_call,
+    ):
+        state = pause.state
+    return state
+
+
 def evaluate(
     learner: Learner, state: Any, feed: Feed, *, mesh: Mesh | None = None
 ) -> Metrics:

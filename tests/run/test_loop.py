@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import small
 
-from jaxnets.learners.population import population
+from jaxnets.learners.population import population, seeded
 from jaxnets.metrics import merge, to_host
 from jaxnets.once import once
 from jaxnets.run import loop
@@ -49,6 +49,24 @@ def test_the_loop_is_the_steps_one_by_one(learner, data):
         strict=True,
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_trained_is_the_last_state(learner, data):
+    pauses = loop.train(learner, fresh(learner, data), data.train, steps=11, every=4)
+    last = [pause.state for pause in pauses][-1]
+    state = loop.trained(learner, fresh(learner, data), data.train, steps=11)
+    assert digest(state) == digest(last)
+
+
+def test_seeded_members_begin_as_each_would_alone(learner, data):
+    batch = data.train(0)
+    states = seeded(population(learner), small.Hyper(), batch, 2)
+    for seed in range(2):
+        alone = once(learner.init)(jax.random.key(seed), small.Hyper(), batch)
+        member = jax.tree.map(lambda leaf: leaf[seed], states)  # noqa: B023
+        params = member.inner.variables.params, alone.inner.variables.params
+        for ours, theirs in zip(*map(jax.tree.leaves, params), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def test_pauses_come_at_every_interval_and_at_the_end(learner, data):

@@ -20,6 +20,7 @@ from jaxnets.run.command import command, dry_run
 from jaxnets.run.experiment import Plan
 from jaxnets.run.folder import RunError
 from jaxnets.run.loop import NonFiniteError
+from jaxnets.run.repeated import result_of
 from jaxnets.run.restoring import restored
 from jaxnets.run.session import Run
 from jaxnets.run.verbs import Verbs
@@ -194,6 +195,17 @@ def test_evaluate_says_so_where_the_number_is_another(mine):
         RunError, match=r"does not give its recorded result:\n  test\.acc"
     ):
         small.main(CONFIG, Verbs(evaluate=mine))
+
+
+def test_a_run_of_a_study_is_trained_once(mine):
+    def never(config, verbs):
+        raise AssertionError("trained again")
+
+    assert result_of(never, CONFIG, mine)["step"] == CONFIG.steps
+    (mine / "result.json").unlink()
+    again = result_of(small.main, CONFIG, mine)
+    assert again["test"]["accuracy"] > 0
+    assert again == json.loads((mine / "result.json").read_text())
 
 
 def test_a_dry_run_writes_nothing(here, capsys):

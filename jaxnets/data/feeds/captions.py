@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from jaxnets.data.dataset import DataError, Dataset, Feature, Split, checked
-from jaxnets.data.feeds.base import Feed, filled_batches, ordered, shuffled
+from jaxnets.data.dataset import DataError, Dataset, Feature, Split
+from jaxnets.data.feeds.base import Feed, filled_batches, ordered
 from jaxnets.data.feeds.named_captions import Captions, CaptionTexts, Encode
-from jaxnets.data.feeds.prefetch import prefetched
+from jaxnets.data.feeds.splits import fed
 from jaxnets.data.files.images import decode
 from jaxnets.data.files.problems import FileError, left_out, noted
 from jaxnets.data.pictures import ImageSpec
@@ -203,27 +203,16 @@ def _fed(
     }
     features = {"image": data.features["image"], "caption": tokens}
     plain = dataclasses.replace(data, features=features, **splits)
-    checked(plain, batch_size=batch_size)
     fixed = normalize(data.mean, data.std) if data.mean else None
     after = [fixed] if fixed else []
-    train = shuffled(
-        plain.train,
+    train, validation, test = fed(
+        plain,
         CaptionBatch,
         batch_size=batch_size,
         seed=seed,
         transform=chain(some_captions(each, wordy=wordy), *after),
+        fixed=chain(first_caption, *after),
     )
-    validation, test = (
-        ordered(
-            part,
-            CaptionBatch,
-            batch_size=min(256, -(-len(part) // 8) * 8),
-            transform=chain(first_caption, *after),
-        )
-        for part in (plain.validation, plain.test)
-    )
-    if len(train.columns) < 2:  # images are read from the disk
-        train, validation, test = map(prefetched, (train, validation, test))
     return CaptionFeeds(captions, words, train, validation, test, fixed, longest)
 
 

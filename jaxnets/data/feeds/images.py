@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxnets.data.dataset import Dataset, Split, checked
-from jaxnets.data.feeds.base import Feed, ordered, shuffled
-from jaxnets.data.feeds.prefetch import prefetched
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.feeds.base import Feed
+from jaxnets.data.feeds.splits import fed
 from jaxnets.data.pictures import constant_channels
 from jaxnets.ops.augment import Transform, chain, normalize
 from jaxnets.types import ImageBatch
@@ -38,23 +38,16 @@ def image_feeds(
     Raises:
         DataError: If anything is wrong with the data; see `checked`.
     """
-    checked(dataset, batch_size=batch_size)
-    if note := constant_channels(dataset):
-        print(note, flush=True)  # noqa: T201 - part of what a run says at its start
     fixed = normalize(dataset.mean, dataset.std)
     change = chain(*augmentation, fixed)
-    train = shuffled(
-        dataset.train, ImageBatch, batch_size=batch_size, seed=seed, transform=change
+    train, validation, test = fed(
+        dataset,
+        ImageBatch,
+        batch_size=batch_size,
+        seed=seed,
+        transform=change,
+        fixed=fixed,
     )
-    validation, test = (
-        ordered(part, ImageBatch, batch_size=_evaluation(part), transform=fixed)
-        for part in (dataset.validation, dataset.test)
-    )
-    if len(train.columns) < len(dataset.train.columns):  # some are read from the disk
-        train, validation, test = map(prefetched, (train, validation, test))
+    if note := constant_channels(dataset):
+        print(note, flush=True)  # noqa: T201 - part of what a run says at its start
     return Feeds(dataset, train, validation, test)
-
-
-def _evaluation(split: Split) -> int:
-    """256 rows at a time, or as many eights as a small split fills."""
-    return min(256, -(-len(split) // 8) * 8)

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxnets.data import text
-from jaxnets.data.dataset import DataError, Dataset, Split, checked
-from jaxnets.data.feeds.base import Feed, ordered, shuffled
+from jaxnets.data.dataset import DataError, Dataset, Split
+from jaxnets.data.feeds.base import Feed
+from jaxnets.data.feeds.splits import fed
 from jaxnets.data.files.problems import left_out, noted, refuse_skipping, say_built_in
 from jaxnets.data.files.reading import given_path
 from jaxnets.data.files.sentences import sentence_pairs
@@ -134,13 +135,8 @@ def pair_feeds(pairs: Pairs, *, batch_size: int, seed: int) -> PairFeeds:
         DataError: If anything is wrong with the data; see `checked`.
     """
     dataset = pairs.dataset
-    checked(dataset, batch_size=batch_size)
-    validation, test = (
-        ordered(part, PairBatch, batch_size=min(256, -(-len(part) // 8) * 8))
-        for part in (dataset.validation, dataset.test)
-    )
-    train = shuffled(dataset.train, PairBatch, batch_size=batch_size, seed=seed)
-    return PairFeeds(pairs, train, validation, test)
+    parts = fed(dataset, PairBatch, batch_size=batch_size, seed=seed)
+    return PairFeeds(pairs, *parts)
 
 
 def shown(numbers: Iterable[Any], vocabulary: Vocabulary) -> list[str]:
