@@ -24,7 +24,7 @@ from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.population import population, seeded
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import convnet
-from jaxnets.models.parts.blocks import NORMS
+from jaxnets.models.parts.norms import NORMS
 from jaxnets.plots.parts import png
 from jaxnets.plots.runs import against
 from jaxnets.ranges import Count, Positive, Rate, within

@@ -29,7 +29,6 @@ from jaxnets.models.parts.blocks import (
     Dense,
     Dropout,
     Head,
-    Norm,
     Rate,
     Unit,
     configured,
@@ -44,6 +43,7 @@ from jaxnets.models.parts.initial import (
     scaled_normal,
     zeros,
 )
+from jaxnets.models.parts.norms import Norm
 from jaxnets.ops.norm import local_response_norm
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
 

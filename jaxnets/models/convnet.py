@@ -15,16 +15,15 @@ from jaxtyping import Array, Float
 
 from jaxnets.models.parts.blocks import (
     Activation,
-    BatchNorm,
     Dropout,
     Head,
-    Norm,
     Rate,
     Unit,
     configured,
     global_average,
 )
 from jaxnets.models.parts.initial import Initializer, kaiming
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.ops.pool import ImageSizeError, max_pool
 
 

@@ -18,16 +18,15 @@ from jaxtyping import Array, Float
 
 from jaxnets.models.parts.blocks import (
     Activation,
-    BatchNorm,
     Conv,
     Dropout,
     Head,
-    Norm,
     Rate,
     configured,
     global_average,
 )
 from jaxnets.models.parts.initial import Initializer, fan_uniform, kaiming
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.ops.pool import avg_pool, max_pool
 
 

@@ -26,9 +26,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.parts.blocks import Dense, float32_or_wider
+from jaxnets.models.parts.blocks import Dense
 from jaxnets.models.parts.initial import xavier
 from jaxnets.models.parts.latent import Coded, Decoded, Drawing
+from jaxnets.models.parts.precision import float32_or_wider
 from jaxnets.models.parts.recurrent import LSTMCell
 from jaxnets.ops import filterbank
 from jaxnets.ops.cells import LSTMCarry, plus

@@ -25,10 +25,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxnets.models.parts.blocks import (
     Activation,
-    BatchNorm,
     Dropout,
     Head,
-    Norm,
     Rate,
     Unit,
     configured,
@@ -36,6 +34,7 @@ from jaxnets.models.parts.blocks import (
     off,
 )
 from jaxnets.models.parts.initial import Initializer, xavier
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.ops.drop_path import join, survivors
 from jaxnets.ops.pool import max_pool
 

@@ -34,16 +34,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxnets.models.parts.blocks import (
-    BatchNorm,
-    Conv,
-    Dense,
-    Norm,
-    biased,
-    computed,
-    float32_or_wider,
-)
+from jaxnets.models.parts.blocks import Conv, Dense, biased
 from jaxnets.models.parts.initial import Initializer, scaled_normal, xavier
+from jaxnets.models.parts.norms import BatchNorm, Norm
+from jaxnets.models.parts.precision import computed, float32_or_wider
 from jaxnets.models.parts.spectral import convolution, dense
 from jaxnets.ops.conv import conv_transpose
 from jaxnets.ops.pool import ImageSizeError, avg_pool

@@ -28,12 +28,10 @@ from jaxtyping import Array, Float
 
 from jaxnets.models.parts.blocks import (
     Activation,
-    BatchNorm,
     Dense,
     Dropout,
     Head,
     Logits,
-    Norm,
     Rate,
     Unit,
     configured,
@@ -49,6 +47,7 @@ from jaxnets.models.parts.initial import (
     xavier,
     zeros,
 )
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.ops.norm import local_response_norm
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
 

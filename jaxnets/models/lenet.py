@@ -20,12 +20,12 @@ from jaxnets.models.parts.blocks import (
     Activation,
     Dense,
     Head,
-    Norm,
     Unit,
     configured,
     flatten,
 )
 from jaxnets.models.parts.initial import BiasInitializer, Initializer
+from jaxnets.models.parts.norms import Norm
 from jaxnets.ops.pool import ImageSizeError, avg_pool
 
 

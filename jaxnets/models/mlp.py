@@ -18,11 +18,11 @@ from jaxnets.models.parts.blocks import (
     Dense,
     Dropout,
     Head,
-    Norm,
     Rate,
     configured,
 )
 from jaxnets.models.parts.initial import Initializer, kaiming
+from jaxnets.models.parts.norms import Norm
 
 
 class MLP(nn.Module):

@@ -18,13 +18,13 @@ from jaxtyping import Array, Float
 from jaxnets.models.parts.blocks import (
     Activation,
     Dropout,
-    Norm,
     Rate,
     Unit,
     configured,
     global_average,
 )
 from jaxnets.models.parts.initial import Initializer, scaled_normal
+from jaxnets.models.parts.norms import Norm
 from jaxnets.ops.pool import max_pool
 
 

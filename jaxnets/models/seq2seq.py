@@ -29,7 +29,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnets.models.parts.attention import AdditiveAttention, DotAttention
-from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider, off
+from jaxnets.models.parts.blocks import Dense, Dropout, Rate, off
+from jaxnets.models.parts.precision import float32_or_wider
 from jaxnets.models.parts.recurrent import CELLS, Carry, Embedding, Recurrent, output_of
 from jaxnets.models.parts.teacher_forcing import Projected, step_keys, teacher_forced
 from jaxnets.ops.attention import weighted_sum

@@ -22,9 +22,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.parts.blocks import Activation, Conv, Dense, float32_or_wider
+from jaxnets.models.parts.blocks import Activation, Conv, Dense
 from jaxnets.models.parts.initial import xavier
 from jaxnets.models.parts.latent import Coded, Decoded
+from jaxnets.models.parts.precision import float32_or_wider
 from jaxnets.ops.distributions import BERNOULLI, Likelihood, reparameterised
 
 

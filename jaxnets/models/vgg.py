@@ -22,11 +22,9 @@ from jaxtyping import Array, Float
 
 from jaxnets.models.parts.blocks import (
     Activation,
-    BatchNorm,
     Dense,
     Dropout,
     Head,
-    Norm,
     Rate,
     Unit,
     configured,
@@ -37,6 +35,7 @@ from jaxnets.models.parts.initial import (
     kaiming_fan_out,
     scaled_normal,
 )
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.ops.pool import adaptive_avg_pool, max_pool
 
 

@@ -15,16 +15,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.parts.blocks import (
-    Activation,
-    BatchNorm,
-    Dense,
-    Dropout,
-    Norm,
-    Rate,
-    float32_or_wider,
-)
+from jaxnets.models.parts.blocks import Activation, Dense, Dropout, Rate
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.models.parts.patches import whitened_maps
+from jaxnets.models.parts.precision import float32_or_wider
 from jaxnets.ops.pool import global_max
 
 

@@ -20,8 +20,7 @@ from jaxnets import files
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional
 from jaxnets.models.fractalnet import FractalNet
-from jaxnets.models.parts import blocks
-from jaxnets.models.parts.blocks import NORMS
+from jaxnets.models.parts.norms import NORMS, GroupNorm
 from jaxnets.models.parts.residual import ResidualNetwork
 from jaxnets.models.vgg import VGG
 from jaxnets.models.zoo import ZOO, suited
@@ -281,9 +280,9 @@ def test_googlenet_rescales_colours_as_torch_s_weights_expect():
 
 def test_variants_take_the_attributes_of_their_network():
     for name, function in ZOO.items():
-        model = function(7, dtype=jnp.bfloat16, norm=blocks.GroupNorm)
+        model = function(7, dtype=jnp.bfloat16, norm=GroupNorm)
         assert model.classes == 7, name
-        assert (model.dtype, model.norm) == (jnp.bfloat16, blocks.GroupNorm), name
+        assert (model.dtype, model.norm) == (jnp.bfloat16, GroupNorm), name
 
 
 # A bias before a norm: the norm takes it out again. Torch's VGG has it, and we load it.

@@ -8,7 +8,7 @@ import pytest
 
 from jaxnets.models import functional
 from jaxnets.models.fractalnet import FractalBlock, FractalNet
-from jaxnets.models.parts.blocks import GroupNorm
+from jaxnets.models.parts.norms import GroupNorm
 from tests.golden.networks.fill import uniform
 from tests.golden.networks.parity import filled
 

@@ -15,7 +15,7 @@ from jaxnets.models import functional, weights
 from jaxnets.models.alexnet import AlexNet
 from jaxnets.models.densenet import DenseNet
 from jaxnets.models.googlenet import GoogLeNet
-from jaxnets.models.parts.blocks import BatchNorm
+from jaxnets.models.parts.norms import BatchNorm
 from jaxnets.models.parts.residual import BasicBlock, Bottleneck, ResidualNetwork
 from jaxnets.models.squeezenet import SqueezeNet
 from jaxnets.models.vgg import VGG

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.models.parts import blocks
+from jaxnets.models.parts import norms
 from jaxnets.ops import norm
 from tests.golden.networks.fill import fill, uniform
 
@@ -91,9 +91,9 @@ def test_local_response_norm_has_a_gradient_inside_jit():
 @pytest.mark.parametrize(
     ("module", "axes"),
     [
-        (blocks.BatchNorm(), (0, 1, 2)),
-        (blocks.LayerNorm(), (1, 2, 3)),
-        (blocks.InstanceNorm(), (1, 2)),
+        (norms.BatchNorm(), (0, 1, 2)),
+        (norms.LayerNorm(), (1, 2, 3)),
+        (norms.InstanceNorm(), (1, 2)),
     ],
 )
 def test_means_vanish_over_the_axes(module, axes):
@@ -115,12 +115,12 @@ def test_means_vanish_over_the_axes(module, axes):
     ("channels", "groups"), [(64, 32), (16, 8), (12, 6), (3, 1), (1, 1), (66, 22)]
 )
 def test_group_norm_finds_the_groups(channels, groups):
-    assert blocks.group_count(channels, 32) == groups
+    assert norms.group_count(channels, 32) == groups
 
 
 def test_group_norm_uses_them(image, affine):
     params = dict(zip(("scale", "bias"), affine, strict=True))
-    y = blocks.GroupNorm().apply({"params": params}, image)
+    y = norms.GroupNorm().apply({"params": params}, image)
     close(y, norm.group_norm(image, *affine, groups=4))
 
 
@@ -131,11 +131,11 @@ def test_groups_must_divide():
 
 def test_instance_norm_refuses_single_pixels():
     with pytest.raises(ValueError, match="one pixel"):
-        blocks.InstanceNorm().init(jax.random.key(0), jnp.ones((2, 1, 1, 4)))
+        norms.InstanceNorm().init(jax.random.key(0), jnp.ones((2, 1, 1, 4)))
 
 
 def test_batch_norm_refuses_a_single_value():
-    module, x = blocks.BatchNorm(), jnp.ones((1, 1, 1, 4))
+    module, x = norms.BatchNorm(), jnp.ones((1, 1, 1, 4))
     variables = module.init(jax.random.key(0), x, train=False)
     with pytest.raises(ValueError, match="two values a channel"):
         module.apply(variables, x, train=True, mutable=["batch_stats"])

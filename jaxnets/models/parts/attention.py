@@ -25,7 +25,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider
+from jaxnets.models.parts.blocks import Dense, Dropout, Rate
+from jaxnets.models.parts.precision import float32_or_wider
 from jaxnets.ops import attention as ops
 
 

@@ -55,8 +55,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxnets.models.parts.attention import AdditiveAttention
-from jaxnets.models.parts.blocks import Dense, Dropout, Rate, float32_or_wider, off
+from jaxnets.models.parts.blocks import Dense, Dropout, Rate, off
 from jaxnets.models.parts.places import Looked, Places, Terrain
+from jaxnets.models.parts.precision import float32_or_wider
 from jaxnets.models.parts.recurrent import (
     Carry,
     Embedding,

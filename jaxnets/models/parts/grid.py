@@ -7,7 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.parts.blocks import Activation, BatchNorm, Conv, Norm, Unit
+from jaxnets.models.parts.blocks import Activation, Conv, Unit
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.models.parts.patches import whitened_field, whitened_maps
 
 

@@ -15,7 +15,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.parts.blocks import Activation, Conv, Norm, computed
+from jaxnets.models.parts.blocks import Activation, Conv
+from jaxnets.models.parts.norms import Norm
+from jaxnets.models.parts.precision import computed
 from jaxnets.ops.conv import conv
 from jaxnets.ops.pool import ImageSizeError, max_pool
 from jaxnets.ops.whitening import whitening_filters

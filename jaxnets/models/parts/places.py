@@ -34,7 +34,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.parts.blocks import Dense, float32_or_wider
+from jaxnets.models.parts.blocks import Dense
+from jaxnets.models.parts.precision import float32_or_wider
 
 _REACH = 0.25  # at first; a cell of a grid of 8x8 is so wide
 

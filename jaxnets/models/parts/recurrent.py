@@ -24,8 +24,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxnets.models.parts.blocks import Rate, float32_or_wider, off
+from jaxnets.models.parts.blocks import Rate, off
 from jaxnets.models.parts.initial import Initializer
+from jaxnets.models.parts.precision import float32_or_wider
 from jaxnets.ops import cells
 from jaxnets.ops.cells import LSTMCarry
 from jaxnets.ops.dropout import dropout as dropped

@@ -27,10 +27,8 @@ from jaxtyping import Array, Float
 
 from jaxnets.models.parts.blocks import (
     Activation,
-    BatchNorm,
     Conv,
     Head,
-    Norm,
     Rate,
     Unit,
     configured,
@@ -44,6 +42,7 @@ from jaxnets.models.parts.initial import (
     kaiming,
     kaiming_fan_out,
 )
+from jaxnets.models.parts.norms import BatchNorm, Norm
 from jaxnets.ops.drop_path import drop_path as drop_whole
 from jaxnets.ops.drop_path import linear_decay
 from jaxnets.ops.dropout import dropout as drop

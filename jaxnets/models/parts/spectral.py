@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnets.models.parts.blocks import Conv, Dense, biased, computed
+from jaxnets.models.parts.blocks import Conv, Dense, biased
 from jaxnets.models.parts.initial import Initializer, kaiming
+from jaxnets.models.parts.precision import computed
 from jaxnets.ops.conv import conv
 
 _WARM = 15  # iterations before the first step

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxnets.models import functional
-from jaxnets.models.parts.blocks import GroupNorm
+from jaxnets.models.parts.norms import GroupNorm
 from jaxnets.models.parts.residual import BasicBlock, Bottleneck, ResidualNetwork
 from jaxnets.models.wide_resnet import wrn
 from tests.golden.networks.fill import uniform

@@ -10,7 +10,7 @@ from jaxnets.learners.averaged import averaged
 from jaxnets.learners.supervised import supervised
 from jaxnets.models.convnet import ConvNet
 from jaxnets.models.mlp import MLP
-from jaxnets.models.parts.blocks import BatchNorm
+from jaxnets.models.parts.norms import BatchNorm
 from jaxnets.ops import augment
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
