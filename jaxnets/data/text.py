@@ -20,12 +20,11 @@ from jaxnets import files
 from jaxnets.data.dataset import Column, DataError, Dataset, Feature, Split
 from jaxnets.data.files.problems import FileError, left_out
 from jaxnets.data.files.reading import read_text
+from jaxnets.ops.decoding import END, PAD, SPECIAL, START, UNKNOWN
 from jaxnets.scores.tokens import characters, joined, words
 
 Level: TypeAlias = Literal["word", "character"]
 
-PAD, START, END, UNKNOWN = 0, 1, 2, 3
-SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 _FORMAT = "jaxnets vocabulary 1"
 
 

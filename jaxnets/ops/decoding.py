@@ -36,7 +36,9 @@ from jaxnets.ranges import Positive, PositiveShare, Share, within
 from jaxnets.types import Key, Scalar
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
-"""The special tokens of every vocabulary, as in `jaxnets.data.text`."""
+"""The special tokens of every vocabulary."""
+SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+"""How they are written."""
 
 Step: TypeAlias = Callable[[Any, Any], tuple[Any, Any, Any]]
 

@@ -11,7 +11,7 @@ from jaxnets.types import Key, Scalar, Variables
 
 
 @runtime_checkable
-class InitFn(Protocol):
+class TaskInitFn(Protocol):
     """Type of `init`."""
 
     def __call__(self, key: Key, batch: Any) -> Variables:
@@ -20,7 +20,7 @@ class InitFn(Protocol):
 
 
 @runtime_checkable
-class LossFn(Protocol):
+class TaskLossFn(Protocol):
     """Type of `loss`."""
 
     def __call__(
@@ -31,7 +31,7 @@ class LossFn(Protocol):
 
 
 @runtime_checkable
-class EvaluateFn(Protocol):
+class TaskEvaluateFn(Protocol):
     """Type of `evaluate`."""
 
     def __call__(self, variables: Variables, batch: Any, key: Key) -> Metrics:
@@ -40,7 +40,7 @@ class EvaluateFn(Protocol):
 
 
 @runtime_checkable
-class PredictFn(Protocol):
+class TaskPredictFn(Protocol):
     """Type of `predict`."""
 
     def __call__(self, variables: Variables, batch: Any, key: Key) -> PyTree:
@@ -131,9 +131,9 @@ class Task(NamedTuple):
     - `predict` returns one row for each row of the batch.
     """
 
-    init: InitFn
-    loss: LossFn
-    evaluate: EvaluateFn
-    predict: PredictFn
+    init: TaskInitFn
+    loss: TaskLossFn
+    evaluate: TaskEvaluateFn
+    predict: TaskPredictFn
     trivial: tuple[Trivial, ...] = ()
     reads: Reads = Reads()

@@ -7,17 +7,8 @@ import pytest
 from jaxnets.data import text
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split
 from jaxnets.data.files.sentences import as_texts
-from jaxnets.data.text import (
-    END,
-    PAD,
-    START,
-    UNKNOWN,
-    Vocabulary,
-    VocabularyError,
-    padded,
-    tokenized,
-    vocabulary,
-)
+from jaxnets.data.text import Vocabulary, VocabularyError, padded, tokenized, vocabulary
+from jaxnets.ops.decoding import END, PAD, START, UNKNOWN
 
 pytestmark = pytest.mark.host
 

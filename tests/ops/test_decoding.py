@@ -12,6 +12,7 @@ from jaxnets.ops import decoding
 from jaxnets.ops.decoding import (
     END,
     PAD,
+    SPECIAL,
     START,
     UNKNOWN,
     beam,
@@ -120,8 +121,9 @@ def strip(row):
 
 
 def test_the_special_tokens_are_the_vocabularys():
-    special = text.PAD, text.START, text.END, text.UNKNOWN
-    assert special == (PAD, START, END, UNKNOWN)
+    words = text.Vocabulary((*SPECIAL, "word"), "word")
+    assert [words.tokens[i] for i in (PAD, START, END, UNKNOWN)] == list(SPECIAL)
+    assert words.encode("word other") == [START, 4, UNKNOWN, END]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])

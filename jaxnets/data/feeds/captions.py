@@ -24,8 +24,9 @@ from jaxnets.data.files.problems import FileError, left_out, noted
 from jaxnets.data.pictures import ImageSpec
 from jaxnets.data.store.cache import cache_folder
 from jaxnets.data.store.decoded import Notes, Store, decoded
-from jaxnets.data.text import END, PAD, UNKNOWN, Vocabulary, vocabulary
+from jaxnets.data.text import Vocabulary, vocabulary
 from jaxnets.ops.augment import Transform, chain, normalize
+from jaxnets.ops.decoding import END, PAD, UNKNOWN
 from jaxnets.types import CaptionBatch, Key
 
 SHAPES_LONGEST = 22  # tokens of a caption of `shapes` that are learned

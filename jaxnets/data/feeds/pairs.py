@@ -17,6 +17,7 @@ from jaxnets.data.files.reading import given_path
 from jaxnets.data.files.sentences import sentence_pairs
 from jaxnets.data.generated import dates as written_dates
 from jaxnets.data.text import Vocabulary
+from jaxnets.ops.decoding import PAD
 from jaxnets.types import PairBatch
 
 
@@ -141,7 +142,7 @@ def pair_feeds(pairs: Pairs, *, batch_size: int, seed: int) -> PairFeeds:
 
 def shown(numbers: Iterable[Any], vocabulary: Vocabulary) -> list[str]:
     """The tokens one by one, `<end>` included and padding not, for a picture."""
-    return [vocabulary.tokens[int(number)] for number in numbers if number != text.PAD]
+    return [vocabulary.tokens[int(number)] for number in numbers if number != PAD]
 
 
 def _short_pairs(dataset: Dataset, longest: int | None, held_out: int) -> Dataset:

@@ -24,16 +24,9 @@ from jaxnets.data.files.problems import (
 from jaxnets.data.files.reading import given_path, is_path, line_feeds, read_text
 from jaxnets.data.files.sentences import in_three, text_files
 from jaxnets.data.generated.corpus import Corpus, corpus_text
-from jaxnets.data.text import (
-    PAD,
-    SPECIAL,
-    UNKNOWN,
-    Vocabulary,
-    characters,
-    texts_of,
-    vocabulary,
-)
+from jaxnets.data.text import Vocabulary, characters, texts_of, vocabulary
 from jaxnets.data.tfds.catalogue import FolderPath, refuse_ambiguity
+from jaxnets.ops.decoding import PAD, SPECIAL, UNKNOWN
 from jaxnets.types import StreamBatch
 
 

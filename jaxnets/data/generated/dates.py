@@ -23,8 +23,8 @@ from jaxtyping import Int
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split
 from jaxnets.data.generated.draws import Draws
+from jaxnets.ops.decoding import SPECIAL
 
-SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 SOURCE_CHARACTERS = (*SPECIAL, *" ',-./0123456789abcdefghijklmnopqrstuvwxyz")
 TARGET_CHARACTERS = (*SPECIAL, *"-0123456789")
 SOURCE_LENGTH = 48

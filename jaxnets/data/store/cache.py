@@ -21,8 +21,8 @@ import numpy as np
 from jaxnets import files
 
 ENVIRONMENT = "JAXNETS_CACHE"  # named in messages; `files.cache_root` reads it
-_MANIFEST = "manifest.json"
-_LEFTOVER_SECONDS = 24 * 3600
+MANIFEST = "manifest.json"
+LEFTOVER_SECONDS = 24 * 3600
 
 
 class _DamagedError(Exception):
@@ -100,16 +100,16 @@ def _read(entry: Path, key: Mapping[str, str | int]) -> dict[str, np.ndarray]:
         _DamagedError: If it is not what was written.
     """
     try:
-        manifest = json.loads((entry / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
         stored, digests = manifest["key"], dict(manifest["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _DamagedError(f"{_MANIFEST} cannot be read ({error})") from error
+        raise _DamagedError(f"{MANIFEST} cannot be read ({error})") from error
     if stored != key:
-        raise _DamagedError(f"{_MANIFEST} describes other data: {stored}")
+        raise _DamagedError(f"{MANIFEST} describes other data: {stored}")
     arrays = {}
     for array_name, digest in digests.items():
         if not array_name.isidentifier():
-            raise _DamagedError(f"{_MANIFEST} names the file {array_name!r}")
+            raise _DamagedError(f"{MANIFEST} names the file {array_name!r}")
         path = entry / f"{array_name}.npy"
         if files.sha256(path) != digest:
             raise _DamagedError(f"{path.name} does not have its SHA-256")
@@ -141,14 +141,14 @@ def _write(
             files.write_with(path, save)
             digests[name] = files.sha256(path)
         manifest = json.dumps({"key": dict(key), "sha256": digests}, indent=1)
-        files.write(aside / _MANIFEST, manifest)
+        files.write(aside / MANIFEST, manifest)
         if entry.exists():  # damaged; a rename cannot replace a folder that holds files
             entry.rename(old)
         aside.rename(entry)
         files.sync(entry.parent)
     except OSError:
         # Another process may have put the same arrays there in the meantime.
-        if not (entry / _MANIFEST).exists():
+        if not (entry / MANIFEST).exists():
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -159,7 +159,7 @@ def _sweep(folder: Path) -> None:
     """Removes what a killed process left; not what a living one may be writing."""
     for leftover in folder.glob(".*"):
         try:
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
         except OSError:
             continue  # gone already

@@ -29,13 +29,16 @@ import numpy as np
 
 from jaxnets import files
 from jaxnets.data.dataset import DataError
-from jaxnets.data.store.cache import ENVIRONMENT, cache_folder
+from jaxnets.data.store.cache import (
+    ENVIRONMENT,
+    LEFTOVER_SECONDS,
+    MANIFEST,
+    cache_folder,
+)
 
 FORMAT = 1  # of an entry; raised when the meaning of what is stored changes
 RESIDENT_BYTES = 1 << 30  # a larger column is mapped, not loaded
-_MANIFEST = "manifest.json"
 _MANIFEST_BYTES = 16 << 20  # no manifest is nearly as long
-_LEFTOVER_SECONDS = 24 * 3600
 
 Notes = Mapping[str, Any]  # whatever JSON can hold
 
@@ -213,9 +216,9 @@ def opened(entry: Path, described: Notes, resident_bytes: int) -> CacheEntry:
         DamagedError: If anything in it differs from what was written.
         OSError: If a file cannot be read.
     """
-    manifest = _manifest(entry / _MANIFEST)
+    manifest = _manifest(entry / MANIFEST)
     if manifest["source"] != described:
-        raise DamagedError(f"{_MANIFEST} describes other data")
+        raise DamagedError(f"{MANIFEST} describes other data")
 
     def column(item: tuple[str, dict[str, Any]]) -> tuple[str, np.ndarray | Mapped]:
         name, about = item
@@ -233,7 +236,7 @@ def opened(entry: Path, described: Notes, resident_bytes: int) -> CacheEntry:
             columns = dict(pool.map(column, manifest["columns"].items()))
         return CacheEntry(columns, manifest["notes"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedError(f"{_MANIFEST} makes no sense ({error})") from error
+        raise DamagedError(f"{MANIFEST} makes no sense ({error})") from error
 
 
 def verified_header(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> int:
@@ -301,7 +304,7 @@ def _part(home: Path, key: str) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     for leftover in home.glob("*.part"):
         with contextlib.suppress(OSError):  # gone already
-            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                 shutil.rmtree(leftover, ignore_errors=True)
     part = home / f"{key}-{uuid.uuid4().hex}.part"
     part.mkdir()
@@ -319,7 +322,7 @@ def _write(
         "sha256": hashlib.sha256(_canonical(json.loads(_canonical(body)))).hexdigest(),
         "manifest": body,
     }
-    files.write(part / _MANIFEST, json.dumps(stored, indent=1))
+    files.write(part / MANIFEST, json.dumps(stored, indent=1))
     for old in _outdated(entry, described):
         # A rename cannot replace a folder that holds files.
         gone = entry.with_name(f"{old.name}-{uuid.uuid4().hex}.part")
@@ -329,9 +332,7 @@ def _write(
     try:
         part.rename(entry)
     except OSError:
-        if not (
-            entry / _MANIFEST
-        ).exists():  # else: written by another process just now
+        if not (entry / MANIFEST).exists():  # else: written by another process just now
             raise
     files.sync(entry.parent)
 
@@ -340,9 +341,9 @@ def _outdated(entry: Path, described: Notes) -> list[Path]:
     """The entry itself, damaged, and those decoded from an earlier preparation."""
     found = [entry] if entry.exists() else []
     for other in entry.parent.iterdir():
-        if other != entry and (other / _MANIFEST).exists():
+        if other != entry and (other / MANIFEST).exists():
             with contextlib.suppress(OSError, DamagedError):
-                source = _manifest(other / _MANIFEST)["source"]
+                source = _manifest(other / MANIFEST)["source"]
                 if source.get("files") != described.get("files"):
                     found.append(other)
     return found

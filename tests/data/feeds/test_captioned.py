@@ -32,8 +32,7 @@ from jaxnets.data.shapes.scenes import (
     SceneObject,
     scene,
 )
-from jaxnets.data.text import END, UNKNOWN
-from jaxnets.ops.decoding import PAD
+from jaxnets.ops.decoding import END, PAD, UNKNOWN
 from jaxnets.types import CaptionBatch
 
 pytestmark = pytest.mark.filterwarnings("ignore:toy. left out")

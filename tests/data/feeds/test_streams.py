@@ -14,7 +14,8 @@ from jaxnets.data.feeds.streams import (
 )
 from jaxnets.data.files.problems import DataWarning
 from jaxnets.data.generated.corpus import Corpus
-from jaxnets.data.text import PAD, UNKNOWN, vocabulary
+from jaxnets.data.text import vocabulary
+from jaxnets.ops.decoding import PAD, UNKNOWN
 
 TEXT = np.arange(1, 124, dtype=np.int32)  # every token says where it stands
 

@@ -10,7 +10,7 @@ from jaxnets.data.feeds.texts import (
 )
 from jaxnets.data.files.problems import DataWarning
 from jaxnets.data.generated import reviews
-from jaxnets.data.text import UNKNOWN
+from jaxnets.ops.decoding import UNKNOWN
 from jaxnets.scores.tokens import words
 
 LINES = [("good film", 1), ("bad film", 0), ("good good cast", 1), ("bad plot", 0)]
