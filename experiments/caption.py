@@ -51,16 +51,23 @@ from jaxnets.tasks.captioning import captioning, with_encoder
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 0.02  # peak of the schedule
-    weight_decay: NonNegative = 0.01  # decoupled
-    clip_norm: Positive = 5.0  # of the whole gradient
-    dropout: Rate = 0.0  # of units before the logits; 0 leaves it out
-    sampling: Share = 0.0  # share of words that the decoder draws itself in training
-    doubly_stochastic: NonNegative = 0.0  # soft attention: equal shares; photos: 1
-    focus: NonNegative = 0.01  # soft attention: cost of a nat of entropy, each word
-    reinforce: NonNegative = 1.0  # hard attention: factor of the score function
-    entropy: NonNegative = 0.01  # hard attention: reward of a nat of entropy
-    average_decay: Rate = 0.99  # of the averaged parameters, which are the ones scored
+    learning_rate: Positive = 0.02  # peak learning rate of the schedule
+    weight_decay: NonNegative = 0.01  # decoupled weight decay; 0: none
+    clip_norm: Positive = 5.0  # largest norm of the whole gradient
+    # probability that a unit before the logits is dropped; 0: no dropout
+    dropout: Rate = 0.0
+    # probability that a training input is the decoder's own word; 0: teacher forcing
+    sampling: Share = 0.0
+    # soft attention: weight of the doubly stochastic penalty; 1 for photos, 0: none
+    doubly_stochastic: NonNegative = 0.0
+    # soft attention: weight of the penalty on its entropy in nats; 0: none
+    focus: NonNegative = 0.01
+    # hard attention: weight of the score-function gradient (REINFORCE); 0: none
+    reinforce: NonNegative = 1.0
+    # hard attention: weight of the reward for its entropy in nats; 0: none
+    entropy: NonNegative = 0.01
+    # decay rate of the averaged parameters, which are scored; 0: no average
+    average_decay: Rate = 0.99
 
 
 SPACE = Hyper(LogUniform(3e-3, 0.3), weight_decay=LogUniform(1e-3, 0.3))
@@ -77,33 +84,52 @@ _RECIPES: dict[str, dict[str, Any]] = {
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    recipe: Annotated[str, one_of(_RECIPES)] = "short"  # 1,400 steps; long: 3,750
-    data: str = "shapes"  # generated here; or a folder of images with a captions file
-    captions: str | None = None  # that file, if the folder has several lists
-    skip_bad: bool = False  # leave out images and captions that cannot be used, counted
-    generated: Annotated[int, within(1, 10_000_000)] = 22_400  # training images
-    side: Annotated[int, within(8, 4096)] = 64  # pixels along each edge of the images
-    # Tokens of a caption that are learned, with start and end; 8 more may be written.
-    # None: 22 for shapes; for a folder the 95th percentile of its training captions.
+    # recipe that sets the defaults of other flags; short: 1,400 steps, long: 3,750
+    recipe: Annotated[str, one_of(_RECIPES)] = "short"
+    # data set: shapes, which is generated, or a folder of images with a captions file
+    data: str = "shapes"
+    # captions file in the folder of --data; None: the only one there
+    captions: str | None = None
+    # leave out unusable images and captions; a warning counts them
+    skip_bad: bool = False
+    # training images that are generated for --data shapes
+    generated: Annotated[int, within(1, 10_000_000)] = 22_400
+    # height and width of the images in pixels
+    side: Annotated[int, within(8, 4096)] = 64
+    # tokens of a caption that are learned, with start and end; predictions may be 8
+    # longer; None: 22 for shapes, else the 95th percentile of the training captions
     longest: Annotated[int | None, within(3, 65_536)] = None
-    minimum: Count = 1  # a word that is there less often is <unk>; 5 for photos
-    attention: Annotated[str, one_of(DECODERS)] = "soft"  # none: one vector
-    reads_first: bool = True  # a word before attention; False: after, as in the paper
-    places: SizeOrZero = 2  # maps of where it has looked; 0: none, as in the paper
-    deep: bool = True  # tanh in front of the logits; False: none, as in the paper
-    encoder: Annotated[str, one_of(ENCODERS)] = "whitened"  # the network that looks
-    layer: str = ""  # of a network of the zoo: whose output is looked at
-    weights: Path | None = None  # of that network, .safetensors or .npz
-    frozen: bool = False  # keep them, and the features on the disk
-    features: Annotated[int, within(4, 65_536)] = 256  # hidden units; words: half
+    # least count of a word in the training split; rarer words become <unk>; 5 for
+    # photos
+    minimum: Count = 1
+    # attention of the decoder; none: the image is one vector
+    attention: Annotated[str, one_of(DECODERS)] = "soft"
+    # attend after the previous word is read; False: before, as in the paper
+    reads_first: bool = True
+    # maps of past attention that the decoder remembers; 0: none, as in the paper
+    places: SizeOrZero = 2
+    deep: bool = True  # apply tanh before the logits; False: no tanh, as in the paper
+    # network that encodes the image
+    encoder: Annotated[str, one_of(ENCODERS)] = "whitened"
+    # layer of an --encoder of the zoo whose output is the encoded image
+    layer: str = ""
+    # file of weights for an --encoder of the zoo, .safetensors or .npz; None: random
+    # initialisation
+    weights: Path | None = None
+    # with --weights: do not train the encoder; cache its features on disk
+    frozen: bool = False
+    # hidden units of the decoder; word embeddings are half as wide
+    features: Annotated[int, within(4, 65_536)] = 256
+    # how captions are decoded for predictions
     decoding: Annotated[Decoding, Judging] = _LONG._replace(alpha=0.5)
     batch_size: Count = 32  # images in a step
     each: Copies = 3  # captions of an image in a step
-    wordy: bool = True  # the longest ones, which say most; False: any
-    epochs: Annotated[int, within(1), Extendable] = 2  # passes over the images
-    reports: Count = 5  # how often the validation split is scored
-    seed: Seed = 0  # of initialisation and noise
-    data_seed: Seed = 0  # of the order, and of which caption
+    # train on the longest captions of an image; False: on any of them
+    wordy: bool = True
+    epochs: Annotated[int, within(1), Extendable] = 2  # passes over the training split
+    reports: Count = 5  # evaluations of the validation split in a run
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the order of the data and of the captions drawn
     hyper: Hyper = Hyper()
 
     def preset(self) -> "Config":

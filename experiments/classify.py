@@ -52,19 +52,28 @@ from jaxnets.tasks.pretrained import pretrained
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 4e-3  # peak of the schedule
-    momentum: Rate = 0.9  # of momentum and nesterov
-    weight_decay: NonNegative = 0.02  # decoupled in adamw; L2 in the other rules
-    label_smoothing: Rate = 0.05  # share of the target spread over all classes
-    dropout: Rate = 0.1  # of units; 0 leaves it out, and so for every rate below
-    auxiliary_dropout: Rate = 0.0  # of units of GoogLeNet's auxiliary classifiers
-    drop_path: Rate = 0.0  # of whole paths: stochastic depth, FractalNet's joins
-    global_path: Share = 0.0  # of FractalNet's images that follow a single column
-    average_decay: Rate = 0.98  # of the averaged parameters, which are those scored
-    clip_norm: NonNegative = 10.0  # of the whole gradient
-    plateau_factor: PositiveShare = 0.1  # of the learning rate, on a plateau
-    newton_damping: NonNegative = 1.0  # added to the diagonal of the Hessian
-    backbone_rate: NonNegative = 1.0  # learning rate of all but a new head, relative
+    learning_rate: Positive = 4e-3  # peak learning rate of the schedule
+    momentum: Rate = 0.9  # momentum coefficient, for --optimizer momentum and nesterov
+    # weight decay; decoupled for adamw and muon, an L2 penalty for other rules; 0: none
+    weight_decay: NonNegative = 0.02
+    # share of the target spread evenly over all classes; 0: no label smoothing
+    label_smoothing: Rate = 0.05
+    dropout: Rate = 0.1  # probability that a unit is dropped; 0: no dropout
+    # probability that a unit of GoogLeNet's auxiliary classifiers is dropped; 0: none
+    auxiliary_dropout: Rate = 0.0
+    # probability that a whole path of a ResNet or FractalNet is dropped; 0: none
+    drop_path: Rate = 0.0
+    # probability that an image follows a single column of FractalNet; 0: never
+    global_path: Share = 0.0
+    # decay rate of the averaged parameters, which are scored; 0: no average
+    average_decay: Rate = 0.98
+    clip_norm: NonNegative = 10.0  # largest norm of the whole gradient; 0: no limit
+    # factor of the learning rate at a plateau, for --schedule plateau
+    plateau_factor: PositiveShare = 0.1
+    # damping added to the Hessian's diagonal, for --optimizer newton
+    newton_damping: NonNegative = 1.0
+    # factor of the learning rate for all layers but the head; 1: the same, 0: fixed
+    backbone_rate: NonNegative = 1.0
 
 
 SPACE = Hyper(LogUniform(1e-4, 1e-1), weight_decay=LogUniform(1e-3, 0.3))
@@ -78,30 +87,44 @@ class Config:
     `Config(model="vgg16").preset()` has them, and `dataclasses.replace` changes them.
     """
 
-    model: Annotated[str, one_of(ZOO)] = "convnet"  # the network
-    recipe: Annotated[str, one_of(recipes.CHOICES)] = (
-        recipes.AUTO
-    )  # where defaults come from
-    scale_rate: bool = True  # let a paper's learning rate follow the batch size
-    data: str = "digits"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
-    data_dir: Path | None = None  # where prepared TFDS sets are
-    size: Sides = ()  # pixels of every image: one side, or height and width
-    fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
-    skip_bad: bool = False  # leave out image files that cannot be used; counted
-    pretrained: Path | None = None  # begin from these weights, .safetensors or .npz
-    new_head: bool = False  # draw the last layer anew: other classes than the file's
-    members: Copies = 1  # networks whose mean prediction is scored
-    augment: Annotated[str, one_of(CHOICES)] = "affine"  # what moves in training
-    optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"  # the update rule
-    schedule: Annotated[str, one_of(schedules.SHAPES)] = "cosine"  # of learning_rate
-    warmup: CountOrZero = 20  # steps over which the learning rate rises
-    skip_biases: bool = True  # keep weight decay off biases and norms
-    accumulate: Count = 1  # batches averaged before an update
-    batch_size: CountOrZero = 64  # examples in a step; 0 for all of them
-    epochs: Annotated[int, within(1), Extendable] = 60  # passes over the data
-    reports: Count = 10  # how often the validation split is scored
-    seed: Seed = 0  # of initialisation and noise
-    data_seed: Seed = 0  # of order and augmentation
+    # network; `python -m jaxnets.models` lists them with their sizes
+    model: Annotated[str, one_of(ZOO)] = "convnet"
+    # recipe that sets the defaults of other flags; auto: paper for our own networks and
+    # for data of the network's paper, else steady
+    recipe: Annotated[str, one_of(recipes.CHOICES)] = recipes.AUTO
+    # scale a paper's learning rate in proportion to the batch size
+    scale_rate: bool = True
+    # data set: digits, glyphs, a folder of CLASS/name.png, or a TFDS set
+    data: str = "digits"
+    # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    data_dir: Path | None = None
+    # height and width of the images in pixels, or one side; none: as in the data
+    size: Sides = ()
+    # how images reach --size: cropped, stretched, or padded with black bars
+    fit: Fit = "crop"
+    skip_bad: bool = False  # leave out unusable image files; a warning counts them
+    # file of initial weights, .safetensors or .npz; None: random initialisation
+    pretrained: Path | None = None
+    # with --pretrained: initialise the last layer anew, for other classes
+    new_head: bool = False
+    # networks of an ensemble, whose mean prediction is scored; 1: one network
+    members: Copies = 1
+    # augmentation of the training images
+    augment: Annotated[str, one_of(CHOICES)] = "affine"
+    # update rule of the parameters
+    optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"
+    # schedule of the learning rate
+    schedule: Annotated[str, one_of(schedules.SHAPES)] = "cosine"
+    # updates over which the learning rate rises linearly to its peak; 0: no warm-up
+    warmup: CountOrZero = 20
+    # leave biases and norms out of the L2 penalty; adamw and muon never decay them
+    skip_biases: bool = True
+    accumulate: Count = 1  # batches whose gradients are averaged for one update
+    batch_size: CountOrZero = 64  # examples in a step; 0: the whole training split
+    epochs: Annotated[int, within(1), Extendable] = 60  # passes over the training split
+    reports: Count = 10  # evaluations of the validation split in a run
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the order and the augmentation of the data
     hyper: Hyper = Hyper()
     preset = recipes.prepared  # the defaults are the recipe's
     adjusted = recipes.scaled

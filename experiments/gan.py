@@ -41,13 +41,16 @@ from jaxnets.tasks.adversarial import LOSSES, PENALTIES
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 2e-3  # of the generator, at first: it falls to 0
-    ratio: Positive = 0.5  # of the discriminator's learning rate to the generator's
+    # generator's learning rate at the first step; it falls linearly to 0
+    learning_rate: Positive = 2e-3
+    ratio: Positive = 0.5  # discriminator's learning rate divided by the generator's
     beta1: Rate = 0.5  # decay rate of Adam's first moment
     beta2: Rate = 0.999  # decay rate of Adam's second moment
-    r1: NonNegative = 1.0  # weight of the penalty r1 (--penalty)
-    gradient_penalty: NonNegative = 10.0  # weight of the gradient penalty (--penalty)
-    average_decay: Rate = 0.998  # of the averaged generator, which makes the samples
+    r1: NonNegative = 1.0  # weight of the R1 penalty, for --penalty r1; 0: none
+    # weight of the gradient penalty, for --penalty gradient_penalty; 0: none
+    gradient_penalty: NonNegative = 10.0
+    # decay rate of the averaged generator, which makes the samples; 0: no average
+    average_decay: Rate = 0.998
 
 
 SPACE = Hyper(LogUniform(2e-4, 2e-2))
@@ -57,27 +60,35 @@ SPACE = Hyper(LogUniform(2e-4, 2e-2))
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
-    data_dir: Path | None = None  # where prepared TFDS sets are
-    size: Sides = ()  # pixels of every image: one side, or height and width
-    fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
-    skip_bad: bool = False  # leave out image files that cannot be used; counted
-    judge: Path | None = None  # weights of a small_convnet, instead of our own
-    judge_steps: Count = 1200  # of the training of our own
-    architecture: Annotated[str, one_of(NETWORKS)] = "dcgan"  # of both networks
-    features: Size = 32  # channels next to the image
-    noise: Size = 64  # normal numbers behind a sample
-    loss: Annotated[str, one_of(LOSSES)] = "non_saturating"  # what the two play for
-    penalty: Annotated[str, one_of(PENALTIES)] = "none"  # on the discriminator's slope
+    # data set: digits, glyphs, a folder of CLASS/name.png, or a TFDS set
+    data: str = "glyphs"
+    # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    data_dir: Path | None = None
+    # height and width of the images in pixels, or one side; none: as in the data
+    size: Sides = ()
+    # how images reach --size: cropped, stretched, or padded with black bars
+    fit: Fit = "crop"
+    skip_bad: bool = False  # leave out unusable image files; a warning counts them
+    # weights of the evaluator, a small_convnet; None: train one on the data
+    judge: Path | None = None
+    judge_steps: Count = 1200  # training steps of the evaluator, if --judge is None
+    # architecture of generator and discriminator
+    architecture: Annotated[str, one_of(NETWORKS)] = "dcgan"
+    features: Size = 32  # channels of the layers next to the image
+    noise: Size = 64  # normal random numbers from which the generator makes a sample
+    # loss of generator and discriminator
+    loss: Annotated[str, one_of(LOSSES)] = "non_saturating"
+    # gradient penalty of the discriminator
+    penalty: Annotated[str, one_of(PENALTIES)] = "none"
     spectral: bool = False  # spectral norm instead of batch norm in the discriminator
-    conditional: bool = True  # tell both networks the class
-    discriminator_steps: Count = 1  # of it before the other's
-    generator_steps: Count = 1  # of the generator in a step
-    batch_size: Count = 64  # images in each of these
+    conditional: bool = True  # condition generator and discriminator on the class
+    discriminator_steps: Count = 1  # discriminator updates in a training step
+    generator_steps: Count = 1  # generator updates in a training step
+    batch_size: Count = 64  # images in each update of either network
     steps: Count = 2800  # training steps
-    reports: Count = 10  # how often the samples are looked at
-    seed: Seed = 0  # of initialisation and noise
-    data_seed: Seed = 0  # of the order
+    reports: Count = 10  # evaluations of the samples in a run
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the order of the data
     hyper: Hyper = Hyper()
 
 

@@ -57,12 +57,16 @@ from jaxnets.tasks.language import Sampling, language, perplexity
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 4e-3  # peak of the schedule
-    momentum: Rate = 0.9  # of momentum and nesterov
-    weight_decay: NonNegative = 0.0  # decoupled in adamw; L2 in the other rules
-    dropout: Rate = 0.0  # variational, one mask a chunk; 0 leaves it out
-    clip_norm: Positive = 1.0  # of the whole gradient: it explodes now and then
-    newton_damping: NonNegative = 1.0  # added to the diagonal of the Hessian
+    learning_rate: Positive = 4e-3  # peak learning rate of the schedule
+    momentum: Rate = 0.9  # momentum coefficient, for --optimizer momentum and nesterov
+    # weight decay; decoupled for adamw and muon, an L2 penalty for other rules; 0: none
+    weight_decay: NonNegative = 0.0
+    # probability that a unit is dropped, in variational dropout with one mask for each
+    # chunk; 0: no dropout
+    dropout: Rate = 0.0
+    clip_norm: Positive = 1.0  # largest norm of the whole gradient
+    # damping added to the Hessian's diagonal, for --optimizer newton
+    newton_damping: NonNegative = 1.0
 
 
 SPACE = Hyper(LogUniform(3e-4, 3e-2), clip_norm=LogUniform(0.1, 10))
@@ -72,27 +76,34 @@ SPACE = Hyper(LogUniform(3e-4, 3e-2), clip_norm=LogUniform(0.1, 10))
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    cell: Annotated[str, one_of(CELLS)] = "lstm"  # of the recurrent layers
-    features: Size = 256  # hidden units of a layer
-    layers: Annotated[int, within(1, 1000)] = 1  # on top of each other
-    embedding: SizeOrZero = 64  # width of learned characters; 0 for one-hot codes
-    data: str = "corpus"  # corpus, a text file or ./folder of them, or a TFDS set
-    data_dir: Path | None = None  # where prepared TFDS sets are
-    skip_bad: bool = False  # leave out files that cannot be used, counted
-    optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
-    schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
-    warmup: CountOrZero = 50  # steps over which the learning rate rises
-    steps: Size = 64  # characters of a chunk: as far back as gradients go
-    batch_size: Count = 32  # streams of text that are read side by side
-    epochs: Annotated[int, within(1), Extendable] = 3  # passes over the training text
-    reports: Count = 10  # how often the validation text is scored
-    prompt: str | None = None  # what samples continue; default: "The ", if it is known
-    samples: Copies = 4  # how many of them
-    length: Size = 300  # characters of each
-    temperature: Positive = 0.7  # of the samples: small is nearly greedy
-    top_p: PositiveShare = 0.95  # share of the probability that samples are drawn from
-    seed: Seed = 0  # of initialisation and noise
-    data_seed: Seed = 0  # of where the streams begin
+    cell: Annotated[str, one_of(CELLS)] = "lstm"  # recurrent cell of the layers
+    features: Size = 256  # hidden units of each layer
+    layers: Annotated[int, within(1, 1000)] = 1  # recurrent layers on top of each other
+    embedding: SizeOrZero = 64  # width of the character embeddings; 0: one-hot vectors
+    # data set: corpus, a text file, a ./folder of text files, or a TFDS set
+    data: str = "corpus"
+    # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    data_dir: Path | None = None
+    skip_bad: bool = False  # leave out unusable files; a warning counts them
+    optimizer: Annotated[str, one_of(RULES)] = "adamw"  # update rule of the parameters
+    schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # schedule of the learning rate
+    # updates over which the learning rate rises linearly to its peak; 0: no warm-up
+    warmup: CountOrZero = 50
+    steps: Size = 64  # characters in a chunk; gradients do not reach further back
+    batch_size: Count = 32  # streams of text in a step, read in parallel
+    epochs: Annotated[int, within(1), Extendable] = 3  # passes over the training split
+    reports: Count = 10  # evaluations of the validation split in a run
+    # text that the samples continue; None: "The ", or the beginning of the training
+    # text if that lacks these characters
+    prompt: str | None = None
+    samples: Copies = 4  # number of texts that are sampled after training
+    length: Size = 300  # characters of each sample
+    # sampling: divisor of the logits; near 0: nearly greedy
+    temperature: Positive = 0.7
+    # sampling: probability mass of the most probable tokens that are drawn from; 1: all
+    top_p: PositiveShare = 0.95
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the positions in the text where the streams begin
     hyper: Hyper = Hyper()
 
 

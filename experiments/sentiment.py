@@ -51,13 +51,18 @@ from jaxnets.tasks.classification import classification
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 1e-3  # peak of the schedule
-    momentum: Rate = 0.9  # of momentum and nesterov
-    weight_decay: NonNegative = 1e-3  # decoupled in adamw; L2 in the other rules
-    label_smoothing: Rate = 0.0  # share of the target spread over all classes
-    dropout: Rate = 0.1  # of features, of one mask a text in recurrent networks
-    clip_norm: Positive = 1.0  # of the whole gradient
-    newton_damping: NonNegative = 1.0  # added to the diagonal of the Hessian
+    learning_rate: Positive = 1e-3  # peak learning rate of the schedule
+    momentum: Rate = 0.9  # momentum coefficient, for --optimizer momentum and nesterov
+    # weight decay; decoupled for adamw and muon, an L2 penalty for other rules; 0: none
+    weight_decay: NonNegative = 1e-3
+    # share of the target spread evenly over all classes; 0: no label smoothing
+    label_smoothing: Rate = 0.0
+    # probability that a feature is dropped, with one mask for each text in recurrent
+    # networks; 0: no dropout
+    dropout: Rate = 0.1
+    clip_norm: Positive = 1.0  # largest norm of the whole gradient
+    # damping added to the Hessian's diagonal, for --optimizer newton
+    newton_damping: NonNegative = 1.0
 
 
 SPACE = Hyper(LogUniform(3e-4, 3e-2), weight_decay=LogUniform(1e-4, 0.1))
@@ -67,22 +72,28 @@ SPACE = Hyper(LogUniform(3e-4, 3e-2), weight_decay=LogUniform(1e-4, 0.1))
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    model: Annotated[str, one_of(READERS)] = "lstm"  # the network
-    data: str = "reviews"  # reviews, a .tsv or .csv file, a folder, or a TFDS set
-    data_dir: Path | None = None  # where prepared TFDS sets are
-    skip_bad: bool = False  # leave out lines that cannot be used, counted
-    minimum: Count = 1  # a word that is trained on less often is unknown
-    # Longer texts are cut. None: the 95th percentile of those of training.
+    model: Annotated[str, one_of(READERS)] = "lstm"  # network that reads the text
+    # data set: reviews, a .tsv or .csv file, a folder of these, or a TFDS set
+    data: str = "reviews"
+    # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    data_dir: Path | None = None
+    skip_bad: bool = False  # leave out unusable lines; a warning counts them
+    # least count of a word in the training split; rarer words become <unk>
+    minimum: Count = 1
+    # most words of a text; longer texts are cut; None: the 95th percentile of the
+    # training split, but 64 or more
     words: Annotated[int | None, within(1, 65_536)] = None
-    optimizer: Annotated[str, one_of(RULES)] = "adamw"  # the update rule
-    schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # of the learning rate
-    warmup: CountOrZero = 50  # steps over which the learning rate rises
+    optimizer: Annotated[str, one_of(RULES)] = "adamw"  # update rule of the parameters
+    schedule: Annotated[str, one_of(SHAPES)] = "cosine"  # schedule of the learning rate
+    # updates over which the learning rate rises linearly to its peak; 0: no warm-up
+    warmup: CountOrZero = 50
     batch_size: Count = 64  # texts in a step
     epochs: Annotated[int, within(1), Extendable] = 20  # passes over the training split
-    reports: Count = 10  # how often the validation split is scored
-    shown: Annotated[int, within(1, 100)] = 12  # texts in the picture
-    seed: Seed = 0  # of initialisation and noise
-    data_seed: Seed = 0  # of the order
+    reports: Count = 10  # evaluations of the validation split in a run
+    # test texts in the figure of what each word adds
+    shown: Annotated[int, within(1, 100)] = 12
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the order of the data
     hyper: Hyper = Hyper()
 
 

@@ -37,12 +37,17 @@ from jaxnets.tasks.translation import translation
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 4e-3  # peak of the schedule
-    weight_decay: NonNegative = 0.0  # decoupled
-    clip_norm: Positive = 1.0  # of the whole gradient
-    label_smoothing: Rate = 0.0  # share of the target spread over the vocabulary
-    dropout: Rate = 0.0  # of source vectors and of units before the logits
-    sampling: Share = 0.0  # share of tokens that the decoder draws itself in training
+    learning_rate: Positive = 4e-3  # peak learning rate of the schedule
+    weight_decay: NonNegative = 0.0  # decoupled weight decay; 0: none
+    clip_norm: Positive = 1.0  # largest norm of the whole gradient
+    # share of the target spread evenly over the vocabulary; 0: no label smoothing
+    label_smoothing: Rate = 0.0
+    # probability that a source feature or a unit before the logits is dropped; 0: no
+    # dropout
+    dropout: Rate = 0.0
+    # final probability that a training input is the decoder's own token; 0: teacher
+    # forcing
+    sampling: Share = 0.0
 
 
 SPACE = Hyper(LogUniform(3e-4, 3e-2), label_smoothing=Uniform(0.0, 0.2))
@@ -52,23 +57,28 @@ SPACE = Hyper(LogUniform(3e-4, 3e-2), label_smoothing=Uniform(0.0, 0.2))
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    data: str = "dates"  # or a .tsv file, or a folder of them: source TAB target
-    skip_bad: bool = False  # leave out lines that cannot be used, counted
-    # Most words of either side; longer pairs are left out. None: the 95th percentile.
+    # data set: dates, or a .tsv file or a folder of them with lines source TAB target
+    data: str = "dates"
+    skip_bad: bool = False  # leave out unusable lines; a warning counts them
+    # most words on either side of a pair; longer pairs are left out; None: the 95th
+    # percentile of the training split
     longest: Annotated[int | None, within(1, 65_536)] = None
-    minimum: Count = 2  # a word that is there less often is <unk>
-    largest: Count = 10_000  # tokens of a vocabulary of words
-    model: Attention = "additive"  # attention, or plain: none
-    cell: Annotated[str, one_of(CELLS)] = "gru"  # of encoder and decoder
-    features: Size = 64  # hidden units, and the width that attention compares in
-    embedding: Size = 32  # width of the vectors of tokens
-    withdrawal: Annotated[str, one_of(RISES)] = "sigmoid"  # of the teacher: sampling
+    # least count of a word in the training split; rarer words become <unk>
+    minimum: Count = 2
+    largest: Count = 10_000  # most tokens of each vocabulary, source and target
+    model: Attention = "additive"  # attention of the decoder; plain: no attention
+    cell: Annotated[str, one_of(CELLS)] = "gru"  # recurrent cell of encoder and decoder
+    # hidden units of encoder and decoder, and width of the attention
+    features: Size = 64
+    embedding: Size = 32  # width of the token embeddings
+    withdrawal: Annotated[str, one_of(RISES)] = "sigmoid"  # schedule of --sampling
+    # how translations are decoded for predictions
     decoding: Annotated[Decoding, Judging] = Decoding()
     batch_size: Count = 128  # pairs in a step
     epochs: Annotated[int, within(1), Extendable] = 4  # passes over the training split
-    reports: Count = 8  # how often the validation split is scored
-    seed: Seed = 0  # of initialisation and noise
-    data_seed: Seed = 0  # of the order
+    reports: Count = 8  # evaluations of the validation split in a run
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the order of the data
     hyper: Hyper = Hyper()
 
 

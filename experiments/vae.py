@@ -45,11 +45,14 @@ from jaxnets.tasks.variational import Divergence, variational
 class Hyper(NamedTuple):
     """Numbers inside the mathematics: traced, so that changing one never recompiles."""
 
-    learning_rate: Positive = 1e-3  # peak of the schedule
-    beta: NonNegative = 1.0  # factor of the divergence; 1: the bound itself, 0: none
-    beta_warmup: NonNegative = 0.0  # steps over which beta grows to that
-    free_nats: NonNegative = 0.0  # of each number's divergence that cost nothing
-    clip_norm: Positive = 100.0  # of the whole gradient
+    learning_rate: Positive = 1e-3  # peak learning rate of the schedule
+    # weight of the KL divergence; 1: the evidence lower bound, 0: no divergence
+    beta: NonNegative = 1.0
+    # steps over which beta rises linearly from 0; 0: no warm-up
+    beta_warmup: NonNegative = 0.0
+    # KL divergence of each number of a code that is not penalised, in nats; 0: none
+    free_nats: NonNegative = 0.0
+    clip_norm: Positive = 100.0  # largest norm of the whole gradient
 
 
 SPACE = Hyper(LogUniform(1e-4, 1e-2))
@@ -59,26 +62,40 @@ SPACE = Hyper(LogUniform(1e-4, 1e-2))
 class Config:
     """Choices that change shapes or the program, and so are compiled in."""
 
-    model: Annotated[str, one_of(VAES)] = "dense"  # encoder and decoder
-    widths: Annotated[tuple[int, ...], within(1, 65_536)] = (400,)  # of hidden layers
-    latent: Size = 20  # numbers in a code
-    likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"  # of a pixel
-    binarise: Binarise = "static"  # drawn once, each step, cut at 128, or kept bytes
-    binarise_seed: Seed = 0  # of what is drawn once
-    samples: Copies = 1  # more: importance-weighted training
-    divergence: Divergence = "closed"  # or sampled; several samples always are
-    bound_samples: Count = 1000  # of the bound that is reported
-    judged: Annotated[int, within(2)] = 500  # test images that it is computed of
-    data: str = "glyphs"  # digits, glyphs, a folder of CLASS/name.png, or a TFDS set
-    data_dir: Path | None = None  # where prepared TFDS sets are
-    size: Sides = ()  # pixels of every image: one side, or height and width
-    fit: Fit = "crop"  # how images reach that size: cut, with black bars, or stretched
-    skip_bad: bool = False  # leave out image files that cannot be used; counted
+    # encoder and decoder: dense layers, or convolutions
+    model: Annotated[str, one_of(VAES)] = "dense"
+    # units of each dense hidden layer of the encoder; the decoder has them in reverse
+    widths: Annotated[tuple[int, ...], within(1, 65_536)] = (400,)
+    latent: Size = 20  # numbers in the code of an image
+    # distribution of a pixel given the code
+    likelihood: Annotated[str, one_of(LIKELIHOODS)] = "bernoulli"
+    # binarisation of the pixels; static: drawn once, dynamic: drawn at each step,
+    # threshold: 1 from 128 on, none: bytes
+    binarise: Binarise = "static"
+    binarise_seed: Seed = 0  # seed of the pixels that are drawn once
+    # codes of each training image; 2 or more: importance-weighted training
+    samples: Copies = 1
+    # KL divergence in closed form, or estimated from a sample; several --samples:
+    # always estimated
+    divergence: Divergence = "closed"
+    # samples of each image for the reported bound of log p(x)
+    bound_samples: Count = 1000
+    # number of test images whose bound of log p(x) is reported
+    judged: Annotated[int, within(2)] = 500
+    # data set: digits, glyphs, a folder of CLASS/name.png, or a TFDS set
+    data: str = "glyphs"
+    # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    data_dir: Path | None = None
+    # height and width of the images in pixels, or one side; none: as in the data
+    size: Sides = ()
+    # how images reach --size: cropped, stretched, or padded with black bars
+    fit: Fit = "crop"
+    skip_bad: bool = False  # leave out unusable image files; a warning counts them
     batch_size: Count = 100  # images in a step
-    epochs: Annotated[int, within(1), Extendable] = 30  # passes over the data
-    reports: Count = 10  # how often the validation split is scored
-    seed: Seed = 0  # of initialisation and noise
-    data_seed: Seed = 0  # of the order, and of what is drawn each step
+    epochs: Annotated[int, within(1), Extendable] = 30  # passes over the training split
+    reports: Count = 10  # evaluations of the validation split in a run
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the order of the data and of pixels drawn each step
     hyper: Hyper = Hyper()
 
 

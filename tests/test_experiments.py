@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from jaxnets.run import report, settings
 from jaxnets.run.command import command
 from jaxnets.run.folder import RunError
 from jaxnets.run.session import Run
-from jaxnets.run.verbs import Verbs
+from jaxnets.run.verbs import Describing, Verbs
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = sorted(
@@ -324,6 +325,20 @@ def test_the_long_recipe_of_caption_is_the_default_of_its_recorded_results():
 def test_a_flag_wins_over_the_recipe_of_caption():
     config = asked("--epochs", "1", "--recipe", "long", "--alpha", "1")
     assert (config.epochs, config.generated, config.decoding.alpha) == (1, 40_000, 1)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_help_line_stands_alone(name, capsys):
+    """Every flag has one, and none continues the flag's name: "of the images"."""
+    experiment = module(name)
+    with pytest.raises(SystemExit):
+        command(experiment.main, experiment.Config, ["--help"], verbs=Describing)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    text = re.sub(r"\{[^}]*\}", "X", plain)
+    flags = [flag.replace("│", " ") for flag in re.split(r"\n[│ ] --", text)[1:]]
+    assert len(flags) > 20
+    half = r"[\w-]+(,? +(--[\w-]+|[^a-z\s(]+))*\s+(\(default|(of|or|that|where)\s)"
+    assert not [flag for flag in flags if re.match(half, flag)]
 
 
 def test_the_help_names_choices_and_their_defaults(capsys):

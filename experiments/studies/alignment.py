@@ -30,7 +30,12 @@ NAMES = {"additive": "with attention", "plain": "one vector"}
 
 
 def main(config: translate.Config, seeds: Count = 1) -> dict[str, list[float]]:
-    """Returns the exact match on the test split, a number a seed, of each model."""
+    """Returns the exact match on the test split, a number a seed, of each model.
+
+    Args:
+        config: Configuration of every run, except for its model and seed.
+        seeds: Runs of each model, from seed 0.
+    """
     found: dict[str, list[float]] = {}
     lines = {}
     for model, name in NAMES.items():

@@ -38,20 +38,24 @@ FOLDER = Path("runs/batch_norm")
 class Hyper(NamedTuple):
     """Numbers inside the mathematics."""
 
-    learning_rate: Positive = 1e-3  # of Adam
-    label_smoothing: Rate = 0.0  # none
+    learning_rate: Positive = 1e-3  # constant learning rate of Adam
+    # share of the target spread evenly over all classes; 0: no label smoothing
+    label_smoothing: Rate = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What is compared, and on what."""
 
-    data: str = "glyphs"  # digits, glyphs, a folder, or a TFDS set
-    data_dir: Path | None = None  # where prepared TFDS sets are
-    examples: Count = 500  # the first ones of the training split
-    epochs: Count = 10  # passes over them
+    # data set: digits, glyphs, a folder of CLASS/name.png, or a TFDS set
+    data: str = "glyphs"
+    # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    data_dir: Path | None = None
+    examples: Count = 500  # training examples: the first ones of the training split
+    epochs: Count = 10  # passes over the training examples
     batch_size: Count = 50  # examples in a step
-    seeds: Annotated[int, within(2)] = 5  # networks of each kind, from seed 0
+    # networks with and without batch norm each, from seed 0
+    seeds: Annotated[int, within(2)] = 5
     hyper: Hyper = Hyper()
 
 

@@ -56,23 +56,25 @@ RATIOS = {"1 : 5": (1, 5), "1 : 1": (1, 1), "2 : 1": (2, 1), "5 : 1": (5, 1)}
 class Hyper(NamedTuple):
     """Numbers inside the mathematics."""
 
-    learning_rate: Positive = 5e-4
-    ratio: Positive = 1.0
-    beta1: Rate = 0.5
-    beta2: Rate = 0.999
+    learning_rate: Positive = 5e-4  # generator's learning rate
+    ratio: Positive = 1.0  # discriminator's learning rate divided by the generator's
+    beta1: Rate = 0.5  # decay rate of Adam's first moment
+    beta2: Rate = 0.999  # decay rate of Adam's second moment
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Small players."""
 
-    steps: Count = 4000  # of the generator, in all
-    alone: Count = 500  # of one player alone, in the second and the third question
-    batch_size: Count = 64  # images in each step of either player
-    width: Size = 128  # of the hidden layers
-    noise: Size = 32  # normal numbers behind a sample
-    seeds: Count = 3  # pairs of players, from seed 0
-    judge_steps: Count = 600  # of the classifier's training
+    steps: Count = 4000  # updates of the generator in a run
+    # updates of a player that trains alone, in the questions `alone` and `half`
+    alone: Count = 500
+    batch_size: Count = 64  # images in each update of either network
+    width: Size = 128  # units of each hidden layer
+    noise: Size = 32  # normal random numbers from which the generator makes a sample
+    # pairs of generator and discriminator that are trained, from seed 0
+    seeds: Count = 3
+    judge_steps: Count = 600  # training steps of the evaluator
     hyper: Hyper = Hyper()
 
 

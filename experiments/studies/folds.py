@@ -22,7 +22,11 @@ FOLDER = Path("runs/folds")
 
 
 def main(config: classify.Config) -> list[float]:
-    """Returns the test accuracy of every fold."""
+    """Returns the test accuracy of every fold.
+
+    Args:
+        config: Configuration of every run, except for its data.
+    """
     accuracies = []
     for fold in range(FOLDS):
         one = dataclasses.replace(config, data=f"digits/{fold}")

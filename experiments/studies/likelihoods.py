@@ -44,18 +44,25 @@ FOLDER = Path("runs/likelihoods")
 class Config:
     """What is compared, and on what."""
 
-    data: str = "glyphs"  # digits, glyphs, a folder, or a TFDS set
-    data_dir: Path | None = None  # where prepared TFDS sets are
-    binarise: Binarise = "static"  # of seed 0
-    samples: Count = 5  # of importance-weighted training
-    steps: Count = 16  # of DRAW
-    vae_epochs: Count = 60  # of both autoencoders
-    draw_epochs: Count = 20  # of DRAW, each of which takes longer
-    judged: Annotated[int, within(2)] = 500  # test images
-    bound_samples: Count = 1000  # of the bound
-    imagined: CountOrZero = 10_000  # codes of the prior for a Frechet distance; 0: none
-    seeds: Count = 1  # runs of each, from seed 0
-    first_seed: Seed = 0  # of the first of them
+    # data set: digits, glyphs, a folder of CLASS/name.png, or a TFDS set
+    data: str = "glyphs"
+    # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
+    data_dir: Path | None = None
+    # binarisation of the pixels; static: drawn once, dynamic: drawn at each step,
+    # threshold: 1 from 128 on, none: bytes
+    binarise: Binarise = "static"
+    samples: Count = 5  # codes of each training image in importance-weighted training
+    steps: Count = 16  # steps in which DRAW draws an image
+    vae_epochs: Count = 60  # passes over the training split, for both autoencoders
+    draw_epochs: Count = 20  # passes over the training split, for DRAW
+    # number of test images whose bound of log p(x) is reported
+    judged: Annotated[int, within(2)] = 500
+    # samples of each image for the reported bound of log p(x)
+    bound_samples: Count = 1000
+    # codes drawn from the prior for the Frechet distance; 0: no distance
+    imagined: CountOrZero = 10_000
+    seeds: Count = 1  # runs of each model
+    first_seed: Seed = 0  # seed of the first run of each model
 
 
 def runs(config: Config) -> dict[str, tuple[Any, Any]]:

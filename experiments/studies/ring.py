@@ -60,12 +60,14 @@ class PointBatch(NamedTuple):
 class Hyper(NamedTuple):
     """Numbers inside the mathematics."""
 
-    learning_rate: Positive = 1e-3  # of both, falling to zero in a line
-    ratio: Positive = 1.0
-    beta1: Rate = 0.0
-    beta2: Rate = 0.9
-    r1: NonNegative = 0.1
-    gradient_penalty: NonNegative = 1.0
+    # generator's learning rate at the first step; it falls linearly to 0
+    learning_rate: Positive = 1e-3
+    ratio: Positive = 1.0  # discriminator's learning rate divided by the generator's
+    beta1: Rate = 0.0  # decay rate of Adam's first moment
+    beta2: Rate = 0.9  # decay rate of Adam's second moment
+    r1: NonNegative = 0.1  # weight of the R1 penalty
+    gradient_penalty: NonNegative = 1.0  # weight of the gradient penalty
+    # decay rate of the averaged generator, which makes the samples; 0: no average
     average_decay: Rate = 0.99
 
 
@@ -73,11 +75,12 @@ class Hyper(NamedTuple):
 class Config:
     """What is trained, and on what."""
 
-    deviation: Positive = 0.02  # of each Gaussian; the radius is 1
-    steps: Count = 4000  # of the generator
-    batch_size: Count = 256  # points in each step of either player
-    width: Size = 128  # of the hidden layers
-    noise: Size = 2  # normal numbers behind a sample
+    # standard deviation of each Gaussian; the ring has radius 1
+    deviation: Positive = 0.02
+    steps: Count = 4000  # updates of the generator in a run
+    batch_size: Count = 256  # points in each update of either network
+    width: Size = 128  # units of each hidden layer
+    noise: Size = 2  # normal random numbers from which the generator makes a sample
     seeds: Count = 3  # networks of each loss, from seed 0
     hyper: Hyper = Hyper()
 

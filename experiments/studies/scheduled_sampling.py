@@ -35,7 +35,13 @@ def main(
     shares: Annotated[Sequence[float], within(0, 1)] = (0.0, 0.5),
     seeds: Count = 2,
 ) -> dict[str, list[float]]:
-    """Returns the exact match on the test split, a number a seed, of each share."""
+    """Returns the exact match on the test split, a number a seed, of each share.
+
+    Args:
+        config: Configuration of every run, except for its sampling and seed.
+        shares: Values of --sampling to compare.
+        seeds: Runs of each share, from seed 0.
+    """
     exact: dict[str, list[float]] = {}
     for share in shares:
         name, characters = f"{share:.0%} own draws", []

@@ -47,16 +47,17 @@ SPACE = {
 class Config:
     """What is compared, and on what."""
 
-    data: str = "glyphs"  # any data of classify
-    model: str = "small_convnet"  # any network of classify
-    epochs: Count = 2  # passes over the data in a whole run
+    data: str = "glyphs"  # data set, as in classify
+    model: str = "small_convnet"  # network, as in classify
+    epochs: Count = 2  # passes over the training split in a run of full length
     batch_size: Count = 256  # examples in a step
-    trials: Count = 32  # settings of random search and of TPE
+    trials: Count = 32  # settings in a random search and in a search by TPE
     batch: Count = 8  # settings that TPE proposes at once
-    bracket: Count = 27  # settings that halving compares
-    members: Count = 16  # settings in one program
+    bracket: Count = 27  # settings that successive halving compares
+    members: Count = 16  # settings that are trained together, as one program
     seeds: Count = 10  # searches of each kind, from seed 0
-    mode: str = "auto"  # how members are run
+    # how members are run, as in sweep.py; auto: the fastest, by measurement
+    mode: str = "auto"
 
 
 def main(config: Config) -> dict[str, list[float]]:

@@ -33,8 +33,8 @@ def main(config: sentiment.Config, seeds: Count = 3) -> dict[str, list[float]]:
     """Returns the test accuracies of every model, one a seed.
 
     Args:
-        config: Of every run, but for its model and seed.
-        seeds: How many runs a model.
+        config: Configuration of every run, except for its model and seed.
+        seeds: Runs of each model, from --seed on.
     """
     name = files.safe_name(Path(config.data).name)
     found: dict[str, list[float]] = {}

@@ -46,22 +46,22 @@ SYMBOLS = 4  # numbered from 3; chance is a quarter
 class Hyper(NamedTuple):
     """As in the experiments."""
 
-    learning_rate: Positive = 1e-2
-    weight_decay: NonNegative = 0.0
-    clip_norm: Positive = 1.0
+    learning_rate: Positive = 1e-2  # peak learning rate of the schedule
+    weight_decay: NonNegative = 0.0  # decoupled weight decay; 0: none
+    clip_norm: Positive = 1.0  # largest norm of the whole gradient
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A small study."""
 
-    steps: Size = 8  # S: tokens of a chunk, as far as gradients reach
-    longest: Size = 31  # steps from symbol to question at most
+    steps: Size = 8  # tokens in a chunk; gradients do not reach further back
+    longest: Size = 31  # largest distance from symbol to question, in tokens
     features: Size = 32  # hidden units of the LSTM
-    batch_size: Count = 32  # streams side by side
-    updates: Count = 3000  # of the parameters
-    seeds: Count = 3  # members trained side by side
-    folder: Path = Path("runs/truncation")  # for the picture
+    batch_size: Count = 32  # streams in a step, read in parallel
+    updates: Count = 3000  # training steps
+    seeds: Count = 3  # networks of each kind, trained side by side
+    folder: Path = Path("runs/truncation")  # folder of the figure
     hyper: Hyper = Hyper()
 
 

@@ -45,9 +45,9 @@ def main(
     """Returns what was measured, by name, a dictionary for every seed.
 
     Args:
-        config: Of every run, but for its beta and seed.
-        seeds: Runs of each kind.
-        count: Images on each side of a distance; fewer, where the data has fewer.
+        config: Configuration of every run, except for its beta and seed.
+        seeds: Runs with and without the divergence each, from seed 0.
+        count: Images on each side of a distance; fewer if the data has fewer.
     """
     data = labelled_images(config.data, data_dir=config.data_dir)
     name = files.safe_name(Path(config.data).name)

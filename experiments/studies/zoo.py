@@ -60,11 +60,13 @@ PLAN = {
 class Config:
     """What is trained, and on what."""
 
-    data: str = "glyphs"  # any data of classify; the table's is a folder
-    models: tuple[str, ...] = tuple(PLAN)  # networks of classify
-    recipes: tuple[str, ...] = ("steady", "paper")  # of classify
-    seeds: Count = 1  # of weights, order and augmentation, from seed 0
-    steps: CountOrZero = 0  # of every network; 0 for as many as the table has
+    data: str = "glyphs"  # data set, as in classify
+    models: tuple[str, ...] = tuple(PLAN)  # networks that are trained, as in classify
+    # recipes that each network is trained by, as in classify
+    recipes: tuple[str, ...] = ("steady", "paper")
+    seeds: Count = 1  # runs of each network and recipe, from seed 0
+    # training steps of every network; 0: as many as the study's own table says
+    steps: CountOrZero = 0
 
 
 def main(config: Config) -> list[dict[str, Any]]:

@@ -74,18 +74,17 @@ def check(
     Exit code 0 says that nothing is wrong, 1 that something is.
 
     Args:
-        path: A folder, or a .tsv, .csv or .txt file.
-        kind: What it is; `auto` goes by its looks.
-        size: The experiment's --size: height and width in pixels, or one side. Without
-            it labelled images must have one shape.
-        fit: The experiment's --fit: how images are brought to that size.
+        path: Data to check: a folder, or a .tsv, .csv or .txt file.
+        kind: Kind of the data; auto: recognised by its files.
+        size: Height and width of labelled images in pixels, or one side.
+            Without it all images must have one shape.
+        fit: How labelled images reach --size: cropped, stretched or padded.
         unlabelled: Accept a single class, as vae.py, gan.py and draw.py do.
-        masks: Check the outlines of the objects of COCO and YOLO, too.
-        first_pixel: How the boxes of VOC count. 1: from 1, the last pixel included; 0:
-            from 0, the last pixel included; edges: edges of pixels, from 0 to the
-            width.
-        captions: The list of captions, where a folder holds several; the kind is
-            captions then.
+        masks: Check the outlines of objects in COCO and YOLO data, too.
+        first_pixel: Coordinates of the boxes in VOC data.
+            0 or 1: the number of the first pixel; the last pixel is included.
+            edges: edges of pixels, from 0 to the width.
+        captions: Captions file in the folder, for --kind captions. None: the only one.
     """
     survey = Survey()
     chosen: str = kind
@@ -147,7 +146,7 @@ def digest(path: Where, /) -> int:
     Replaces one that is there. `sha256sum -c SHA256SUMS` checks it, too.
 
     Args:
-        path: The folder.
+        path: Folder whose files are listed.
     """
     problems: list[Problem] = []
     lines = []
@@ -186,9 +185,9 @@ def prepare(
     """Downloads a TFDS set, or takes its files from a folder, and lays it out.
 
     Args:
-        name: As TFDS knows it: `cifar10`.
-        data_dir: Where to; by default `$TFDS_DATA_DIR`, or `~/tensorflow_datasets`.
-        manual_dir: Where files are that were downloaded by hand.
+        name: Name of a TFDS set, for example cifar10.
+        data_dir: Folder to write to. None: $TFDS_DATA_DIR or ~/tensorflow_datasets.
+        manual_dir: Folder of files that were downloaded by hand. None: download.
     """
     from jaxnets.data.tfds.preparing import prepare
 

@@ -61,7 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m jaxnets.models", description=__doc__
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these networks")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="network to list; without names all are listed",
+    )
     names = parser.parse_args(arguments).names
     if unknown := [name for name in names if name not in ZOO]:
         parser.error(f"no network {', '.join(unknown)}; without names all are listed")

@@ -59,15 +59,20 @@ class Decoding(NamedTuple):
     that name (`jaxnets.models.parts.attention`).
     """
 
-    decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are written
-    beams: Annotated[int, within(1, 10_000)] = 5  # sequences that beam search follows
-    alpha: Annotated[float, within(0, 100)] = 0.6  # of its length penalty; 0: none
-    min_p: Share = 0.0  # of its words: the least share of the likeliest one's chance
-    temperature: Positive = 1.0  # of samples
-    top_p: PositiveShare = (
-        1.0  # of samples: the share of the probability that is drawn from
-    )
-    sharpness: Positive = 1.0  # of attention, if the network has it: larger is narrower
+    decode: Literal["greedy", "sampled", "beam"] = "greedy"  # how sequences are decoded
+    # beam search: sequences that are followed at once
+    beams: Annotated[int, within(1, 10_000)] = 5
+    # beam search: exponent of the length penalty; 0: none
+    alpha: Annotated[float, within(0, 100)] = 0.6
+    # beam search: least probability of a token as a share of the largest one; 0: no
+    # limit
+    min_p: Share = 0.0
+    # sampling: divisor of the logits; near 0: nearly greedy
+    temperature: Positive = 1.0
+    # sampling: probability mass of the most probable tokens that are drawn from; 1: all
+    top_p: PositiveShare = 1.0
+    # factor of the attention's scores before the softmax; larger: narrower attention
+    sharpness: Positive = 1.0
 
     @property
     def rows(self) -> int:

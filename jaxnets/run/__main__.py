@@ -29,9 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m jaxnets.run", description=__doc__)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("export", help="write the weights of a run to a file")
-    command.add_argument("run", type=Path, metavar="RUN_DIR")
-    command.add_argument("file", type=Path, metavar="FILE")
-    command.add_argument("--member", type=int, help="of an ensemble, counted from 0")
+    command.add_argument("run", type=Path, metavar="RUN_DIR", help="folder of the run")
+    command.add_argument(
+        "file", type=Path, metavar="FILE", help="file to write, .safetensors or .npz"
+    )
+    command.add_argument(
+        "--member",
+        type=int,
+        help="network of an ensemble to export, counted from 0; required for ensembles",
+    )
     chosen = parser.parse_args(arguments)
     with exits():
         count = export(chosen.run, chosen.file, member=chosen.member)

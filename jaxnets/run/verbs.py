@@ -31,20 +31,20 @@ class Verbs:
     """What to do with a configuration; never part of it."""
 
     run_dir: Path | None = None
-    """The run folder, instead of runs/EXPERIMENT/TIME-ID."""
+    """Folder of the run. None: runs/EXPERIMENT/TIME-ID."""
     resume: Literal["auto", "never", "weights"] = "auto"
     """auto: resume an unfinished run of the same configuration. never: begin a new run.
     weights: begin a new run from the weights in --run-dir."""
     evaluate: Annotated[Path | None, tyro.conf.arg(metavar="RUN_DIR")] = None
-    """Score the run in this folder again, with the configuration it has."""
+    """Folder of a run to score again, with its own configuration. None: train."""
     checkpoint_seconds: NonNegative = 30.0
-    """Seconds after which the next checkpoint is saved."""
+    """Seconds between two checkpoints. 0: as often as possible."""
     checkpoint_every: Annotated[int | None, ranges.within(1)] = None
-    """Steps after which the next checkpoint is saved as well. None: only by time."""
+    """Steps between two checkpoints, if sooner than by time. None: only by time."""
     steps_per_call: Annotated[int | None, ranges.within(1)] = None
     """Training steps in one call of the device. None: measured once on each machine."""
     keep: Count = 2
-    """How many of the newest checkpoints to keep."""
+    """Number of checkpoints to keep, the newest ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Describing(Verbs):
     """The verbs of a network that describes pictures."""
 
     describe: Annotated[Path | None, tyro.conf.arg(metavar="PHOTO")] = None
-    """Describe this picture with the network of --run; train and score nothing."""
+    """Image to describe with the network of --run; nothing is trained or scored."""
     evaluate: Annotated[
         Path | None, tyro.conf.arg(metavar="RUN_DIR", aliases=["--run"])
     ] = None
-    """Score the run in this folder again, with the configuration it has."""
+    """Folder of a run to score again, with its own configuration. None: train."""
 
     def checked(self) -> "Describing":
         """Returns self after validating the flags.

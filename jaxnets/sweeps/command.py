@@ -39,36 +39,36 @@ class Options:
     members: Count = 16
     """Settings that are trained together, as one program."""
     trials: Annotated[int | None, within(1)] = None
-    """Settings in all, in each group; by default as many as members."""
+    """Settings to train in each group of --grid. None: as many as --members."""
     method: Annotated[str, settings.one_of(METHODS)] = "random"
-    """How settings are proposed."""
+    """Method that proposes settings."""
     plan: Annotated[str, settings.one_of(SCHEDULES)] = "full"
-    """full: every setting to the end. halving, hyperband: the worse stop early, and the
-    others go on in a smaller program. pbt: the worse copy the better on the way."""
+    """full: train every setting to the end. halving, hyperband: stop the worst early.
+    pbt: the worst copy the weights of the best and change their hyperparameters."""
     eta: Annotated[int, within(2)] = 3
-    """One of so many goes on to the next rung, which is so many times as long."""
+    """halving, hyperband: one setting in ETA enters the next, ETA times longer rung."""
     first: Annotated[int | None, within(1)] = None
-    """Steps of the shortest rung."""
+    """Steps of the shortest rung. None: it follows from --plan and --eta."""
     batch: Annotated[int | None, within(1)] = None
-    """Settings that are proposed at once, and compared by halving; by default as many
-    as members. Several workers share a batch: give it as many as all of them run."""
+    """Settings that are proposed at once and compared by halving. None: --members.
+    With several workers: the sum of their members."""
     seeds: Count = 1
     """Runs of each setting that differ in initialisation and noise."""
     data_seeds: Count = 1
-    """Runs of each that differ in order and augmentation."""
+    """Runs of each setting that differ in order and augmentation of the data."""
     objective: tuple[str, ...] = ("loss",)
-    """Metrics of the validation split; nsga2 and tpe take several."""
+    """Metrics of the validation split to optimise; several with nsga2 and tpe only."""
     maximise: Literal["auto", "yes", "no"] = "auto"
-    """Whether they are to be raised; auto: what has accuracy in its name is."""
+    """Whether to maximise --objective. auto: metrics with accuracy in their name."""
     grid: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A static choice, `model=lenet5,resnet20`: a group and a program each. May be
-    repeated; all combinations are searched."""
+    """Values of a flag that are searched as groups, for example model=lenet5,resnet20.
+    If repeated, every combination is a group, with a program of its own."""
     mode: Literal["auto", "vmap", "unrolled", "loop", "separate"] = "auto"
-    """How members are run; auto measures which is fastest."""
+    """How members are run. auto: measure which way is fastest."""
     memory: Annotated[float | None, within(0, 1e9, above=True)] = None
-    """GiB that a population may take, instead of 80 % of what there is."""
+    """GiB of memory, of which a population may take 80 %. None: what is free."""
     sweep_seed: Seed = 0
-    """Of the search: the same seed, the same settings."""
+    """Seed of the search: it decides which settings are proposed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,24 +76,24 @@ class SweepVerbs:
     """What to do with the search; never part of it."""
 
     dry_run: bool = False
-    """Print what would be searched, or the script for Slurm; write nothing."""
+    """Print the search, or with --slurm its script, and write nothing."""
     worker: bool = False
-    """Help with the sweep that the same command without this flag leads."""
+    """Join the sweep that the same command without this flag has begun."""
     storage: str | None = None
-    """Where workers meet: an address as SQLAlchemy writes it, or grpc://HOST:PORT for
-    Optuna's proxy; by default a SQLite file in the folder."""
+    """Storage of Optuna that the workers share: a URL of SQLAlchemy, or grpc://HOST:PORT.
+    None: a SQLite file in the sweep's folder."""
     folder: Path | None = None
-    """Of the sweep, instead of runs/sweeps/EXPERIMENT/TIME-ID."""
+    """Folder of the sweep. None: runs/sweeps/EXPERIMENT/TIME-ID."""
     resume: Literal["auto", "never"] = "auto"
-    """auto: go on with an unfinished sweep of the same settings. never: a new one."""
+    """auto: resume an unfinished sweep of the same settings. never: begin a new one."""
     lease: Positive = 60.0
-    """Seconds without a sign of life after which a worker's share is given away."""
+    """Seconds without a sign of life after which a worker's share is reassigned."""
     checkpoint_seconds: NonNegative = 30.0
-    """Time between two checkpoints of a population."""
+    """Seconds between two checkpoints of a population."""
     slurm: CountOrZero = 0
-    """Submit so many workers to Slurm, which needs the extra `slurm`."""
+    """Workers to submit to Slurm, which needs the extra `slurm`. 0: run here."""
     slurm_options: tuple[str, ...] = ()
-    """Of sbatch, as in `partition=gpu gres=gpu:1 time=60`."""
+    """Options of sbatch, for example partition=gpu gres=gpu:1 time=60."""
 
 
 def command(

@@ -38,7 +38,7 @@ class Config:
     every: int = 20  # steps between two reports
     cosine: bool = True  # whether the rate falls
     width: int = 16  # hidden units
-    seed: int = 0  # of initialisation and noise
+    seed: int = 0  # seed of initialisation and noise
     data_seed: int = 0  # of order and augmentation
     hyper: Hyper = Hyper()
 
