@@ -173,6 +173,8 @@ def _outside(found: Iterable[Number]) -> list[str]:
     wrong = []
     for flag, value, allowed, whole in found:
         if allowed is None:
+            if isinstance(value, float) and math.isnan(value):
+                wrong.append(f"{flag} must be a number, not nan")
             continue
         if isinstance(value, bool | str):
             wrong.append(f"{flag} must be a number in {allowed}, not {value!r}")

@@ -73,7 +73,7 @@ class Learner(NamedTuple):
 
     `trivial` is `Task.trivial` of the task; a run warns if a metric stays there. `init`
     raises `HyperError` if `hyper` lacks a field that is read.
-    `jaxnets.testing.check_learner` enforces the laws:
+    `jaxnets.testing.learners.check_learner` enforces the laws:
 
     - The state holds arrays only. A step keeps their shapes and dtypes, and a
       `jax.lax.scan` over `step` gives the same states as single steps.

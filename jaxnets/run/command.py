@@ -20,7 +20,12 @@ from jaxnets.errors import UserError
 from jaxnets.run import batches, compilation, describe, folder, settings
 from jaxnets.run import mesh as on
 from jaxnets.run.console import one_line, show
-from jaxnets.run.experiment import Experiment, experiment_of, experiment_with
+from jaxnets.run.experiment import (
+    Experiment,
+    checked,
+    experiment_of,
+    experiment_with,
+)
 from jaxnets.run.folder import RunError
 from jaxnets.run.interrupts import NOTHING_YET, InterruptedRun
 from jaxnets.run.loop import NonFiniteError
@@ -96,7 +101,7 @@ def dry_run(experiment: Experiment, config: Any) -> None:
     """
     data = experiment.load(config)
     learner = experiment.build(config, data)
-    steps = experiment.plan(config, data).steps
+    steps = checked(experiment.plan(config, data)).steps
     name = experiment_of(type(config))
     describe.dry_run(name, config, learner, data.train, steps)
 
@@ -293,15 +298,16 @@ def _recorded(kind: type, path: Path) -> Any:
     """The configuration of a run.
 
     Raises:
-        RunError: If its fields or their ranges are other ones now.
+        RunError: If it is of another experiment, or its fields or their ranges are
+            other ones now.
     """
     described = folder.read_settings(path)
+    made_by, mine = described.get("experiment"), experiment_of(kind)
+    if made_by not in (None, mine):
+        raise RunError(f"{path} is a run of {made_by}, not of {mine}")
     try:
         config = settings.from_json(kind, described["config"])
     except ValueError as error:
-        made_by, mine = described.get("experiment"), experiment_of(kind)
-        if made_by not in (None, mine):
-            raise RunError(f"{path} is a run of {made_by}, not of {mine}") from error
         raise RunError(
             f"{path} was made by another version of this experiment: {error}"
         ) from error

@@ -3,11 +3,12 @@
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from jaxnets import files
+from jaxnets import files, ranges
 from jaxnets.learners.base import Learner
 from jaxnets.run.folder import RunError
 
@@ -34,7 +35,8 @@ class Experiment(Protocol):
     """A module that trains from the command line, and is swept.
 
     A sweep also needs the attributes `train`, `validation` and `test` of what `load`
-    returns, which are feeds, and a public name `SPACE`: a `Hyper` of ranges.
+    returns, which are feeds. A public name `SPACE`, a `Hyper` of ranges, says what is
+    searched by default; without it, that is the learning rate.
 
     Attributes:
         Config: A frozen dataclass with the fields `seed` and `hyper`.
@@ -53,20 +55,43 @@ class Experiment(Protocol):
     main: Callable[..., object]
 
 
-def experiment_with(main: Callable[..., object]) -> Experiment:
-    """Returns the module that defines `main`.
+def checked(plan: Plan) -> Plan:
+    """The same plan.
 
     Raises:
-        RunError: If a public name of an experiment is missing there.
+        RunError: If its numbers are not whole, less than 1, or too large to count.
     """
-    module = sys.modules[main.__module__]
-    names = ("Config", "load", "build", "plan")
+    for name, value in ("steps", plan.steps), ("report_every", plan.report_every):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise RunError(
+                f"the plan has {name} {value}: it must be a whole number of at least "
+                "1, so use more --epochs"
+            )
+        if value > ranges.LARGEST:
+            raise RunError(
+                f"the plan has {name} {value:,}: at most {ranges.LARGEST:,} can be "
+                "counted, so use fewer --epochs"
+            )
+    return plan
+
+
+def complete(module: Any) -> Experiment:
+    """Returns the module, once it has the public names of an experiment.
+
+    Raises:
+        RunError: With the names that are missing.
+    """
+    names = ("Config", "load", "build", "plan", "main")
     if missing := [name for name in names if not hasattr(module, name)]:
         raise RunError(
-            f"a dry run needs load, build and plan beside main: {module.__name__} has "
-            f"no {', '.join(missing)}"
+            f"{module.__name__} is no whole experiment: it has no {', '.join(missing)}"
         )
-    return module  # type: ignore[return-value]
+    return module
+
+
+def experiment_with(main: Callable[..., object]) -> Experiment:
+    """Returns the module that defines `main`; see `complete`."""
+    return complete(sys.modules[main.__module__])
 
 
 def experiment_of(kind: type) -> str:

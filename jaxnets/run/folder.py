@@ -160,6 +160,8 @@ def _chosen(
 ) -> Iterator[Path]:
     """See `opened`; while entered, no other process chooses a folder there."""
     wanted = {**wanted, "id": settings.identity(wanted)}
+    if named is not None and not named.name:  # `.` has no name of its own
+        named = named.absolute()
     home = named.parent if named else root
     home.mkdir(parents=True, exist_ok=True)
     with _held(home):

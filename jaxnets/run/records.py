@@ -7,6 +7,7 @@ and a resumed run cuts the file back to there: every step is in it once.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,7 +88,7 @@ class Records:
             )
         for group, values in groups.items():
             for name, value in values.items():
-                if isinstance(value, int | float):
+                if isinstance(value, int | float) and math.isfinite(value):
                     self._board.add_scalar(f"{group}/{name}", value, step)
         self._board.flush()
 

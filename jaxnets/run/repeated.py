@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxnets.run import records
+from jaxnets.run import records, settings
+from jaxnets.run.folder import RunError, read_settings
 from jaxnets.run.verbs import RunConfig, Verbs
 
 
@@ -21,9 +22,14 @@ def result_of(
         path: The run folder.
 
     Raises:
-        RunError: If the folder belongs to another configuration and is not finished.
+        RunError: If the folder belongs to another configuration.
     """
     result = path / "result.json"
     if not result.exists():
         main(config, Verbs(run_dir=path))
+    elif changed := settings.differences(
+        read_settings(path)["config"], settings.to_json(config)
+    ):
+        told = ", ".join(f"{name} {change}" for name, change in changed.items())
+        raise RunError(f"{path} has other settings: {told}. Move it, to train anew")
     return records.load(result)

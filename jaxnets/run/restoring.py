@@ -40,8 +40,8 @@ def restored(
 ) -> tuple[Any, int]:
     """Returns the state of a run's newest intact checkpoint, and the steps it took.
 
-    The folder is only read, also while another process trains in it. The learner is the
-    one that the run's configuration describes: `build(config, data)` of its experiment.
+    The folder is only read. The learner is the one that the run's configuration
+    describes: `build(config, data)` of its experiment.
 
     Args:
         path: The run folder.
@@ -83,7 +83,7 @@ def read_only(
     reader = Checkpoints(path / "checkpoints", sweep=False, say=say)
     found = reader.newest(target)
     if found is None:
-        raise RunError(f"{path} has no checkpoint to evaluate")
+        raise RunError(f"{path} has no checkpoint")
     if metadata is not None:
         refuse_other_metadata(path, found.record, metadata)
     return on_device(found.state), found.step
@@ -170,9 +170,9 @@ def refuse_other(
     if changed:
         lines = "".join(f"\n  {name}: {how}" for name, how in changed.items())
         raise RunError(
-            f"{output.path} cannot go on:{lines}\n--resume never begins a new run, "
-            'Verbs(resume="never") in a notebook; '
-            "--resume weights --run-dir FOLDER begins one from its weights"
+            f"{output.path} cannot go on:{lines}\nTo begin a new run: --resume never, "
+            'in a notebook Verbs(resume="never"). To begin one from its weights: '
+            "--resume weights --run-dir FOLDER"
         )
     if before["steps"] != now["steps"]:
         output.update(began={**before, "steps": steps}, config=config)
@@ -287,18 +287,19 @@ def compared(path: Path, config: Any, scores: Mapping[str, Any], step: int) -> s
         step: Steps that the state took.
 
     Raises:
-        RunError: Naming every score that is not the recorded one.
+        RunError: Naming every score that is not the recorded one, or every setting
+            that is another one and not marked `Judging`.
     """
     if not (path / "result.json").exists():
         return f"(step {step}, an unfinished run)"
     stored = read_settings(path)["config"]
     free = settings.judging(type(config))
-    now = settings.to_json(config)
-    other = [
-        f"{name} {change}"
-        for name, change in settings.differences(stored, now).items()
-        if settings.field_of(name) in free
-    ]
+    changed = settings.differences(stored, settings.to_json(config))
+    other = [f"{name} {change}" for name, change in changed.items()]
+    if any(settings.field_of(name) not in free for name in changed):
+        raise RunError(f"{path} has other settings: {', '.join(other)}")
+    if not scores:
+        return "(nothing was scored, so nothing is compared)"
     if other:
         return f"(judged otherwise: {', '.join(other)})"
     return f"(as recorded{_as_recorded(path, scores)})  ->  {path}"

@@ -74,6 +74,7 @@ class Saver:
         self._validation: Mapping[str, Any] | None = None
         self._saved_at = self._began = time.monotonic()
         self._first = 0  # the step that the rate of steps is counted from
+        self._ended = False  # whether the newest checkpoint is of a stopped training
         self._compiled = False  # whether a line has said how long that took
 
     def resume(self, fresh: Any) -> Resumed:
@@ -99,12 +100,18 @@ class Saver:
             pending = restoring.from_lists(record["pending"])
             state = restoring.on_device(found.state)
             begun = Resumed(state, found.step, pending, ended=record["ended"])
-            self.step = found.step
-            if found.step < self._steps and self._output.finished:
+            self.step, self._ended = found.step, record["ended"]
+            extended = found.step < self._steps and not self._ended
+            if extended and self._output.finished:
                 self._output.remove("result.json")  # an extended run is unfinished
             self._records = records.Records(path, record["metrics"], found.step)
         self._watch.again(records.read(path))
         return begun
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder has the result of this training."""
+        return self._output.finished
 
     def begin(self, step: int) -> None:
         """Starts the clocks: the next checkpoint is due some time after this."""
@@ -168,7 +175,8 @@ class Saver:
             pending: Metrics of an interval that is not over.
             ended: Whether the training is stopped early; saves in any case.
         """
-        if self._records is None or (self.step == step and not ended):
+        saved = self.step == step and (self._ended or not ended)
+        if self._records is None or saved:
             return
         record = {
             "metrics": self._records.mark(),
@@ -177,7 +185,8 @@ class Saver:
             "metadata": self._metadata,
         }
         self._checkpoints.save(step, state, record)
-        self.step, self._saved_at = step, time.monotonic()
+        self.step, self._ended = step, ended
+        self._saved_at = time.monotonic()
 
     def newest(self, fresh: Any) -> tuple[Any, int]:
         """Returns the last saved state and its step; the fresh one if there is none."""

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnets import ranges
 from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.plateau import observe
@@ -31,7 +30,7 @@ from jaxnets.run import (
     settings,
 )
 from jaxnets.run import mesh as on
-from jaxnets.run.experiment import Plan
+from jaxnets.run.experiment import Plan, checked
 from jaxnets.run.folder import ReadOnlyFolder, RunError
 from jaxnets.run.interrupts import NOTHING_YET, SAVED, InterruptedRun
 from jaxnets.run.opening import OpenRun
@@ -66,7 +65,8 @@ class Run(OpenRun):
         self.step = self.steps = 0
         self._saver: Saver | None = None
         self._mesh = on.data_mesh() if len(jax.devices()) > 1 else None
-        self._stop = self._finished = False
+        self._stop = False
+        self._learner: Learner | None = None
 
     def _end(self, error: BaseException | None) -> None:
         """Finishes a run that the caller did not finish, and closes its files."""
@@ -76,7 +76,7 @@ class Run(OpenRun):
         elif saver is not None and isinstance(error, failed):
             saver.note_checkpoints(error)
         try:
-            if error is None and saver is not None and not self._finished:
+            if error is None and saver is not None and not saver.finished:
                 self.finish()
         finally:
             if saver is not None:
@@ -86,7 +86,7 @@ class Run(OpenRun):
         """What an interrupted run leaves behind."""
         if not self.output.writes:
             return "scoring a run again saves nothing."
-        if self._finished:
+        if self._saver is not None and self._saver.finished:
             return f"the run had ended: its result is in {self.folder}"
         return SAVED if self._saver and self._saver.step > 0 else NOTHING_YET
 
@@ -138,6 +138,8 @@ class Run(OpenRun):
             InterruptedRun: After Ctrl-C or SIGTERM; the state is saved.
         """
         plan = _planned(plan, steps, every)
+        if self._saver is not None:  # trained before, and now further
+            self._saver.close()
         self.steps, self._learner, self._feed = plan.steps, learner, feed
         output, state = self.output, self._initial()
         if isinstance(output, ReadOnlyFolder):
@@ -148,8 +150,7 @@ class Run(OpenRun):
         plain = settings.to_json(self.config)
         restoring.refuse_other(output, plain, plan.steps, learner, state, feed)
         watch = Watch(learner.trivial, self.config, plan.steps)
-        saver = Saver(output, self.verbs, plan, watch, self.console)
-        self._saver = saver
+        self._saver = saver = Saver(output, self.verbs, plan, watch, self.console)
         self.state, self.step, pending, self._stop = saver.resume(state)
         del state  # or a restored one would lie beside it in memory
         facts = describe.Facts(self.experiment, self.config, self.step, self.steps)
@@ -181,7 +182,7 @@ class Run(OpenRun):
             return self._signals.received is not None or saver.due(step)
 
         pauses = loop.train(
-            self._learner,
+            self._trained(),
             self.state,
             self._feed,
             steps=self.steps,
@@ -203,8 +204,7 @@ class Run(OpenRun):
                     yield pause.state, pause.metrics
                     pause.state = self.state
                     written, warnings = saver.record(self.step)
-                    last = self.step == self.steps or self._stop
-                    if last or saver.due(self.step):
+                    if self.step == self.steps or self._stop or saver.due(self.step):
                         saver.save(self.step, self.state, ended=self._stop)
                     saver.tell(written, warnings)  # last: `| head` may end it
                 if self._signals.received is not None:
@@ -234,11 +234,11 @@ class Run(OpenRun):
 
     def evaluate(self, feed: Feed) -> Metrics:
         """The metrics of one pass over a feed."""
-        return loop.evaluate(self._learner, self.state, feed, mesh=self._mesh)
+        return loop.evaluate(self._trained(), self.state, feed, mesh=self._mesh)
 
     def predict(self, feed: Feed) -> Any:
         """The predictions for one pass over a feed, as NumPy arrays without padding."""
-        return loop.predict(self._learner, self.state, feed, mesh=self._mesh)
+        return loop.predict(self._trained(), self.state, feed, mesh=self._mesh)
 
     def finish(self, **groups: Metrics | Mapping[str, Any]) -> None:
         """Writes the result and the report, and says both; the run is then finished.
@@ -257,26 +257,27 @@ class Run(OpenRun):
         """
         self._signals.at_once = False  # what follows is short
         scores = {name: records.numbers(group) for name, group in groups.items()}
-        self._finished = True
         if self._saver is not None:
             self._saver.finish(self.step, self.state, scores, groups)
         elif self.output.writes:
             raise RunError("nothing was trained: call train() before finish()")
         else:
-            said = saving.headline(scores, self.step)
             how = restoring.compared(self.folder, self.config, scores, self.step)
-            self.console.say(f"{said}  {how}")
+            self.console.say(f"{saving.headline(scores, self.step)}  {how}")
         if wrong := saving.non_finite(scores):
-            raise RunError(
-                f"{', '.join(wrong)}: a score that is no finite number is no result "
-                "to compare"
-            )
+            raise RunError(f"{', '.join(wrong)}: scores must be finite")
         if self._signals.received is not None:
             raise InterruptedRun(self._signals.received)
 
+    def _trained(self) -> Learner:
+        if self._learner is None:
+            raise RunError("there is no state yet: call train() first")
+        return self._learner
+
     def _initial(self) -> Any:
-        weights = self._weights
-        return restoring.initial(self._learner, self.config, self._feed, weights)
+        return restoring.initial(
+            self._trained(), self.config, self._feed, self._weights
+        )
 
     def _explain(self, saver: Saver, error: loop.NonFiniteError) -> None:
         """Keeps the batch; notes at the error where it went wrong, and what to do."""
@@ -288,7 +289,7 @@ class Run(OpenRun):
         def replay() -> str:
             state, start = saver.newest(self._initial())
             return diagnosis.where(
-                self._learner,
+                self._trained(),
                 state,
                 self._feed,
                 start=start,
@@ -301,14 +302,9 @@ class Run(OpenRun):
 
 
 def _planned(plan: Plan | None, steps: int | None, every: int | None) -> Plan:
-    """The plan, or the one that `steps` and `every` make."""
+    """The plan, or the one that `steps` and `every` make; both checked."""
     if plan is None and steps is not None:
         plan = Plan(steps=steps, report_every=steps if every is None else every)
     elif plan is None or steps is not None or every is not None:
         raise TypeError("give train() a plan, or steps= and every=, and not both")
-    if plan.steps > ranges.LARGEST:
-        raise RunError(
-            f"a run of {plan.steps:,} steps is too long: at most {ranges.LARGEST:,} "
-            "can be counted; use fewer --epochs"
-        )
-    return plan
+    return checked(plan)

@@ -19,7 +19,7 @@ from jaxnets.data.feeds.base import Feed
 from jaxnets.learners.base import Learner
 from jaxnets.learners.population import population
 from jaxnets.run import loop
-from jaxnets.run.experiment import Experiment
+from jaxnets.run.experiment import Experiment, checked
 from jaxnets.sweeps.members import guarded
 from jaxnets.sweeps.space import Range
 
@@ -96,7 +96,7 @@ class Group:
         self.space = space
         self._loaded: dict[int, Any] = {}
         self._data = self._load(self.data_seed)
-        self.plan = experiment.plan(config, self._data)
+        self.plan = checked(experiment.plan(config, self._data))
         self.validation = on_device(self._data.validation)
         self._feeds: dict[int, Feed] = {}
         self._batches: dict[int, Any] = {}

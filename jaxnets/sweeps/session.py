@@ -12,7 +12,7 @@ from jaxnets.run import compilation, settings
 from jaxnets.run import folder as folders
 from jaxnets.run import mesh as on
 from jaxnets.run.console import one_line, show
-from jaxnets.run.experiment import Experiment
+from jaxnets.run.experiment import Experiment, complete
 from jaxnets.run.folder import Folder, RunError
 from jaxnets.run.interrupts import Interrupts
 from jaxnets.run.memory import keep_freed
@@ -53,9 +53,11 @@ def sweep(
         The folder of the sweep.
 
     Raises:
-        RunError: If another process leads the same sweep, or it cannot go on here.
+        RunError: If another process leads the same sweep, it cannot go on here, or the
+            module is no whole experiment.
         InterruptedRun: After Ctrl-C or SIGTERM.
     """
+    complete(experiment)
     began = time.monotonic()
     keep_freed()  # before JAX starts its threads
     on.refuse_many_processes()

@@ -119,8 +119,8 @@ class Task(NamedTuple):
 
     `trivial` holds the values that a metric of `loss` has as long as nothing is
     learned; a run warns if a metric stays there. `reads` names the fields of `hyper`
-    that `loss` reads; the `init` of a learner checks them. `jaxnets.testing.check_task`
-    enforces the laws:
+    that `loss` reads; the `init` of a learner checks them. `check_task` of
+    `jaxnets.testing.tasks` enforces the laws:
 
     - `loss` is a finite scalar, with a finite gradient for every parameter. The metric
       `loss` is the same number. The buffers keep their shapes and dtypes.

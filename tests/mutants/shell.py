@@ -23,8 +23,8 @@ FAULTS: list[Fault] = [
     Fault(
         name="A run restored at its last step is marked as stopped early",
         function="Saver.resume",
-        was="            self.step = found.step\n",
-        now="",
+        was='            self.step, self._ended = found.step, record["ended"]\n',
+        now='            self._ended = record["ended"]\n',
         tests=("test_session", "test_sweep"),
         history="8c962cc",
     ),
@@ -49,8 +49,8 @@ FAULTS: list[Fault] = [
     Fault(
         name="Any changed setting switches off the comparison of --evaluate",
         function="compared",
-        was="        if settings.field_of(name) in free\n",
-        now="",
+        was="    if any(settings.field_of(name) not in free for name in changed):\n",
+        now="    if False:\n",
         tests=("test_command", "test_session"),
         history="7fd004a",
     ),

@@ -115,14 +115,14 @@ def test_ctrl_c_outside_the_loop_says_what_is_saved(here, plain, steps):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_score_that_is_not_finite_is_written_and_is_no_success(here, plain, value):
     with (
-        pytest.raises(RunError, match=r"^test\.loss is (nan|inf): a score"),
+        pytest.raises(RunError, match=r"^test\.loss is (nan|inf): scores must"),
         trained(here / "r") as run,
     ):
         run.finish(test={"loss": Mean(np.float64(value), np.int64(1)), "kept": 2.0})
     found = json.loads((here / "r" / "result.json").read_text())["test"]
     assert found == {"loss": str(value), "kept": 2.0}
     with (
-        pytest.raises(RunError, match=r"^test\.loss is (nan|inf): a score"),
+        pytest.raises(RunError, match=r"^test\.loss is (nan|inf): scores must"),
         trained(None, evaluate=here / "r") as run,
     ):
         run.finish(test={"loss": value, "kept": 2.0})

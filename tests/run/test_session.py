@@ -220,7 +220,7 @@ def test_a_dry_run_writes_nothing(here, capsys):
 
 
 def test_a_dry_run_needs_the_names_of_an_experiment(capsys):
-    with pytest.raises(SystemExit, match="test_session has no Config, load, build, pl"):
+    with pytest.raises(SystemExit, match="it has no Config, load, build, pl"):
         command(lambda config, verbs: None, small.Config, ["--dry-run"])
 
 
@@ -356,7 +356,7 @@ def test_a_folder_that_is_no_run_is_left_alone(here):
 
 
 def test_evaluating_what_is_no_run_says_so(here):
-    with pytest.raises(RunError, match="no checkpoint to evaluate"):
+    with pytest.raises(RunError, match="has no checkpoint"):
         small.main(CONFIG, Verbs(evaluate=here))
 
 
@@ -582,3 +582,58 @@ def test_a_vocabulary_is_part_of_the_checkpoint_and_another_is_refused(here):
     with pytest.raises(RunError, match="another vocabulary"):
         restored(here / "mine", learner, data.train, metadata=other)
     run(["<pad>", "cat", "dog"])
+
+
+def test_looking_at_a_finished_run_keeps_its_result(mine):
+    before, data = (mine / "result.json").read_bytes(), small.load(CONFIG)
+    with Run(CONFIG, Verbs(run_dir=mine)) as run:
+        plan = small.plan(CONFIG, data)
+        assert not list(run.train(small.build(CONFIG, data), data.train, plan))
+        assert run.predict(data.test).shape[1] == 10
+    assert (mine / "result.json").read_bytes() == before
+
+
+def test_a_stopped_run_keeps_its_result(here):
+    data = small.load(CONFIG)
+    learner = small.build(CONFIG, data)
+    for _ in range(2):
+        with Run(CONFIG, Verbs(run_dir=here / "r")) as run:
+            for _ in run.train(learner, data.train, steps=4, every=2):
+                run.stop()
+            assert run.step == 2
+            if not (here / "r" / "result.json").exists():
+                run.finish(test={"loss": 0.5})
+    assert json.loads((here / "r" / "result.json").read_text())["test"] == {"loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    "plan", [(0, 1), (-3, 1), (4, 0), (4.0, 2), (4, 2.5), (2**40, 1)]
+)
+def test_a_plan_has_whole_numbers_from_1(here, plan):
+    data = small.load(CONFIG)
+    with (
+        pytest.raises(RunError, match="the plan has"),
+        Run(CONFIG, Verbs(run_dir=here / "r")) as run,
+    ):
+        next(run.train(small.build(CONFIG, data), data.train, Plan(*plan)))
+    assert not (here / "r" / "result.json").exists()
+
+
+def test_there_is_no_score_before_a_training(here):
+    with (
+        pytest.raises(RunError, match="call train"),
+        Run(CONFIG, Verbs(run_dir=here / "r")) as run,
+    ):
+        run.evaluate(small.load(CONFIG).test)
+
+
+def test_a_study_refuses_the_result_of_other_settings(mine):
+    other = dataclasses.replace(CONFIG, seed=CONFIG.seed + 1)
+    with pytest.raises(RunError, match="has other settings: seed 0, now 1"):
+        result_of(small.main, other, mine)
+
+
+def test_the_folder_may_be_the_present_one(here):
+    (here / "empty").mkdir()
+    os.chdir(here / "empty")
+    assert small.main(CONFIG, Verbs(run_dir=Path())).folder == here / "empty"

@@ -9,6 +9,7 @@ import optax
 from jaxnets.data.feeds.images import image_feeds
 from jaxnets.data.generated.digits import digits
 from jaxnets.learners.supervised import supervised
+from jaxnets.ranges import Count, Positive, Seed
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run
@@ -17,8 +18,10 @@ from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.classification import classification
 
 
-class Hyper(NamedTuple):  # numbers that a sweep may change without compiling again
-    learning_rate: float = 1e-2
+class Hyper(NamedTuple):
+    """Numbers that a sweep may change without compiling again."""
+
+    learning_rate: Positive = 1e-2  # learning rate of Adam
 
 
 SPACE = Hyper(learning_rate=LogUniform(1e-3, 1e-1))  # what a sweep searches
@@ -28,10 +31,10 @@ SPACE = Hyper(learning_rate=LogUniform(1e-3, 1e-1))  # what a sweep searches
 class Config:
     """Choices that are compiled in; every field is a flag, a comment its help."""
 
-    units: int = 32  # of the hidden layer
-    epochs: int = 5  # passes over the data
-    seed: int = 0  # of initialisation and noise
-    data_seed: int = 0  # of the order
+    units: Count = 32  # units of the hidden layer
+    epochs: Count = 5  # passes over the training split
+    seed: Seed = 0  # seed of initialisation and noise
+    data_seed: Seed = 0  # seed of the order of the data
     hyper: Hyper = Hyper()
 
 

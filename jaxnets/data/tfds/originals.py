@@ -81,8 +81,10 @@ _SHAKESPEARE = (
     "input.txt"
 )
 
-NAMES = (*_IDX_SITES, "cifar10", "cifar100", "svhn_cropped", "imagenette")
-NAMES = (*NAMES, "tiny_shakespeare")
+NAMES = (
+    *(*_IDX_SITES, "cifar10", "cifar100", "svhn_cropped", "imagenette"),
+    "tiny_shakespeare",
+)
 
 
 def original(name: str, config: str | None) -> Original | None:
