@@ -8,7 +8,9 @@ import pytest
 
 from experiments import vae
 from experiments.studies import likelihoods, ring, vae_without_kl
+from jaxnets import files
 from jaxnets.evaluation import evaluator as judges
+from jaxnets.run import settings
 
 TINY = {"epochs": 1, "reports": 1, "judged": 12, "bound_samples": 4}
 
@@ -24,9 +26,11 @@ def quickly_judged(monkeypatch):
     monkeypatch.setattr(judges, "judge", lambda data, say: whole(data, recipe=short))
 
 
-def recorded(path, bound):
+def recorded(path, config, bound):
     """A finished run, as far as the table reads it."""
     path.mkdir(parents=True)
+    made = {"experiment": "any", "config": settings.to_json(config)}
+    (path / "config.json").write_text(files.dump_json(made))
     (path / "result.json").write_text("{}")
     rows = {"elbo": [b - 1 for b in bound], "bound": bound}
     (path / "judged.json").write_text(json.dumps(rows))
@@ -35,10 +39,16 @@ def recorded(path, bound):
 
 def test_the_table_compares_image_by_image(here, capsys):
     folder = here / likelihoods.FOLDER
-    recorded(folder / "digits-VAE-0", [-20.0, -10.0, -30.0])
-    recorded(folder / "digits-VAE-5-samples-0", [-19.0, -10.0, -28.0])
-    recorded(folder / "digits-DRAW-16-steps-0", [-18.0, -9.0, -27.0])
-    found = likelihoods.main(likelihoods.Config(data="digits", imagined=0))
+    config = likelihoods.Config(data="digits", imagined=0)
+    bounds = {
+        "digits-VAE-0": [-20.0, -10.0, -30.0],
+        "digits-VAE-5-samples-0": [-19.0, -10.0, -28.0],
+        "digits-DRAW-16-steps-0": [-18.0, -9.0, -27.0],
+    }
+    made = likelihoods.runs(config).values()
+    for (name, bound), (_, one) in zip(bounds.items(), made, strict=True):
+        recorded(folder / name, one, bound)
+    found = likelihoods.main(config)
     assert found["DRAW, 16 steps"] == [-18]
     table = (folder / "digits.md").read_text()
     error = np.std([-20, -10, -30], ddof=1) / np.sqrt(3)

@@ -17,7 +17,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from jaxnets.models.parts.blocks import Rate, off
 from jaxnets.types import Key
@@ -25,7 +25,7 @@ from jaxnets.types import Key
 Projected = tuple[Array, ...]  # of a word, what enters the recurrent product
 
 
-def step_keys(key: Key, times: Int[Array, " t"]) -> Key:
+def step_keys(key: Key, times: Int[Array, " t"]) -> Shaped[Array, "t ..."]:
     """The key of each step, `fold_in(key, time)`."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, times)
 
@@ -39,7 +39,7 @@ def teacher_forced(
     advance: Callable[[Any, PyTree, Projected, Key | None], tuple[PyTree, PyTree]],
     logits: Callable[..., Float[Array, "b vocabulary"]],
     vocabulary: int,
-    keys: Key | None = None,
+    keys: Shaped[Array, "t ..."] | None = None,
     sampling: Rate = 0,
 ) -> tuple[Float[Array, "b t e"], PyTree]:
     """Runs a decoder over all tokens, as one compiled loop.
