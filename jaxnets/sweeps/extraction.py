@@ -13,6 +13,7 @@ from jaxnets import files
 from jaxnets.run import folder as folders
 from jaxnets.run import records, restoring, settings
 from jaxnets.run.checkpoints import Checkpoints
+from jaxnets.run.experiment import experiment_of
 from jaxnets.run.folder import RunError
 from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps import members, plans
@@ -64,8 +65,11 @@ def _written(
     whole, record = state_of(shop.folder, group, done.source, replicas)
     index = done.source.place * replicas + replica
     state = members.row(whole, index).inner
-    name = files.safe_name(group.source.stem)
-    wanted = {"experiment": name, "config": settings.to_json(config), "origin": None}
+    wanted = {
+        "experiment": experiment_of(type(config)),
+        "config": settings.to_json(config),
+        "origin": None,
+    }
     held = folders.opened(path.parent, wanted, named=path)
     kept = records.Records(path, None, 0)
     try:

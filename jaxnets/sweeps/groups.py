@@ -6,9 +6,7 @@ the data.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -110,11 +108,6 @@ class Group:
                 config = dataclasses.replace(config, data_seed=data_seed)
             self._loaded[data_seed] = sealed(self.experiment.load(config))
         return self._loaded[data_seed]
-
-    @property
-    def source(self) -> Path:
-        """The file of the experiment."""
-        return Path(inspect.getfile(type(self.config)))
 
     def hyper(self, values: Mapping[str, float]) -> Any:
         """The hyperparameters of a setting."""
