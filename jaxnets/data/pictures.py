@@ -42,7 +42,7 @@ class ImageSpec:
 
 
 class Placement(NamedTuple):
-    """Where an image's pixels went: y becomes y * scale_y + shift_y, x likewise."""
+    """How pixels move: y becomes y * scale_y + shift_y; x likewise."""
 
     scale_y: float
     scale_x: float

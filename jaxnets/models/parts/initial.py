@@ -51,9 +51,9 @@ fan_uniform: Initializer = variance_scaling(1 / 3, "fan_in", "uniform")
 def scaled_normal(scale: float) -> Initializer:
     """Normal weights of one standard deviation, whatever the fan.
 
-    AlexNet's 0.01 works for eight layers; with depth every such choice lets the signal
-    vanish or explode, which is what `kaiming` and `xavier` cure. One `scale` gives one
-    function, so that networks of the same attributes are equal.
+    AlexNet's 0.01 works for eight layers. In deeper networks the signal vanishes or
+    explodes with any such scale, and `kaiming` and `xavier` prevent this. The same
+    `scale` gives the same function, so that networks of the same attributes are equal.
     """
     return jax.nn.initializers.normal(scale)
 
