@@ -115,8 +115,9 @@ class Config:
     optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"
     # schedule of the learning rate
     schedule: Annotated[str, one_of(schedules.SHAPES)] = "cosine"
-    # updates over which the learning rate rises linearly to its peak; 0: no warm-up
-    warmup: CountOrZero = 20
+    # updates over which the learning rate rises linearly to its peak, or below 1 their
+    # share of the run; 0: no warm-up
+    warmup: NonNegative = 20.0
     # leave biases and norms out of the L2 penalty; adamw and muon never decay them
     skip_biases: bool = True
     accumulate: Count = 1  # batches whose gradients are averaged for one update

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxnets.errors import UserError
+from jaxnets.ranges import RangeError
 
 Shape = optax.Schedule  # step -> factor in [0, 1]
 
@@ -56,7 +57,7 @@ class ScheduleWarning(UserError, UserWarning):
     """A schedule that does not fit into its run; the message says what is done."""
 
 
-def over(steps: int, shape: Callable[[int], Shape], *, warmup: int = 0) -> Shape:
+def over(steps: int, shape: Callable[[int], Shape], *, warmup: float = 0) -> Shape:
     """Returns the schedule of a whole run: a linear rise, then `shape` for the rest.
 
     A rise as long as the run would never reach the peak. It is shortened to half of the
@@ -65,17 +66,41 @@ def over(steps: int, shape: Callable[[int], Shape], *, warmup: int = 0) -> Shape
     Args:
         steps: Updates of the whole run, those of the rise included.
         shape: From the number of the remaining updates to their shape.
-        warmup: Updates of the rise; 0: none.
+        warmup: Updates of the rise, or its share of the run; see `rise`.
+
+    Raises:
+        RangeError: As `rise`.
     """
-    if warmup and warmup >= steps:
+    updates = rise(warmup, steps)
+    if updates and updates >= steps:
         warnings.warn(
-            f"warm-up: {warmup} updates do not fit into a run of {steps}, so it takes "
+            f"warm-up: {updates} updates do not fit into a run of {steps}, so it takes "
             f"{steps // 2}; more --epochs make room for all of it",
             ScheduleWarning,
             stacklevel=2,
         )
-        warmup = steps // 2
-    return warmed_up(shape(steps - warmup), warmup)
+        updates = steps // 2
+    return warmed_up(shape(steps - updates), updates)
+
+
+def rise(warmup: float, steps: int) -> int:
+    """Returns the updates of a warm-up.
+
+    Args:
+        warmup: Their number; below 1, their share of the run, at least one; 0: none.
+        steps: Updates of the whole run.
+
+    Raises:
+        RangeError: If it is more than 1 and not a whole number.
+    """
+    if 0 < warmup < 1:
+        return max(round(warmup * steps), 1)
+    if warmup != int(warmup):
+        raise RangeError(
+            "--warmup takes a whole number of updates, or a share of the run below 1, "
+            f"not {warmup:g}"
+        )
+    return int(warmup)
 
 
 def linear(steps: int, *, final: float = 0.0) -> Shape:

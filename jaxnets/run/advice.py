@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from jaxnets.learners.schedules import rise
 from jaxnets.run import settings
 
 STEADY = "steady"  # a recipe that is meant for small data and any network
@@ -25,10 +26,11 @@ def diverged(config: Any, step: int, steps: int) -> list[str]:
         if now := _setting(config, name):
             found.append(_flag(name, now / 10, now))
     now = _setting(config, "warmup")
-    if now is not None:  # in updates
+    if now is not None:
         batches = _setting(config, "accumulate") or 1
-        longer = max(2 * now, steps // batches // 10)
-        if step // batches < 2 * longer < steps // batches:
+        updates = steps // batches
+        longer = max(2 * rise(now, updates), updates // 10)
+        if step // batches < 2 * longer < updates:
             found.append(_flag("warmup", longer, now))
     now = _setting(config, "clip_norm")
     if now is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxnets.learners.schedules import rise
 from jaxnets.metrics import Mean
 from jaxnets.run import advice
 from jaxnets.tasks.base import Trivial
@@ -37,7 +38,8 @@ class Watch:
             steps: Of the whole run.
         """
         batches = getattr(config, "accumulate", 1)  # of an update
-        warmup = min(getattr(config, "warmup", 0) * batches, steps // 2)
+        updates = rise(getattr(config, "warmup", 0), steps // batches)
+        warmup = min(updates * batches, steps // 2)
         self._from = max(steps // 10, warmup)
         self._length = max(steps // 10, _FEWEST)
         self._trivial, self._config, self._steps = trivial, config, steps

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxnets import ranges
 from jaxnets.learners import schedules
 from jaxnets.learners.plateau import observe, scale_on_plateau
 
@@ -55,6 +56,17 @@ def test_a_warm_up_that_does_not_fit_is_shortened_and_said(steps, warmup):
         shape = schedules.over(steps, schedules.linear, warmup=warmup)
     assert at(shape, max(half - 1, 0)) == 1  # the peak
     assert at(shape, steps) == 0
+
+
+def test_a_warm_up_below_1_is_a_share_of_the_run():
+    assert [schedules.rise(w, 60) for w in (0, 0.1, 0.01, 0.999, 1, 50.0)] == [
+        *(0, 6, 1, 60, 1, 50)
+    ]
+    expected = schedules.over(60, schedules.cosine, warmup=6)
+    shape = schedules.over(60, schedules.cosine, warmup=0.1)
+    np.testing.assert_array_equal(at(shape, *range(61)), at(expected, *range(61)))
+    with pytest.raises(ranges.RangeError, match=r"below 1, not 2\.5"):
+        schedules.rise(2.5, 60)
 
 
 def scales(values, **options):

@@ -24,7 +24,7 @@ class Hyper(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Config:
     recipe: Annotated[str, one_of(("paper", "steady"))] = "paper"
-    warmup: int = 0
+    warmup: float = 0
     accumulate: int = 1
     epochs: int = 3
     hyper: Hyper = Hyper()
@@ -71,6 +71,8 @@ def test_a_short_run_and_the_warm_up_are_not_judged():
     assert steps_warned([LN10] * 10, config=Config(warmup=90)) == ([120], True)
     both = Config(warmup=30, accumulate=3)  # a warm-up counts updates
     assert steps_warned([LN10] * 10, config=both) == ([120], True)
+    shared = Config(warmup=0.3)  # 90 steps of 300
+    assert steps_warned([LN10] * 10, config=shared) == ([120], True)
     # A warm-up longer than the run counts for half of it.
     assert steps_warned([LN10] * 10, config=Config(warmup=900)) == ([180], True)
 
@@ -199,6 +201,8 @@ def test_against_divergence_are_the_settings_that_the_run_has():
 def test_a_longer_warm_up_is_proposed_in_updates():
     config = Config(warmup=5, accumulate=4)
     assert "--warmup 25 (now 5)" in advice.diverged(config, 7, 1000)
+    share = Config(warmup=0.05)
+    assert "--warmup 100 (now 0.05)" in advice.diverged(share, 7, 1000)
     assert not any("warmup" in flag for flag in advice.diverged(config, 250, 1000))
 
 
