@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from jaxnets.data.feeds.captions import CaptionFeeds, caption_feeds
 from jaxnets.data.feeds.named_captions import named_captions
+from jaxnets.data.store.looking import Keep
 from jaxnets.evaluation.captions import (
     describe,
     features_of,
@@ -92,6 +93,9 @@ class Config:
     captions: str | None = None
     # leave out unusable images and captions; a warning counts them
     skip_bad: bool = False
+    # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
+    # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
+    pictures: Keep = "auto"
     # training images that are generated for --data shapes
     generated: Annotated[int, within(1, 10_000_000)] = 22_400
     # height and width of the images in pixels
@@ -145,6 +149,7 @@ def load(config: Config) -> CaptionFeeds:
         file=config.captions,
         generated=config.generated,
         skip_bad=config.skip_bad,
+        keep=config.pictures,
     )
     captions = features_of(
         named,

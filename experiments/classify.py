@@ -17,6 +17,7 @@ from jaxnets import files
 from jaxnets.data.feeds.images import Feeds, image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import Fit
+from jaxnets.data.store.looking import Keep
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.averaged import averaged
 from jaxnets.learners.base import Learner
@@ -103,6 +104,9 @@ class Config:
     # how images reach --size: cropped, stretched, or padded with black bars
     fit: Fit = "crop"
     skip_bad: bool = False  # leave out unusable image files; a warning counts them
+    # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
+    # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
+    pictures: Keep = "auto"
     # file of initial weights, .safetensors or .npz; None: random initialisation
     pretrained: Path | None = None
     # with --pretrained: initialise the last layer anew, for other classes
@@ -140,6 +144,7 @@ def load(config: Config) -> Feeds:
         size=config.size,
         fit=config.fit,
         skip_bad=config.skip_bad,
+        keep=config.pictures,
         fewest=2,
     )
     return image_feeds(

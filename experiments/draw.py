@@ -14,6 +14,7 @@ from typing import Annotated, NamedTuple
 from jaxnets.data.feeds.density import Binarise, DensityFeeds, density_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import Fit
+from jaxnets.data.store.looking import Keep
 from jaxnets.evaluation.variational import each_image, figures, likelihoods
 from jaxnets.learners import optimizers, schedules
 from jaxnets.learners.base import Learner
@@ -87,6 +88,9 @@ class Config:
     # how images reach --size: cropped, stretched, or padded with black bars
     fit: Fit = "crop"
     skip_bad: bool = False  # leave out unusable image files; a warning counts them
+    # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
+    # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
+    pictures: Keep = "auto"
     batch_size: Count = 100  # images in a step
     epochs: Annotated[int, within(1), Extendable] = 5  # passes over the training split
     reports: Count = 10  # evaluations of the validation split in a run
@@ -104,6 +108,7 @@ def load(config: Config) -> DensityFeeds:
             size=config.size,
             fit=config.fit,
             skip_bad=config.skip_bad,
+            keep=config.pictures,
         ),
         LIKELIHOODS[config.likelihood],
         batch_size=config.batch_size,

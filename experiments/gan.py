@@ -21,6 +21,7 @@ from jaxnets.data.dataset import enough
 from jaxnets.data.feeds.images import Feeds, image_feeds
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import Fit
+from jaxnets.data.store.looking import Keep
 from jaxnets.evaluation import samples
 from jaxnets.evaluation.evaluator import JudgeRecipe, judge
 from jaxnets.learners import schedules
@@ -69,6 +70,9 @@ class Config:
     # how images reach --size: cropped, stretched, or padded with black bars
     fit: Fit = "crop"
     skip_bad: bool = False  # leave out unusable image files; a warning counts them
+    # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
+    # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
+    pictures: Keep = "auto"
     # weights of the evaluator, a small_convnet; None: train one on the data
     judge: Path | None = None
     judge_steps: Count = 1200  # training steps of the evaluator, if --judge is None
@@ -100,6 +104,7 @@ def load(config: Config) -> Feeds:
         size=config.size,
         fit=config.fit,
         skip_bad=config.skip_bad,
+        keep=config.pictures,
     )
     enough(data, train=LEAST, validation=2, test=LEAST)
     half = (0.5,) * len(data.mean)

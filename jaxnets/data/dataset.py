@@ -34,6 +34,15 @@ class Column(Protocol):
     def __getitem__(self, index: Any, /) -> np.ndarray: ...
 
 
+@runtime_checkable
+class Selectable(Protocol):
+    """A column that makes a column of some of its rows without reading them."""
+
+    def rows_at(self, index: np.ndarray, /) -> Column:
+        """The rows at these positions, in this order."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Feature:
     """What may stand in a column.
@@ -107,6 +116,8 @@ class _Rows:
     def of(column: Column, index: np.ndarray) -> Column:
         if isinstance(column, np.ndarray) and not isinstance(column, np.memmap):
             return column[index]
+        if isinstance(column, Selectable):
+            return column.rows_at(index)
         return _Rows(column, index)
 
     def __len__(self) -> int:

@@ -19,6 +19,7 @@ from jaxnets.data.pictures import (
     height_and_width,
     resized,
 )
+from jaxnets.data.store.looking import Keep
 from jaxnets.data.tfds import catalogue, preparing
 
 # Nothing is downloaded for these. `digits/2` has another fifth of digits as test split.
@@ -37,6 +38,7 @@ def labelled_images(
     fit: Fit = "crop",
     fewest: int = 1,
     skip_bad: bool = False,
+    keep: Keep = "auto",
 ) -> Dataset:
     """The labelled images that go by this name; never others in their place.
 
@@ -49,6 +51,8 @@ def labelled_images(
         fit: How another size is reached; see `images.ImageSpec`.
         fewest: Classes that there must be.
         skip_bad: Leave bad files of a folder out, with a warning that counts them.
+        keep: Keep decoded images on the disk, or decode them each time they are read;
+            by default they are kept if they are few (`jaxnets.data.store.looking`).
 
     Raises:
         DataError: If there is no such set, or it is damaged, or it would have to be
@@ -63,7 +67,7 @@ def labelled_images(
         catalogue.refuse_ambiguity(name, data_dir)
         from jaxnets.data.files.class_folders import image_folder
 
-        options = {"fewest": fewest, "skip_bad": skip_bad}
+        options = {"fewest": fewest, "skip_bad": skip_bad, "keep": keep}
         return image_folder(path, size=shape, fit=fit, **options)
     if skip_bad:
         raise DataError(f"--skip-bad leaves out files of a folder; {name} is none")
@@ -81,7 +85,10 @@ def labelled_images(
         )
     from jaxnets.data.tfds.sets import tfds_dataset
 
-    return tfds_dataset(name, data_dir=data_dir, size=shape and shape[0])
+    streamed = None if keep == "auto" else keep == "streamed"
+    return tfds_dataset(
+        name, data_dir=data_dir, size=shape and shape[0], streamed=streamed
+    )
 
 
 def _fitted(dataset: Dataset, shape: tuple[int, int] | None, fit: Fit) -> Dataset:

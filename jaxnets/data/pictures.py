@@ -1,6 +1,7 @@
 """Pictures of a data set: their size, where pixels go, their mean and deviation."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
@@ -78,28 +79,62 @@ def resized(pixels: UInt8[np.ndarray, "n h w c"], spec: ImageSpec) -> np.ndarray
     return made
 
 
-def placed(image: Image.Image, spec: ImageSpec) -> tuple[Image.Image, Placement]:
-    """The image at the size asked for, and where its pixels went."""
-    w, h = image.size
-    if spec.size is None or spec.size == (h, w):
-        return image, Placement(1, 1, 0, 0)
+def placed(
+    image: Image.Image, spec: ImageSpec, original: tuple[int, int] | None = None
+) -> tuple[Image.Image, Placement]:
+    """The image at the size asked for, and where its pixels went.
+
+    Args:
+        image: Of any size.
+        spec: What it becomes.
+        original: Height and width of what the image is a smaller copy of, which the
+            placement is of; its own by default.
+    """
+    h, w = original or (image.height, image.width)
+    placement = placement_of((h, w), spec)
+    if spec.size is None or spec.size == (image.height, image.width):
+        return image, placement
     height, width = spec.size
     bilinear = Image.Resampling.BILINEAR
     if spec.fit == "stretch":
-        return image.resize((width, height), bilinear), Placement(
-            height / h, width / w, 0, 0
+        return image.resize((width, height), bilinear), placement
+    if spec.fit == "crop":
+        left, top, right, bottom = window((h, w), (height, width))
+        across, down = image.width / w, image.height / h
+        right, bottom = (
+            min(right * across, image.width),
+            min(bottom * down, image.height),
         )
+        box = (left * across, top * down, right, bottom)
+        return image.resize((width, height), bilinear, box=box), placement
+    inner = round(w * placement.scale_x), round(h * placement.scale_y)
+    canvas = Image.new(image.mode, (width, height))
+    place = int(placement.shift_x), int(placement.shift_y)
+    canvas.paste(image.resize(inner, bilinear), place)
+    return canvas, placement
+
+
+def placement_of(original: tuple[int, int], spec: ImageSpec) -> Placement:
+    """Where the pixels of an image go.
+
+    Args:
+        original: Its height and width.
+        spec: What it becomes.
+    """
+    h, w = original
+    if spec.size is None or spec.size == original:
+        return Placement(1, 1, 0, 0)
+    height, width = spec.size
+    if spec.fit == "stretch":
+        return Placement(height / h, width / w, 0, 0)
     if spec.fit == "crop":
         box = window((h, w), (height, width))
         scale = max(height / h, width / w)
-        placement = Placement(scale, scale, -box[1] * scale, -box[0] * scale)
-        return image.resize((width, height), bilinear, box=box), placement
+        return Placement(scale, scale, -box[1] * scale, -box[0] * scale)
     scale = min(height / h, width / w)
     inner_h, inner_w = max(1, round(h * scale)), max(1, round(w * scale))
     top, left = (height - inner_h) // 2, (width - inner_w) // 2
-    canvas = Image.new(image.mode, (width, height))
-    canvas.paste(image.resize((inner_w, inner_h), bilinear), (left, top))
-    return canvas, Placement(inner_h / h, inner_w / w, top, left)
+    return Placement(inner_h / h, inner_w / w, top, left)
 
 
 def window(
@@ -179,4 +214,21 @@ def moments(counts: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
         means.append(mean)
         deviation = float(np.sqrt(share @ (values - mean) ** 2))
         stds.append(deviation if np.count_nonzero(row) > 1 else CONSTANT)
+    return tuple(means), tuple(stds)
+
+
+def moments_of_sums(
+    sums: np.ndarray, pixels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every channel, as `moments` gives them; exact.
+
+    Args:
+        sums: Of the values of each channel and of their squares, `[c, 2]`, integers.
+        pixels: How many values there are of each.
+    """
+    means, stds = [], []
+    for total, squares in sums.tolist():
+        spread = pixels * squares - total * total  # whole numbers: 0 where none varies
+        means.append(total / (255 * pixels))
+        stds.append(math.sqrt(spread) / (255 * pixels) if spread else CONSTANT)
     return tuple(means), tuple(stds)

@@ -11,6 +11,7 @@ from jaxnets.data.files.caption_folders import captioned_folder
 from jaxnets.data.files.problems import say_built_in
 from jaxnets.data.files.reading import given_path
 from jaxnets.data.shapes.dataset import captions_of, shapes
+from jaxnets.data.store.looking import Keep
 
 CaptionTexts = Sequence[tuple[str, ...]]
 Encode = Callable[[UInt8[np.ndarray, "b h w c"]], Float[Array, "b *grid d"]]
@@ -52,6 +53,7 @@ def named_captions(
     generated: int = 10_000,
     *,
     skip_bad: bool = False,
+    keep: Keep = "auto",
 ) -> Captions:
     """The captioned images that go by this name.
 
@@ -61,6 +63,7 @@ def named_captions(
         file: The list of captions in that folder, if there are several.
         generated: How many images of `shapes` there are to train on.
         skip_bad: Leave out images and captions of a folder that cannot be used.
+        keep: Keep decoded images on the disk; see `jaxnets.data.store.looking`.
 
     Raises:
         DataError: If there is no such set, or anything is wrong with it; also if
@@ -74,7 +77,7 @@ def named_captions(
         texts = {n: captions_of(s) for n, s in data.splits.items()}
         return Captions(data, texts, data)
     data = captioned_folder(
-        given_path(name), file, size=(side, side), skip_bad=skip_bad
+        given_path(name), file, size=(side, side), skip_bad=skip_bad, keep=keep
     )
     texts = {n: list(s.columns["captions"][:]) for n, s in data.splits.items()}
     return Captions(data, texts, data)

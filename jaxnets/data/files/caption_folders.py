@@ -22,7 +22,6 @@ from jaxnets.data.files.loading import (
     Part,
     Survey,
     assembled,
-    image_feature,
     pictures,
     reading,
     split_of,
@@ -36,6 +35,7 @@ from jaxnets.data.files.reading import (
 )
 from jaxnets.data.files.sentences import as_texts
 from jaxnets.data.pictures import Fit, ImageSpec
+from jaxnets.data.store.looking import Keep
 
 # Where sets of captions have their images; the misspelling is the original's.
 _IMAGE_FOLDERS = ("images", "Images", "Flicker8k_Dataset", "Flickr8k_Dataset")
@@ -51,6 +51,7 @@ def captioned_folder(
     fit: Fit = "crop",
     held_out: float = 0.1,
     skip_bad: bool = False,
+    keep: Keep = "auto",
     survey: Survey | None = None,
 ) -> Dataset:
     """Images and sentences about them, listed in a file.
@@ -70,6 +71,7 @@ def captioned_folder(
         fit: How images are brought to the size.
         held_out: Share of the training images for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        keep: Keep decoded images on the disk; see `jaxnets.data.store.looking`.
         survey: Filled with all that was found; problems then neither stop nor warn.
 
     Returns:
@@ -81,7 +83,9 @@ def captioned_folder(
             lists and none is chosen.
     """
     picture = ImageSpec(size, channels, fit)
-    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    how = reading(
+        survey, held_out=held_out, skip_bad=skip_bad, picture=picture, keep=keep
+    )
     if root.is_file():
         raise DataError(
             f"{root} is a file: give its folder, {root.parent}, and the list of "
@@ -100,13 +104,13 @@ def captioned_folder(
     for split in (s for s in SPLITS if s in splits):
         index = [j for j, image in enumerate(kept) if image.split == split]
         columns = {
-            "image": images.pixels[np.array(index, np.int64)],
+            "image": images.rows(index),
             "captions": as_texts([tuple(kept[j].captions) for j in index]),
         }
         ids = [kept[j].identity for j in index]
         parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
     features = {
-        "image": image_feature(images.pixels),
+        "image": images.feature,
         "captions": Feature((), "object"),
     }
     made = assembled(name, features, parts, how)

@@ -17,7 +17,6 @@ from jaxnets.data.files.loading import (
     Part,
     Survey,
     assembled,
-    image_feature,
     pictures,
     reading,
     split_of,
@@ -33,6 +32,7 @@ from jaxnets.data.files.reading import (
     walk,
 )
 from jaxnets.data.pictures import Fit, ImageSpec
+from jaxnets.data.store.looking import Keep
 
 _PHONES_AND_TOOLS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .tga"
 _CAMERAS_AND_SCIENCE = ".ico .pdf .dng .cr2 .nef .arw .exr .npy .dcm"
@@ -48,6 +48,7 @@ def image_folder(
     held_out: float = 0.1,
     fewest: int = 1,
     skip_bad: bool = False,
+    keep: Keep = "auto",
     survey: Survey | None = None,
 ) -> Dataset:
     """Labelled images from a tree `class/name.png`, or `train/class/name.png`.
@@ -66,6 +67,7 @@ def image_folder(
         held_out: Share of the training images for each split that is missing.
         fewest: Classes that there must be; one that tells classes apart needs 2.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        keep: Keep decoded images on the disk; see `jaxnets.data.store.looking`.
         survey: Filled with all that was found; problems then neither stop nor warn.
 
     Returns:
@@ -77,7 +79,9 @@ def image_folder(
             names of the first five. Several shapes and too few classes never may.
     """
     picture = ImageSpec(size, channels, fit)
-    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    how = reading(
+        survey, held_out=held_out, skip_bad=skip_bad, picture=picture, keep=keep
+    )
     found = how.survey
     root = existing_folder(root)
     name = printable(root.name)
@@ -101,9 +105,8 @@ def image_folder(
         )
         labels = np.array([number[rows[i][2]] for i in index], np.int32)
         ids = [printable(rows[i][1]) for i in index]
-        whole = len(index) == len(images.pixels)
-        pixels = images.pixels if whole else images.pixels[index]
-        parts[split] = Part({"image": pixels, "label": labels}, ids, labels)
+        columns = {"image": images.rows(index), "label": labels}
+        parts[split] = Part(columns, ids, labels)
         found.classes.update(rows[i][2] for i in index)
     left_by_shape = size is None and len(found.shapes) > 1  # what is left says nothing
     if 0 < len(classes) < fewest and not left_by_shape:
@@ -111,7 +114,7 @@ def image_folder(
     if not how.quiet:
         _stop_at_unskippable(found, skip_bad=skip_bad)
     features = {
-        "image": image_feature(images.pixels),
+        "image": images.feature,
         "label": Feature((), "int32", 0, len(classes) - 1, tuple(classes)),
     }
     return assembled(

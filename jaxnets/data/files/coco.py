@@ -26,7 +26,6 @@ from jaxnets.data.files.loading import (
     Reading,
     Survey,
     assembled,
-    image_feature,
     pictures,
     read_json,
     reading,
@@ -44,6 +43,7 @@ from jaxnets.data.files.places import ImageFinder, say_unlisted
 from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.sentences import as_texts
 from jaxnets.data.pictures import ImageSpec
+from jaxnets.data.store.looking import Keep
 
 
 class _Image(NamedTuple):
@@ -72,6 +72,7 @@ def coco_folder(
     masks: bool = False,
     held_out: float = 0.1,
     skip_bad: bool = False,
+    keep: Keep = "auto",
     survey: Survey | None = None,
 ) -> Dataset:
     """Images with annotations in COCO's JSON.
@@ -93,6 +94,7 @@ def coco_folder(
         masks: Also make a column `masks`, drawn when asked.
         held_out: Share of the training images for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        keep: Keep decoded images on the disk; see `jaxnets.data.store.looking`.
         survey: Filled with all that was found; problems then neither stop nor warn.
 
     Returns:
@@ -106,7 +108,9 @@ def coco_folder(
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
     picture = ImageSpec(size, channels, fit, oriented=False)
-    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    how = reading(
+        survey, held_out=held_out, skip_bad=skip_bad, picture=picture, keep=keep
+    )
     found = how.survey
     files = files_of(root, task)
     if task == "captions":
@@ -151,13 +155,13 @@ def coco_captions(
         index = [j for j, i in enumerate(images.kept) if every[i][0] == split]
         rows = [every[images.kept[j]] for j in index]
         columns = {
-            "image": images.pixels[np.array(index, np.int64)],
+            "image": images.rows(index),
             "captions": as_texts([tuple(row[3]) for row in rows]),
         }
         ids = [f"{split} {row[1]}" for row in rows]
         parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
     features = {
-        "image": image_feature(images.pixels),
+        "image": images.feature,
         "captions": Feature((), "object"),
     }
     return assembled(root.resolve().name, features, parts, how)

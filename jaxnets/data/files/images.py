@@ -11,6 +11,7 @@ parts that do not matter to pixels, and an unreadable orientation counts as none
 
 import contextlib
 import io
+import math
 import re
 import struct
 import warnings
@@ -47,6 +48,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
 
 
 class DecodedImage(NamedTuple):
@@ -89,23 +91,38 @@ def strict_warnings() -> Iterator[None]:
         yield
 
 
-def decode_strictly(content: bytes, spec: ImageSpec) -> DecodedImage:
-    """Decodes as `decode` does, inside a `strict_warnings` that the caller entered."""
+def decode_strictly(
+    content: bytes, spec: ImageSpec, *, checked: bool = False
+) -> DecodedImage:
+    """Decodes as `decode` does, inside a `strict_warnings` that the caller entered.
+
+    Args:
+        content: Of the file.
+        spec: Size, channels and background.
+        checked: The content was decoded before: it is whole, which costs time to show.
+
+    Raises:
+        FileError: As `decode`.
+    """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise FileError("cannot be trusted: PIL's LOAD_TRUNCATED_IMAGES is switched on")
     try:
         kind = kind_of(content)
-        plain_content = STRUCTURE[kind](content)
+        plain_content = content if checked else STRUCTURE[kind](content)
         # Only the decoder of that one kind gets to see the bytes.
         with Image.open(io.BytesIO(plain_content), formats=[kind]) as image:
             _check_header(image, kind, len(content), spec.limit)
             if kind == "TIFF":
                 check_tiff(content, image)
+            stored = image.height, image.width
+            if kind == "JPEG":
+                _shrink(image, spec)
             image.load()
-            turned = _upright(image) if spec.oriented else image
-            plain = _plain(turned, spec)
-            original = plain.height, plain.width
-            shown, placement = placed(plain, spec)
+            turn = _turn(image) if spec.oriented else None
+            plain = _plain(image if turn is None else image.transpose(turn), spec)
+            h, w = stored
+            original = (w, h) if turn in _SIDEWAYS else (h, w)
+            shown, placement = placed(plain, spec, original)
             pixels = np.array(shown, np.uint8)  # a copy: writable, its own memory
             return DecodedImage(
                 pixels.reshape(*pixels.shape[:2], -1), original, placement
@@ -154,16 +171,29 @@ def _check_header(image: Image.Image, kind: str, length: int, limit: int) -> Non
         raise FileError(f"holds {getattr(image, 'n_frames', 1)} images: split it")
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF or XMP says; as stored if they cannot be read."""
+def _shrink(image: Image.Image, spec: ImageSpec) -> None:
+    """Has a JPEG decoded at a half, a quarter or an eighth, where that is enough.
+
+    Its blocks of 8 x 8 pixels hold smaller copies of themselves.
+    """
+    if spec.size is None:
+        return
+    (height, width), (h, w) = spec.size, (image.height, image.width)
+    whole = min if spec.fit == "pad" else max  # of the two sides, which one decides
+    upright, sideways = (height / h, width / w), (height / w, width / h)
+    scale = max(whole(upright), whole(sideways))  # a tag may turn it
+    image.draft(None, (math.ceil(w * scale), math.ceil(h * scale)))
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """How to turn the image as its EXIF or XMP says; None if they cannot be read."""
     orientation = _orientation(image.info.get("exif", b""))
     if orientation is None:  # a TIFF's own tag, or XMP
         try:
             orientation = image.getexif().get(_ORIENTATION)
         except Exception:  # damaged metadata: whatever its reader meets first
-            return image
-    turn = _TURNS.get(orientation or 1)
-    return image if turn is None else image.transpose(turn)
+            return None
+    return _TURNS.get(orientation or 1)
 
 
 def _orientation(exif: bytes) -> int | None:

@@ -3,10 +3,8 @@
 import csv
 import dataclasses
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,11 +19,21 @@ from jaxnets.data.dataset import (
     carved,
     checked,
 )
-from jaxnets.data.files.digests import read_digests, verify
-from jaxnets.data.files.images import DecodedImage, decode_strictly, strict_warnings
-from jaxnets.data.files.problems import FileError, Problem, left_out, noted, settle
-from jaxnets.data.files.reading import inside, lines_of, read, read_text
-from jaxnets.data.pictures import ImageSpec, Placement, channel_statistics
+from jaxnets.data.files.picture_files import PictureFiles
+from jaxnets.data.files.problems import (
+    FileError,
+    Problem,
+    left_out,
+    noted,
+    printable,
+    settle,
+)
+from jaxnets.data.files.reading import inside, lines_of, read_text
+from jaxnets.data.pictures import ImageSpec, Placement, placement_of
+from jaxnets.data.store.album import Album, Pictures
+from jaxnets.data.store.decoded import homes_of
+from jaxnets.data.store.looking import Keep, looked_at, resident
+from jaxnets.data.store.shelf import Shelf
 
 SPLITS = {
     "train": ("train", "training"),
@@ -33,7 +41,6 @@ SPLITS = {
     "test": ("test", "testing"),
 }
 LARGEST_JSON = 2**30  # the annotations of COCO have 470 million bytes
-_CHUNK = 256  # files decoded ahead of the one that is stored
 
 
 @dataclasses.dataclass
@@ -69,6 +76,7 @@ class Reading:
         held_out: Share of the training examples for each split that is missing.
         skip_bad: Leave out what cannot be used, with a warning that counts it.
         picture: What images become.
+        keep: Whether decoded images are kept on the disk.
     """
 
     survey: Survey
@@ -76,6 +84,7 @@ class Reading:
     held_out: float
     skip_bad: bool
     picture: ImageSpec
+    keep: Keep
 
 
 def reading(
@@ -84,6 +93,7 @@ def reading(
     held_out: float,
     skip_bad: bool,
     picture: ImageSpec | None = None,
+    keep: Keep = "auto",
 ) -> Reading:
     """The options of a loader; problems are told unless the caller has a survey."""
     return Reading(
@@ -92,6 +102,7 @@ def reading(
         held_out=held_out,
         skip_bad=skip_bad,
         picture=picture or ImageSpec(),
+        keep=keep,
     )
 
 
@@ -103,13 +114,43 @@ class Part(NamedTuple):
     strata: np.ndarray  # what a carved part keeps the shares of
 
 
-class DecodedImages(NamedTuple):
-    """The images that could be decoded."""
+@dataclasses.dataclass(frozen=True)
+class GoodImages:
+    """The images that can be used.
 
-    pixels: np.ndarray  # [n, h, w, c], uint8
-    kept: list[int]  # position of each among the names asked for
-    originals: list[tuple[int, int]]
-    placements: list[Placement]
+    Attributes:
+        album: Holds them.
+        picture: What became of them.
+        kept: Position of each among the names that were asked for.
+    """
+
+    album: Album
+    picture: ImageSpec
+    kept: np.ndarray
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of all of them."""
+        return self.album.shape[:2]
+
+    @property
+    def feature(self) -> Feature:
+        """What the column `image` may hold."""
+        return Feature(self.album.shape, "uint8", 0, 255)
+
+    @property
+    def originals(self) -> list[tuple[int, int]]:
+        """Height and width of each before any resizing."""
+        return [(h, w) for h, w in self.album.seen["original"][self.kept].tolist()]
+
+    @property
+    def placements(self) -> list[Placement]:
+        """Where the pixels of each went."""
+        return [placement_of(size, self.picture) for size in self.originals]
+
+    def rows(self, index: Sequence[int] | np.ndarray) -> Pictures:
+        """A column of some of them."""
+        return Pictures(self.album, self.kept[np.asarray(index, np.int64)])
 
 
 def split_of(name: str) -> str | None:
@@ -118,11 +159,12 @@ def split_of(name: str) -> str | None:
     return next((split for split, words in SPLITS.items() if word in words), None)
 
 
-def pictures(root: Path, names: Sequence[str], how: Reading) -> DecodedImages:
-    """Decodes files by threads, in order; those that cannot be used become problems.
+def pictures(root: Path, names: Sequence[str], how: Reading) -> GoodImages:
+    """Looks at files; those that cannot be used become problems.
 
     Without a size all must have the shape of the first. Images of other shapes are left
-    out, and together they are one problem.
+    out, and together they are one problem. What was seen is remembered beside the
+    files, unless the caller wants to see the survey: then every file is looked at.
 
     Args:
         root: Nothing outside it is read.
@@ -130,24 +172,26 @@ def pictures(root: Path, names: Sequence[str], how: Reading) -> DecodedImages:
         how: What is to become of them; its survey takes problems and shapes.
     """
     picture, survey = how.picture, how.survey
-    pixels = np.zeros((0, *(picture.size or (0, 0)), picture.channels), np.uint8)
-    kept, originals, placements = [], [], []
-    for position, result in enumerate(_decoded(root, names, picture)):
-        if isinstance(result, FileError):
-            survey.add(names[position], str(result))
-            continue
-        survey.shapes[result.original] += 1
-        if not kept:
-            pixels = np.zeros((len(names), *result.pixels.shape), np.uint8)
-        if result.pixels.shape != pixels.shape[1:]:
-            continue  # `several_shapes` reports them together
-        pixels[len(kept)] = result.pixels
-        kept.append(position)
-        originals.append(result.original)
-        placements.append(result.placement)
+    source = PictureFiles(root, names, picture)
+    name = printable(root.resolve().name)
+    shape = (*picture.size, picture.channels) if picture.size else None
+    album = looked_at(
+        source,
+        name,
+        None if how.quiet else Shelf(homes_of(root), source.about),
+        shape=shape,
+        keep=how.keep,
+        say=lambda line: noted(name, line),
+    )
+    for position in sorted(album.problems):
+        survey.add(names[position], album.problems[position])
+    originals = album.seen["original"][album.decodable]
+    shapes, counts = np.unique(originals, axis=0, return_counts=True)
+    for (height, width), count in zip(shapes.tolist(), counts.tolist(), strict=True):
+        survey.shapes[height, width] += count
     if picture.size is None:
-        several_shapes(survey, root.resolve().name)
-    return DecodedImages(pixels[: len(kept)], kept, originals, placements)
+        several_shapes(survey, name)
+    return GoodImages(album, picture, album.good)
 
 
 def several_shapes(survey: Survey, where: str) -> None:
@@ -174,25 +218,6 @@ def several_shapes(survey: Survey, where: str) -> None:
         "shape, cut from the middle (--fit pad or --fit stretch: whole)",
         "shape",
     )
-
-
-def _decoded(
-    root: Path, names: Sequence[str], picture: ImageSpec
-) -> Iterator[DecodedImage | FileError]:
-    digests = read_digests(root)
-
-    def one(name: str) -> DecodedImage | FileError:
-        try:
-            content = read(inside(root, name))
-            verify(content, name, digests)
-            return decode_strictly(content, picture)
-        except FileError as error:
-            return error
-
-    # Entered here, not in threads: filters of warnings belong to the process.
-    with strict_warnings(), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for start in range(0, len(names), _CHUNK):
-            yield from pool.map(one, names[start : start + _CHUNK])
 
 
 def assembled(
@@ -234,17 +259,21 @@ def assembled(
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     image = splits["train"].columns.get("image")
-    if isinstance(image, np.ndarray) and image.size:
-        mean, std = channel_statistics(image)
+    if isinstance(image, Pictures) and len(image):
+        mean, std = image.statistics()
+    splits = {split: _loaded(part) for split, part in splits.items()}
     dataset = Dataset(
         name, features, splits["train"], splits["validation"], splits["test"], mean, std
     )
     return dataset if how.quiet else checked(dataset)
 
 
-def image_feature(pixels: np.ndarray) -> Feature:
-    """What the column `image` may hold."""
-    return Feature(pixels.shape[1:], "uint8", 0, 255)
+def _loaded(split: Split) -> Split:
+    """The split with its pictures in memory, where they are few."""
+    image = split.columns.get("image")
+    if not isinstance(image, Pictures) or not resident(image.album):
+        return split
+    return Split({**split.columns, "image": image[:]}, split.ids)
 
 
 def read_json(root: Path, name: str) -> Any:

@@ -17,12 +17,11 @@ from jaxnets.data.dataset import Dataset, Feature
 from jaxnets.data.files.images import too_large
 from jaxnets.data.files.loading import (
     SPLITS,
-    DecodedImages,
+    GoodImages,
     Part,
     Reading,
     Survey,
     assembled,
-    image_feature,
     pictures,
 )
 from jaxnets.data.files.outlines import Outline, rasterized
@@ -172,24 +171,24 @@ def annotated(
     every = [(split, scene) for split, rows in scenes.items() for scene in rows]
     images = pictures(root, [scene.file for _, scene in every], how)
     images = _of_said_size(root, images, every, how.survey)
+    places = images.placements
     most = max((len(every[i][1].things) for i in images.kept), default=0) or 1
     parts = {}
     for split in (s for s in SPLITS if s in scenes or s == "train"):
         rows = [j for j, i in enumerate(images.kept) if every[i][0] == split]
         chosen = [every[images.kept[j]][1] for j in rows]
-        placements = [images.placements[j] for j in rows]
-        pixels = images.pixels[np.array(rows, np.int64)]
-        columns: dict[str, Any] = {"image": pixels}
-        columns |= _columns(chosen, placements, classes, most, pixels.shape[1:3])
+        placements = [places[j] for j in rows]
+        columns: dict[str, Any] = {"image": images.rows(rows)}
+        columns |= _columns(chosen, placements, classes, most, images.size)
         if masks:
-            columns["masks"] = _masks(chosen, placements, most, pixels.shape[1:3])
+            columns["masks"] = _masks(chosen, placements, most, images.size)
         ids = [scene.identity for scene in chosen]
         parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
         for scene in chosen:
             how.survey.classes.update(thing.label for thing in scene.things)
-    height, width = images.pixels.shape[1:3]
+    height, width = images.size
     features = {
-        "image": image_feature(images.pixels),
+        "image": images.feature,
         "boxes": Feature((most, 4), "float32", 0, max(height, width)),
         "label": Feature((most,), "int32", 0, len(classes) - 1, tuple(classes)),
         "present": Feature((most,), "bool"),
@@ -202,18 +201,17 @@ def annotated(
 
 def _of_said_size(
     root: Path,
-    images: DecodedImages,
+    images: GoodImages,
     every: Sequence[tuple[str, AnnotatedImage]],
     survey: Survey,
-) -> DecodedImages:
+) -> GoodImages:
     """Those images that are as large as their annotations say."""
     good = []
-    for j, i in enumerate(images.kept):
+    for i, have in zip(images.kept.tolist(), images.originals, strict=True):
         said, scene = every[i][1].size, every[i][1]
-        if images.originals[j] == said:
-            good.append(j)
+        if have == said:
+            good.append(i)
             continue
-        have = images.originals[j]
         what = (
             f"has {have[0]} x {have[1]} pixels, its annotation says "
             f"{said[0]} x {said[1]}"
@@ -226,12 +224,7 @@ def _of_said_size(
         elif said == have[::-1]:
             what += ": its annotation has height and width the other way round"
         survey.add(scene.file, what, "shape")
-    return DecodedImages(
-        images.pixels if len(good) == len(images.kept) else images.pixels[good],
-        [images.kept[j] for j in good],
-        [images.originals[j] for j in good],
-        [images.placements[j] for j in good],
-    )
+    return dataclasses.replace(images, kept=np.array(good, np.int64))
 
 
 def _columns(

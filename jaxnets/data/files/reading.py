@@ -118,6 +118,36 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
+class Inside:
+    """`inside` for the names of many files: a folder's links are followed once."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing outside of the root is ever found."""
+        self._root, self._real = root, root.resolve()
+        self._folders: dict[str, Path] = {}
+
+    def __call__(self, name: str) -> Path:
+        """The path of a file under the root.
+
+        Args:
+            name: Relative, with forward slashes.
+
+        Raises:
+            FileError: As `inside`.
+        """
+        folder, _, base = name.rpartition("/")
+        known = self._folders.get(folder)
+        if known is None:
+            path = inside(self._root, name)
+            if folder and not path.is_symlink():
+                self._folders[folder] = path.parent
+            return path
+        if base in ("", ".", "..") or "\0" in base or len(os.fsencode(base)) > 255:
+            return inside(self._root, name)
+        path = known / base
+        return inside(self._root, name) if path.is_symlink() else path
+
+
 def existing_folder(path: Path) -> Path:
     """The folder at this path, with its links followed.
 
@@ -184,6 +214,13 @@ def read(path: Path, *, limit: int = LARGEST) -> bytes:
     Raises:
         FileError: If it is missing, no regular file, empty, too large or unreadable.
     """
+    return read_with_status(path, limit=limit)[0]
+
+
+def read_with_status(
+    path: Path, *, limit: int = LARGEST
+) -> tuple[bytes, os.stat_result]:
+    """As `read`, with what the system knew of the file before."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -199,7 +236,7 @@ def read(path: Path, *, limit: int = LARGEST) -> bytes:
         raise FileError("grows while it is read")
     if not content:
         raise FileError("is empty")
-    return content
+    return content, status
 
 
 def read_text(path: Path, *, limit: int = LARGEST) -> str:
@@ -290,24 +327,32 @@ def walk(root: Path, folder: Path, problems: list[Problem]) -> list[str]:
     and folders that cannot be read are problems.
     """
     names: list[str] = []
+    place = folder.relative_to(root).as_posix()
+    prefix = "" if place == "." else f"{place}/"
     try:
-        paths = visible(folder)
-    except FileError as error:
-        problems.append(Problem(folder.relative_to(root).as_posix(), str(error)))
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+        problems.append(Problem(place, what))
         return names
-    for path in paths:
-        name = path.relative_to(root).as_posix()
-        try:
-            inside(root, name)
-        except FileError as error:
-            problems.append(Problem(name, str(error)))
+    for entry in found:
+        if is_hidden(entry.name):
             continue
-        if not os.path.isdir(path):
+        name = prefix + entry.name
+        linked = entry.is_symlink()
+        if linked or prefix.count("/") > 90:  # what is no link cannot lead outside
+            try:
+                inside(root, name)
+            except FileError as error:
+                problems.append(Problem(name, str(error)))
+                continue
+        if not entry.is_dir():
             names.append(name)
-        elif path.is_symlink():
+        elif linked:
             problems.append(Problem(name, "is a link to a folder"))
         else:
-            names += walk(root, path, problems)
+            names += walk(root, folder / entry.name, problems)
     return names
 
 

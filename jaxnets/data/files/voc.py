@@ -25,6 +25,7 @@ from jaxnets.data.files.problems import FileError, left_out, noted
 from jaxnets.data.files.reading import inside, read, read_text, visible, walk
 from jaxnets.data.files.xml_trees import LARGEST_XML, number_at, parsed, text_at
 from jaxnets.data.pictures import ImageSpec
+from jaxnets.data.store.looking import Keep
 
 _MAIN = "ImageSets/Main"
 FirstPixel: TypeAlias = Literal[0, 1, "edges"]
@@ -49,6 +50,7 @@ def voc_folder(
     first_pixel: FirstPixel = 1,
     held_out: float = 0.1,
     skip_bad: bool = False,
+    keep: Keep = "auto",
     survey: Survey | None = None,
 ) -> Dataset:
     """Images in `JPEGImages`, objects in `Annotations`, splits in `ImageSets/Main`.
@@ -70,6 +72,7 @@ def voc_folder(
             "edges": edges of pixels, so that xmin 0, xmax w is the whole width.
         held_out: Share of the training images for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        keep: Keep decoded images on the disk; see `jaxnets.data.store.looking`.
         survey: Filled with all that was found; problems then neither stop nor warn.
 
     Returns:
@@ -80,7 +83,9 @@ def voc_folder(
         DataError: At any problem that may not be skipped.
     """
     picture = ImageSpec(size, channels, fit, oriented=False)
-    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    how = reading(
+        survey, held_out=held_out, skip_bad=skip_bad, picture=picture, keep=keep
+    )
     found = how.survey
     folders = _folders(root)
     if not folders:

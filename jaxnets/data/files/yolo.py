@@ -34,6 +34,7 @@ from jaxnets.data.files.yolo_places import (
     looks_like_boxes,
 )
 from jaxnets.data.pictures import ImageSpec
+from jaxnets.data.store.looking import Keep
 
 _CACHES = (".cache", ".npy")  # Ultralytics writes them beside the data
 
@@ -47,6 +48,7 @@ def yolo_folder(
     masks: bool = False,
     held_out: float = 0.1,
     skip_bad: bool = False,
+    keep: Keep = "auto",
     survey: Survey | None = None,
 ) -> Dataset:
     """Images with `class x y width height` lines, as shares of the image.
@@ -67,6 +69,7 @@ def yolo_folder(
         masks: Also make a column `masks`, drawn when asked; boxes have empty ones.
         held_out: Share of the training images for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
+        keep: Keep decoded images on the disk; see `jaxnets.data.store.looking`.
         survey: Filled with all that was found; problems then neither stop nor warn.
 
     Returns:
@@ -78,7 +81,9 @@ def yolo_folder(
     if not root.is_dir():
         raise DataError(f"{root} is not a folder")
     picture = ImageSpec(size, channels, fit)
-    how = reading(survey, held_out=held_out, skip_bad=skip_bad, picture=picture)
+    how = reading(
+        survey, held_out=held_out, skip_bad=skip_bad, picture=picture, keep=keep
+    )
     found = how.survey
     header = header_of(root)
     if not header.places:

@@ -20,7 +20,7 @@ import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -170,8 +170,7 @@ def decoded(
     canonical = _canonical({"format": FORMAT, **source})
     described = json.loads(canonical)
     key = hashlib.sha256(canonical).hexdigest()[:16]
-    hidden = hashlib.sha256(str(beside.resolve()).encode()).hexdigest()[:16]
-    homes = [beside / ".jaxnets", cache_folder() / "decoded" / hidden]
+    homes = homes_of(beside)
     for home in homes:
         try:
             if (home / key).exists():
@@ -204,13 +203,23 @@ def decoded(
     )
 
 
-def opened(entry: Path, described: Notes, resident_bytes: int) -> CacheEntry:
+def homes_of(beside: Path) -> list[Path]:
+    """Where what was decoded from a folder may lie: in it, or in the user's cache."""
+    path = os.fsencode(beside.resolve())
+    hidden = hashlib.sha256(path).hexdigest()[:16]
+    return [beside / ".jaxnets", cache_folder() / "decoded" / hidden]
+
+
+def opened(
+    entry: Path, described: Notes, resident_bytes: int, *, later: Collection[str] = ()
+) -> CacheEntry:
     """An entry, once every file of it was found to be what was written.
 
     Args:
         entry: Its folder.
         described: What it must have been made from.
         resident_bytes: A column larger than this is mapped.
+        later: Columns that are mapped, and whose reader verifies every row.
 
     Raises:
         DamagedError: If anything in it differs from what was written.
@@ -224,9 +233,9 @@ def opened(entry: Path, described: Notes, resident_bytes: int) -> CacheEntry:
         name, about = item
         path = entry / f"{files.safe_name(name)}.npy"
         size = verified_header(path, tuple(about["shape"]), np.dtype(about["dtype"]))
-        if files.sha256(path) != about["sha256"]:
+        if name not in later and files.sha256(path) != about["sha256"]:
             raise DamagedError(f"{path.name} does not have its SHA-256")
-        if size <= resident_bytes:
+        if size <= resident_bytes and name not in later:
             return name, np.load(path, allow_pickle=False)
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
         return name, Mapped(rows, about["sha256"])
@@ -315,14 +324,7 @@ def _write(
     part: Path, entry: Path, described: Notes, fill: Callable[[Store], Notes]
 ) -> None:
     """Writes an entry so that, whenever the machine stops, it is whole or not there."""
-    store = Store(part)
-    notes = fill(store)
-    body = {"source": described, "columns": store.written, "notes": notes}
-    stored = {
-        "sha256": hashlib.sha256(_canonical(json.loads(_canonical(body)))).hexdigest(),
-        "manifest": body,
-    }
-    files.write(part / MANIFEST, json.dumps(stored, indent=1))
+    fill_entry(part, described, fill)
     for old in _outdated(entry, described):
         # A rename cannot replace a folder that holds files.
         gone = entry.with_name(f"{old.name}-{uuid.uuid4().hex}.part")
@@ -335,6 +337,27 @@ def _write(
         if not (entry / MANIFEST).exists():  # else: written by another process just now
             raise
     files.sync(entry.parent)
+
+
+def fill_entry(part: Path, described: Notes, fill: Callable[[Store], Notes]) -> None:
+    """Writes columns and manifest; a rename of the folder makes an entry of it.
+
+    Args:
+        part: An empty folder.
+        described: What the columns are made from.
+        fill: See `decoded`.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    store = Store(part)
+    notes = fill(store)
+    body = {"source": described, "columns": store.written, "notes": notes}
+    stored = {
+        "sha256": hashlib.sha256(_canonical(json.loads(_canonical(body)))).hexdigest(),
+        "manifest": body,
+    }
+    files.write(part / MANIFEST, json.dumps(stored, indent=1))
 
 
 def _outdated(entry: Path, described: Notes) -> list[Path]:

@@ -453,7 +453,14 @@ def test_a_folder_that_the_system_refuses_is_a_problem(tmp_path, capsys, monkeyp
             raise PermissionError(13, "Permission denied")
         return whole(self)
 
+    def scandir(place):
+        if Path(place).name == "dog":
+            raise PermissionError(13, "Permission denied")
+        return entries(place)
+
+    entries = os.scandir
     monkeypatch.setattr(Path, "iterdir", iterdir)
+    monkeypatch.setattr(os, "scandir", scandir)
     _, refused, *_ = agree(capsys, tmp_path)
     assert "dog: cannot be read: Permission denied" in refused
 

@@ -1,0 +1,326 @@
+"""Looks at the pictures of a source once, by threads, and remembers what it saw.
+
+A later start looks only at what is new or has changed. What was seen is stored every 64
+MiB or 30 seconds, so a kill loses less than a minute, and Ctrl-C nothing.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from jaxnets.data.dataset import DataError
+from jaxnets.data.store.album import (
+    BLOCK,
+    Album,
+    Encoded,
+    digest_of,
+    hashes,
+    sums_of,
+)
+from jaxnets.data.store.shelf import Shelf
+
+Keep = Literal["auto", "kept", "streamed"]
+KEPT_BYTES = 8 << 30  # decoded pictures that take more are decoded when asked
+DISK_SHARE = 4  # so are those that take more than this part of the free disk
+RESIDENT_BYTES = 1 << 30  # kept pictures that take no more are loaded
+PART_BYTES = 64 << 20
+PART_SECONDS = 30.0
+_AHEAD_BYTES = 32 << 20  # of decoded pictures that wait for their part
+_SLOW = 2.0  # seconds of looking that a user is told of
+
+
+class _Look(NamedTuple):
+    """What a thread saw of a picture."""
+
+    position: int
+    about: np.ndarray  # [1] of SEEN
+    pixels: np.ndarray | None  # None: not to be kept
+    problem: str
+
+
+def looked_at(
+    source: Encoded,
+    name: str,
+    shelf: Shelf | None,
+    *,
+    shape: tuple[int, int, int] | None,
+    keep: Keep = "auto",
+    say: Callable[[str], None],
+) -> Album:
+    """An album of all pictures of a source.
+
+    Args:
+        source: The pictures.
+        name: Of the data set, for messages.
+        shelf: Where what is seen is remembered; None: nowhere.
+        shape: What all pictures become; None: the shape of the first that can be used,
+            and pictures of other shapes are not in the album.
+        keep: Whether decoded pictures are kept. By default if they take at most
+            `KEPT_BYTES`, and a quarter of what is free on the disk.
+        say: Takes lines about what is new, and about where the pixels are.
+
+    Raises:
+        DataError: If the disk is full, or pictures that are to be kept would fill it.
+    """
+    album = Album(source, name)
+    seen = album.seen
+    seen["name"] = hashes(source.names)
+    states = source.states()
+    with shelf.locked(say) if shelf else contextlib.nullcontext():
+        known = shelf.recall(album) if shelf else np.zeros(len(seen), bool)
+        fresh = known & (seen["state"] == states).all(axis=1)
+        for field in ("state", "shape", "original"):
+            seen[field][~fresh] = 0
+        seen["part"][~fresh] = -1
+        album.shape = shape or _first_shape(album, fresh)
+        todo = ~fresh | _unkept(album, fresh, keep, shelf)
+        if shelf and known.any():
+            _say_new(shelf, seen["name"], int((known & ~fresh).sum()), say)
+        began = time.monotonic()
+        _look(album, np.flatnonzero(todo), shelf, say)
+        if shelf:
+            shelf.remember(seen["name"])
+    slow = time.monotonic() - began > _SLOW
+    if len(album.good) and (slow or not resident(album)):
+        say(_summary(album, shelf))
+    return album
+
+
+def resident(album: Album) -> bool:
+    """Whether the pixels of an album are few enough to be loaded."""
+    size = int(np.prod(album.shape))
+    return album.kept and len(album.good) * size <= RESIDENT_BYTES
+
+
+def _first_shape(album: Album, fresh: np.ndarray) -> tuple[int, int, int]:
+    """The shape of the first picture that can be used; zeros if none can."""
+    with album.source.checking():
+        for position in range(len(album.seen)):
+            if fresh[position]:
+                found = album.seen["shape"][position]
+                if found[0]:
+                    height, width, channels = map(int, found)
+                    return height, width, channels
+                continue
+            with contextlib.suppress(DataError):
+                height, width, channels = album.source.decoded(position).pixels.shape
+                return height, width, channels
+    return 0, 0, 0
+
+
+def _unkept(
+    album: Album, fresh: np.ndarray, keep: Keep, shelf: Shelf | None
+) -> np.ndarray:
+    """Decides whether pixels are kept; returns which sound pictures have none there.
+
+    Raises:
+        DataError: If pictures that are to be kept would fill the disk.
+    """
+    seen, one = album.seen, int(np.prod(album.shape))
+    sound = ~fresh | (seen["shape"] == album.shape).all(axis=1)
+    missing = sound & (seen["part"] < 0)
+    size, new = int(sound.sum()) * one, int(missing.sum()) * one
+    if shelf is None or not shelf.writable:
+        album.kept = keep != "streamed" and size <= RESIDENT_BYTES
+    elif keep == "kept" and new > shelf.free():
+        raise DataError(
+            f"{album.name}: decoded, its {int(sound.sum()):,} pictures take "
+            f"{_bytes(size)}, {_bytes(new)} of them new, and {shelf.folder} has "
+            f"{_bytes(shelf.free())} free: make room, or use --pictures streamed"
+        )
+    elif keep == "auto":
+        album.kept = size <= KEPT_BYTES and new <= shelf.free() // DISK_SHARE
+    else:
+        album.kept = keep == "kept"
+    if not album.kept:
+        seen["part"] = -1
+        missing[:] = False
+    return missing
+
+
+def _say_new(
+    shelf: Shelf, names: np.ndarray, changed: int, say: Callable[[str], None]
+) -> None:
+    """Says how the pictures differ from those of the last start."""
+    added, removed = shelf.since_last(names)
+    words = {"added": added, "changed": changed, "removed": removed}
+    if found := [f"{count:,} {word}" for word, count in words.items() if count]:
+        one = sum(words.values()) == 1
+        say(f"since the last start {', '.join(found)} picture{'s' * (not one)}")
+
+
+def _look(
+    album: Album,
+    todo: np.ndarray,
+    shelf: Shelf | None,
+    say: Callable[[str], None],
+) -> None:
+    """Decodes the pictures at these positions, and stores what is seen of them.
+
+    A picture that cannot be used is not remembered: it is looked at at every start,
+    because what mends it may leave its size and time as they are.
+    """
+    if not len(todo):
+        return
+    part = _Part(album, shelf)
+    began, said = time.monotonic(), time.monotonic()
+    with _bar(album.name, len(todo)) as bar, album.source.checking():
+        try:
+            for done, looks in enumerate(_ahead(album, todo), 1):
+                for look in looks:
+                    part.take(look)
+                bar.update(len(looks))
+                now = time.monotonic()
+                if bar.disable and now - said > PART_SECONDS:
+                    said = now
+                    say(_progress(min(done * BLOCK, len(todo)), len(todo), now - began))
+        except BaseException as error:  # Ctrl-C: what was seen is not lost
+            if not isinstance(error, OSError):
+                with contextlib.suppress(OSError):
+                    part.store()
+            raise
+        part.store()
+
+
+def _ahead(album: Album, todo: np.ndarray) -> Iterator[Sequence[_Look]]:
+    """What is seen, some pictures at a time, in order; threads are ahead of it."""
+    blocks = deque(todo[i : i + BLOCK] for i in range(0, len(todo), BLOCK))
+    one = BLOCK * max(int(np.prod(album.shape)), 1)
+    workers = os.cpu_count() or 1
+    most = max(_AHEAD_BYTES // one, 2 * workers)
+    running: deque[Future[list[_Look]]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="looking")
+    try:
+        while blocks or running:
+            while blocks and len(running) < most:
+                running.append(pool.submit(_looks, album, blocks.popleft()))
+            yield running.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _looks(album: Album, positions: np.ndarray) -> list[_Look]:
+    return [_seen(album, int(position)) for position in positions]
+
+
+def _seen(album: Album, position: int) -> _Look:
+    """What there is to see of a picture."""
+    about = album.seen[position : position + 1].copy()
+    try:
+        found = album.source.decoded(position)
+    except DataError as error:
+        return _Look(position, about, None, str(error))
+    pixels = found.pixels
+    about["state"], about["original"] = found.state, found.original
+    about["shape"] = pixels.shape
+    about["digest"] = np.frombuffer(digest_of(pixels), np.uint8)
+    about["sums"][0, : pixels.shape[2]] = sums_of(pixels)
+    return _Look(position, about, pixels if pixels.shape == album.shape else None, "")
+
+
+class _Part:
+    """What was seen since the last part was stored."""
+
+    def __init__(self, album: Album, shelf: Shelf | None) -> None:
+        self._album, self._shelf = album, shelf
+        self._clear()
+
+    def _clear(self) -> None:
+        self._looks: list[_Look] = []
+        self._bytes, self._since = 0, time.monotonic()
+
+    def take(self, look: _Look) -> None:
+        """One more picture; stores the part if it is full or old enough."""
+        if not self._album.kept:
+            look = look._replace(pixels=None)
+        self._looks.append(look)
+        self._bytes += 0 if look.pixels is None else look.pixels.nbytes
+        old = time.monotonic() - self._since > PART_SECONDS
+        if self._bytes >= PART_BYTES or (old and self._shelf):
+            self.store()
+
+    def store(self) -> None:
+        """Stores what was taken.
+
+        Raises:
+            DataError: If the disk is full.
+        """
+        if not self._looks:
+            return
+        album, looks = self._album, self._looks
+        for look in looks:
+            if look.problem:
+                album.problems[look.position] = look.problem
+        looks = [look for look in looks if not look.problem]
+        self._clear()
+        if not looks:
+            return
+        rows = np.concatenate([look.about for look in looks])
+        kept = [i for i, look in enumerate(looks) if look.pixels is not None]
+        rows["row"], rows["part"] = -1, -1
+        rows["row"][kept] = np.arange(len(kept))
+        pictures = [look.pixels for look in looks if look.pixels is not None]
+        pixels = np.stack(pictures) if pictures else np.zeros((0, 0, 0, 0), np.uint8)
+        stored: np.ndarray | None = pixels
+        if self._shelf and self._shelf.writable:
+            try:
+                stored = self._shelf.add(rows, pixels)
+            except OSError as error:
+                raise DataError(
+                    f"{album.name}: could not write decoded pictures to "
+                    f"{self._shelf.folder}: {error.strerror or error}. Make room "
+                    "there, or use --pictures streamed"
+                ) from error
+        if stored is not None and len(stored):
+            rows["part"][kept] = len(album.parts)
+            album.parts.append(stored)
+        positions = np.array([look.position for look in looks])
+        album.seen[positions] = rows
+
+
+@contextlib.contextmanager
+def _bar(name: str, total: int) -> Iterator[tqdm]:
+    terminal = sys.stderr is not None and sys.stderr.isatty()  # None: it is closed
+    with tqdm(
+        total=total,
+        desc=f"{name}: looking at pictures",
+        unit="picture",
+        disable=not terminal or os.environ.get("TERM") == "dumb",
+        leave=False,
+        delay=1.0,
+        dynamic_ncols=True,
+        ascii=" -#" if os.environ.get("NO_COLOR") else None,
+    ) as bar:
+        yield bar
+
+
+def _progress(done: int, of: int, seconds: float) -> str:
+    rate = done / seconds
+    left = (of - done) / rate
+    return f"{done:,} of {of:,} pictures, {rate:.0f} a second, {left:.0f} s left"
+
+
+def _summary(album: Album, shelf: Shelf | None) -> str:
+    height, width, channels = album.shape
+    count = len(album.good)
+    size = _bytes(count * height * width * channels)
+    line = f"{count:,} pictures of {height} x {width} pixels, {size} decoded"
+    if not album.kept:
+        return f"{line}: streamed, decoded each time they are read"
+    return f"{line}, kept in {shelf.folder if shelf else 'memory'}"
+
+
+def _bytes(count: int) -> str:
+    """Decimal units, as disks are sold: `1.5 GB`."""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.3g} {units[0]}"

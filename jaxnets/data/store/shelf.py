@@ -1,0 +1,206 @@
+"""Where an album lies on the disk: what was seen of pictures, part by part.
+
+An album is a folder `<home>/<key>/` with a manifest that says what it is of, and parts
+`000000` and so on: entries as `jaxnets.data.store.decoded` writes them. A part is whole
+or not there, whenever the machine stops.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets import files
+from jaxnets.data.store.album import SEEN, Album
+from jaxnets.data.store.cache import MANIFEST
+from jaxnets.data.store.decoded import (
+    DamagedError,
+    Notes,
+    Store,
+    fill_entry,
+    opened,
+)
+
+FORMAT = 1  # of an album; raised when the meaning of what is stored changes
+_NAMES = "names.npy"  # of the pictures at the last start, as hashes
+
+
+class Shelf:
+    """The folder of an album.
+
+    Attributes:
+        folder: Where it is.
+        writable: Whether parts can be added.
+    """
+
+    def __init__(self, homes: Sequence[Path], about: Notes) -> None:
+        """The album of this description, in the first home where it is or can be.
+
+        Args:
+            homes: Folders of albums and entries.
+            about: What the pictures are and what becomes of them, as JSON.
+        """
+        self._about = json.loads(
+            json.dumps({"format": FORMAT, **about}, sort_keys=True)
+        )
+        text = json.dumps(self._about, sort_keys=True).encode()
+        key = hashlib.sha256(text).hexdigest()[:16]
+        places = [home / key for home in homes]
+        there = [place for place in places if (place / MANIFEST).exists()]
+        self.folder, self.writable = places[-1], False
+        for place in there or places:
+            self.folder = place
+            with contextlib.suppress(OSError):
+                place.mkdir(parents=True, exist_ok=True)
+                self.writable = os.access(place, os.W_OK | os.X_OK)
+            if self.writable or there:
+                break
+        if self.writable and not there:
+            files.write(self.folder / MANIFEST, json.dumps(self._about, indent=1))
+
+    @contextlib.contextmanager
+    def locked(self, say: Callable[[str], None]) -> Iterator[None]:
+        """Lets one process at a time look at the pictures.
+
+        Args:
+            say: Takes a line if another process does.
+        """
+        if not self.writable:
+            yield
+            return
+        with (self.folder / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another run is looking at these pictures, so this one waits")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            os.utime(self.folder / MANIFEST)  # last used now
+            for leftover in self.folder.glob("*.part"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+
+    def recall(self, album: Album) -> np.ndarray:
+        """Fills in what was seen of an album's pictures; returns which those are.
+
+        A damaged part is removed, with a warning.
+
+        Args:
+            album: With the names of its pictures hashed.
+        """
+        found: list[np.ndarray] = []
+        for path in self._parts():
+            try:
+                rows, pixels = self._opened(path)
+            except (OSError, DamagedError) as error:
+                warnings.warn(
+                    f"{album.name}: what was stored in {path} is damaged: {error}; its "
+                    "pictures are looked at again",
+                    stacklevel=3,
+                )
+                if self.writable:
+                    shutil.rmtree(path, ignore_errors=True)
+                continue
+            if pixels is not None and pixels.shape[0]:
+                kept = rows["row"] >= 0
+                rows["part"][kept] = len(album.parts)
+                album.parts.append(pixels)
+            found.append(rows)
+        if not found:
+            return np.zeros(len(album.seen), bool)
+        return _matched(album, found)
+
+    def add(self, rows: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
+        """Stores a part; returns its pixels as they lie on the disk.
+
+        Args:
+            rows: What was seen, of `SEEN`; `row` counts in `pixels`.
+            pixels: Of those that are kept, which may be none.
+
+        Raises:
+            OSError: If the disk is full; nothing of the part is left then.
+        """
+        numbers = [int(path.name) for path in self._parts()]
+        target = self.folder / f"{max(numbers, default=-1) + 1:06d}"
+        part = self.folder / f"{target.name}-{uuid.uuid4().hex}.part"
+
+        def fill(store: Store) -> Notes:
+            store.save("seen", rows.view(np.uint8).reshape(len(rows), -1))
+            if len(pixels):
+                store.save("pixels", pixels)
+            return {}
+
+        try:
+            part.mkdir()
+            fill_entry(part, self._about, fill)
+            part.rename(target)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        files.sync(self.folder)
+        return self._opened(target)[1]
+
+    def since_last(self, names: np.ndarray) -> tuple[int, int]:
+        """How many names are new since the last start, and how many are gone."""
+        try:
+            last = np.load(self.folder / _NAMES, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return 0, 0
+        new = len(np.setdiff1d(names, last))
+        return new, len(last) - (len(names) - new)
+
+    def remember(self, names: np.ndarray) -> None:
+        """Notes the names of this start, for the next one's `since_last`."""
+        if self.writable:
+            save = lambda file: np.save(file, np.sort(names), allow_pickle=False)
+            files.write_with(self.folder / _NAMES, save)
+
+    def free(self) -> int:
+        """Bytes that are free on its disk."""
+        there = next(p for p in (self.folder, *self.folder.parents) if p.exists())
+        return shutil.disk_usage(there).free
+
+    def _parts(self) -> list[Path]:
+        if not self.folder.is_dir():
+            return []
+        return sorted(p for p in self.folder.iterdir() if p.name.isdigit())
+
+    def _opened(self, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """What was seen, and the pixels.
+
+        Raises:
+            DamagedError: If it is not what was written, pixels apart: every row of
+                those is compared when it is read.
+            OSError: If a file cannot be read.
+        """
+        entry = opened(path, self._about, 1 << 40, later=("pixels",))
+        raw: Any = entry.columns["seen"]
+        if raw.dtype != np.uint8 or raw.shape[1:] != (SEEN.itemsize,):
+            raise DamagedError("what was seen has another format")
+        pixels: Any = entry.columns.get("pixels")
+        mapped = None if pixels is None else pixels.rows
+        return raw.reshape(-1).view(SEEN), mapped
+
+
+def _matched(album: Album, found: Sequence[np.ndarray]) -> np.ndarray:
+    """Fills in, from the last part that has it, what was seen of each picture."""
+    seen = album.seen
+    names = np.concatenate([rows["name"] for rows in found])
+    part = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
+    own = np.concatenate([np.arange(len(rows)) for rows in found])
+    order = np.argsort(names, kind="stable")
+    at = np.searchsorted(names[order], seen["name"], side="right") - 1
+    match = order[np.maximum(at, 0)]
+    known = (at >= 0) & (names[match] == seen["name"])
+    for i, rows in enumerate(found):
+        here = np.flatnonzero(known & (part[match] == i))
+        seen[here] = rows[own[match[here]]]
+    return known
