@@ -14,7 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxnets.data.names import Names, hashes
 from jaxnets.errors import UserError
+
+_BLOCK = 2**14  # ids that are hashed at a time
 
 
 class DataError(UserError, ValueError):
@@ -83,7 +86,11 @@ class Split:
         columns = {
             name: _Rows.of(column, index) for name, column in self.columns.items()
         }
-        ids = None if self.ids is None else [self.ids[int(i)] for i in index]
+        ids = self.ids
+        if isinstance(ids, Names):
+            ids = ids.take(index)
+        elif ids is not None:
+            ids = [ids[int(i)] for i in index]
         return Split(columns, ids)
 
     @functools.cached_property
@@ -101,7 +108,10 @@ class Split:
                 sha.update(np.ascontiguousarray(column).data)
             else:
                 sha.update(str(getattr(column, "digest", "")).encode())
-        sha.update("\0".join(self.ids or ()).encode())
+        ids = self.ids or ()
+        for start in range(0, len(ids), _BLOCK):
+            sha.update(b"\0" * (start > 0))
+            sha.update("\0".join(ids[start : start + _BLOCK]).encode())
         return sha.hexdigest()
 
 
@@ -212,7 +222,7 @@ def checked(dataset: Dataset, *, batch_size: int | None = None) -> Dataset:
             or type, is NaN or infinite, or lies outside its allowed range. The message
             names the data set, split, position, value and range.
     """
-    owner: dict[str, str] = {}
+    _check_ids(dataset)
     for split_name, split in dataset.splits.items():
         where = f"{dataset.name}, {split_name}"
         lengths = {name: len(column) for name, column in split.columns.items()}
@@ -228,13 +238,6 @@ def checked(dataset: Dataset, *, batch_size: int | None = None) -> Dataset:
                 f"{where}: has columns {sorted(lengths)}, but features "
                 f"{sorted(dataset.features)} are described"
             )
-        for identity in split.ids or ():
-            if identity in owner:
-                raise DataError(
-                    f"{where}: the id {identity!r} is there twice (first in "
-                    f"{owner[identity]})"
-                )
-            owner[identity] = split_name
         for name, feature in dataset.features.items():
             column = split.columns[name]
             if isinstance(column, np.ndarray):
@@ -245,6 +248,25 @@ def checked(dataset: Dataset, *, batch_size: int | None = None) -> Dataset:
             f"{len(dataset.train)} training examples: use a smaller --batch-size"
         )
     return dataset
+
+
+def _check_ids(dataset: Dataset) -> None:
+    """Raises if an id is there twice, in a split or in two.
+
+    By hashes first: a million names need not lie in memory as strings.
+    """
+    found = np.concatenate([hashes(s.ids or ()) for s in dataset.splits.values()])
+    if len(np.unique(found)) == len(found):
+        return
+    owner: dict[str, str] = {}
+    for name, split in dataset.splits.items():
+        for identity in split.ids or ():
+            if identity in owner:
+                raise DataError(
+                    f"{dataset.name}, {name}: the id {identity!r} is there twice "
+                    f"(first in {owner[identity]})"
+                )
+            owner[identity] = name
 
 
 def check_rows(
@@ -325,10 +347,9 @@ def carved(
         Kept and held-out positions, each in ascending order.
     """
     ranks = stratified_ranks(labels, salt=salt)
-    held = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        rows = labels == label
-        held[rows] = ranks[rows] < round(fraction * rows.sum())
+    _, of, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    most = np.array([round(fraction * count) for count in counts.tolist()], np.int64)
+    held = ranks < most[of]
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
@@ -344,11 +365,11 @@ def stratified_ranks(labels: np.ndarray, *, salt: str) -> np.ndarray:
         word = f"{salt} {position}".encode()
         return int.from_bytes(hashlib.blake2b(word, digest_size=8).digest(), "big")
 
-    hashes = np.array([hashed(i) for i in range(len(labels))], np.uint64)
+    keys = np.fromiter(map(hashed, range(len(labels))), np.uint64, len(labels))
+    order = np.lexsort((keys, labels))  # stable: equal hashes by position
+    _, begins, counts = np.unique(labels[order], return_index=True, return_counts=True)
     ranks = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        ranks[rows[np.argsort(hashes[rows], kind="stable")]] = np.arange(len(rows))
+    ranks[order] = np.arange(len(labels)) - np.repeat(begins, counts)
     return ranks
 
 

@@ -4,9 +4,9 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -31,12 +31,21 @@ from jaxnets.data.files.reading import (
     visible,
     walk,
 )
+from jaxnets.data.names import Names
 from jaxnets.data.pictures import Fit, ImageSpec
 from jaxnets.data.store.looking import Keep
 
 _PHONES_AND_TOOLS = ".heic .heif .avif .jxl .jp2 .psd .svg .ppm .pgm .tga"
 _CAMERAS_AND_SCIENCE = ".ico .pdf .dng .cr2 .nef .arw .exr .npy .dcm"
 OTHER_IMAGES = (*_PHONES_AND_TOOLS.split(), *_CAMERAS_AND_SCIENCE.split())
+
+
+class _Class(NamedTuple):
+    """The images of a class in a split of the source."""
+
+    split: str
+    label: str
+    files: Names
 
 
 def image_folder(
@@ -85,29 +94,32 @@ def image_folder(
     found = how.survey
     root = existing_folder(root)
     name = printable(root.name)
-    listed = _tree(root, found)
+    listed = _in_one_form(_tree(root, found))
     if hidden := _hidden_images(root):
         found.notes.append(
             f"{len(hidden)} images are left out, because their names or folders begin "
             f"with a dot, like {printable(hidden[0])}: rename them to use them"
         )
-    parts: dict[str, Part] = {}
-    every = [(split, *row) for split, rows in listed.items() for row in rows]
+    names = Names.joined([group.files for group in listed])
+    of = np.repeat(np.arange(len(listed)), [len(group.files) for group in listed])
     # All splits at once, so that without a size they must agree with each other.
-    images = pictures(root, [row[1] for row in every], how)
-    rows = _in_one_form([every[i] for i in images.kept])
-    classes = _classes(rows, found)
+    images = pictures(root, names, how)
+    of = of[images.kept]
+    good = np.bincount(of, minlength=len(listed)).tolist()
+    classes = _classes(listed, good, found)
     number = {label: i for i, label in enumerate(classes)}
-    for split in listed:
-        index = np.array(
-            [i for i, r in enumerate(rows) if r[0] == split and r[2] in number],
-            np.int64,
-        )
-        labels = np.array([number[rows[i][2]] for i in index], np.int32)
-        ids = [printable(rows[i][1]) for i in index]
+    numbers = np.array([number.get(g.label, -1) for g in listed], np.int32)
+    parts: dict[str, Part] = {}
+    for split in dict.fromkeys(("train", *(group.split for group in listed))):
+        mine = np.array([group.split == split for group in listed], bool)
+        index = np.flatnonzero((mine & (numbers >= 0))[of])
+        labels = numbers[of[index]]
         columns = {"image": images.rows(index), "label": labels}
+        ids = names.take(images.kept[index]).mapped(printable)
         parts[split] = Part(columns, ids, labels)
-        found.classes.update(rows[i][2] for i in index)
+    for group, count in zip(listed, good, strict=True):
+        if group.label in number:
+            found.classes[group.label] += count
     left_by_shape = size is None and len(found.shapes) > 1  # what is left says nothing
     if 0 < len(classes) < fewest and not left_by_shape:
         found.add(name, _too_few(root, classes), "classes")
@@ -149,29 +161,40 @@ def _is_copy(name: str) -> bool:
     )
 
 
-def _in_one_form(rows: Sequence[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """The rows, each class spelled as in train: systems differ in NFC and NFD."""
-    training = {label for split, _, label in rows if split == "train"}
-    spelled = {composed(label): label for label in training}
-    return [
-        (s, f, label if label in training else spelled.get(composed(label), label))
-        for s, f, label in rows
-    ]
+def _in_one_form(listed: Sequence[_Class]) -> list[_Class]:
+    """The classes, each spelled as in train: systems differ in NFC and NFD."""
+    training = {group.label for group in listed if group.split == "train"}
+    spelled = {composed(label): label for label in sorted(training)}
+
+    def spelling(label: str) -> str:
+        return label if label in training else spelled.get(composed(label), label)
+
+    return [group._replace(label=spelling(group.label)) for group in listed]
 
 
-def _classes(rows: Sequence[tuple[str, str, str]], survey: Survey) -> tuple[str, ...]:
+def _classes(
+    listed: Sequence[_Class], good: Sequence[int], survey: Survey
+) -> tuple[str, ...]:
     """The classes that training can learn, in order; what else there is, is a problem.
 
     Args:
-        rows: Split, file and class of every image that can be used.
+        listed: The classes of every split.
+        good: How many images of each can be used.
         survey: Takes problems and notes.
     """
-    training = sorted({label for split, _, label in rows if split == "train"})
-    others = Counter(label for split, _, label in rows if split != "train")
-    for label in sorted(set(others) - set(training)):
+    counted = Counter[str]()
+    for group, count in zip(listed, good, strict=True):
+        if group.split != "train" and count:
+            counted[group.label] += count
+    of_train = zip(listed, good, strict=True)
+    training = sorted(
+        {g.label for g, count in of_train if g.split == "train" and count}
+    )
+    for label in sorted(set(counted) - set(training)):
         survey.add(
             label,
-            f"this class is in another split but not in train ({others[label]} images)",
+            "this class is in another split but not in train "
+            f"({counted[label]} images)",
             "label",
         )
     alike = Counter(_caseless(label) for label in training)
@@ -204,42 +227,38 @@ def _caseless(label: str) -> str:
     return unicodedata.normalize("NFKC", label).casefold()
 
 
-def _tree(root: Path, survey: Survey) -> dict[str, list[tuple[str, str]]]:
-    """(file, class) of each split; `train` is everything where there are no splits."""
+def _tree(root: Path, survey: Survey) -> list[_Class]:
+    """The classes of each split; all are `train` where there are no splits."""
     folders = _subfolders(root, root, survey)
     splits = _splits(folders, survey)
-    listed = {}
+    listed: list[_Class] = []
+    inner: set[tuple[str, str]] = set()  # class, folder below it
     for split in sorted(splits, key=list(SPLITS).index) or ["train"]:
-        place = _unwrapped(splits.get(split, root), root)
-        rows: list[tuple[str, str]] = []
+        place, before = _unwrapped(splits.get(split, root), root), len(listed)
         for folder in folders if place == root else _subfolders(root, place, survey):
             files = [
                 file
                 for file in walk(root, folder, survey.problems)
                 if _is_image(file, survey)
             ]
+            own = folder.relative_to(root).as_posix()
             if not files:
-                where = folder.relative_to(root).as_posix()
-                survey.add(where, "is empty: it holds no image", "label")
-            rows += [(file, printable(folder.name)) for file in files]
-        if rows or split == "train":
-            listed[split] = rows
-        if not rows:
+                survey.add(own, "is empty: it holds no image", "label")
+                continue
+            label = printable(folder.name)
+            places = {file.rpartition("/")[0] for file in files}
+            inner |= {(label, deeper) for deeper in places if deeper != own}
+            listed.append(_Class(split, label, Names.of(files)))
+        if len(listed) == before:
             survey.add(
                 place.name, "holds no folder of images: CLASS/name.png", "layout"
             )
-    listed.setdefault("train", [])
-    _note_nested([row for rows in listed.values() for row in rows], survey)
+    _note_nested(inner, survey)
     return listed
 
 
-def _note_nested(rows: Sequence[tuple[str, str]], survey: Survey) -> None:
+def _note_nested(inner: Collection[tuple[str, str]], survey: Survey) -> None:
     """Says that folders below a class are no classes, in case they were meant to be."""
-    inner = {
-        (label, place.as_posix())
-        for file, label in rows
-        if printable((place := PurePosixPath(file).parent).name) != label
-    }
     if inner:
         labels = sorted({label for label, _ in inner})
         shown = ", ".join(labels[:3]) + (", ..." if len(labels) > 3 else "")

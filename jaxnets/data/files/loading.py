@@ -273,7 +273,7 @@ def _loaded(split: Split) -> Split:
     image = split.columns.get("image")
     if not isinstance(image, Pictures) or not resident(image.album):
         return split
-    return Split({**split.columns, "image": image[:]}, split.ids)
+    return Split({**split.columns, "image": image.loaded()}, split.ids)
 
 
 def read_json(root: Path, name: str) -> Any:

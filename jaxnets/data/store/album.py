@@ -12,7 +12,7 @@ import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,6 +25,7 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.pictures import moments_of_sums
 
 BLOCK = 16  # pictures that a thread takes at a time
+_CHUNK = 1024  # rows copied at a time: fewer than a second copy of all
 _ALONE = 4 << 20  # bytes of kept rows that are read without threads
 
 # What is remembered of a picture. A name counts by a hash: two of 1.3 million have the
@@ -91,6 +92,8 @@ class Album:
         problems: Position to what is wrong, of those that cannot be used.
         shape: Height, width and channels of those that are in one.
         parts: Their pixels, where they are kept.
+        whole: From a part to its pixels, read and compared as a whole; None if they
+            are not what was stored.
         place: The folder where they are; None if in memory.
         kept: Whether pixels are kept.
     """
@@ -103,6 +106,7 @@ class Album:
         self.problems: dict[int, str] = {}
         self.shape: tuple[int, int, int] = (0, 0, 0)
         self.parts: list[np.ndarray] = []
+        self.whole: Callable[[int], np.ndarray | None] = self.parts.__getitem__
         self.place: Path | None = None
         self.kept = True
 
@@ -135,6 +139,23 @@ class Album:
                 fill(begin)
         else:
             list(_pool().map(fill, blocks))
+        return made
+
+    def loaded(self, positions: np.ndarray) -> np.ndarray:
+        """As `rows`, for many of them: files are compared whole, which is faster."""
+        part, row = self.seen["part"][positions], self.seen["row"][positions]
+        if (part < 0).any():
+            return self.rows(positions)
+        made = np.empty((len(positions), *self.shape), np.uint8)
+        for number in np.unique(part).tolist():
+            here = np.flatnonzero(part == number)
+            whole = self.whole(number)
+            if whole is None:
+                made[here] = self.rows(positions[here])
+                continue
+            for at in range(0, len(here), _CHUNK):
+                some = here[at : at + _CHUNK]
+                made[some] = whole[row[some]]
         return made
 
     def _one(self, position: int) -> np.ndarray:
@@ -188,6 +209,10 @@ class Pictures:
         rows = self.album.rows(np.asarray(chosen).reshape(-1))
         return rows.reshape(*np.shape(chosen), *self.album.shape)
 
+    def loaded(self) -> np.ndarray:
+        """All pictures, in memory."""
+        return self.album.loaded(self.positions)
+
     def rows_at(self, index: np.ndarray) -> "Pictures":
         """A column of some of the rows."""
         return Pictures(self.album, self.positions[index])
@@ -214,15 +239,6 @@ class Pictures:
         height, width, channels = self.album.shape
         sums = self.album.seen["sums"][self.positions, :channels].sum(axis=0)
         return moments_of_sums(sums, len(self) * height * width)
-
-
-def hashes(names: Sequence[str]) -> np.ndarray:
-    """A hash of each name, `[n]`, uint64."""
-    found = bytearray()
-    for name in names:
-        word = name.encode("utf-8", "surrogatepass")
-        found += hashlib.blake2b(word, digest_size=8).digest()
-    return np.frombuffer(bytes(found), "<u8")
 
 
 def digest_of(pixels: np.ndarray) -> bytes:

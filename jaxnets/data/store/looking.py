@@ -17,12 +17,12 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxnets.data.dataset import DataError
+from jaxnets.data.names import hashes
 from jaxnets.data.store.album import (
     BLOCK,
     Album,
     Encoded,
     digest_of,
-    hashes,
     sums_of,
 )
 from jaxnets.data.store.shelf import Shelf
@@ -32,6 +32,7 @@ KEPT_BYTES = 8 << 30  # decoded pictures that take more are decoded when asked
 DISK_SHARE = 4  # so are those that take more than this part of the free disk
 RESIDENT_BYTES = 1 << 30  # kept pictures that take no more are loaded
 PART_BYTES = 64 << 20
+PART_ROWS = 2**15
 PART_SECONDS = 30.0
 _AHEAD_BYTES = 32 << 20  # of decoded pictures that wait for their part
 _SLOW = 2.0  # seconds of looking that a user is told of
@@ -244,7 +245,8 @@ class _Part:
         self._looks.append(look)
         self._bytes += 0 if look.pixels is None else look.pixels.nbytes
         old = time.monotonic() - self._since > PART_SECONDS
-        if self._bytes >= PART_BYTES or (old and self._shelf):
+        full = self._bytes >= PART_BYTES or len(self._looks) >= PART_ROWS
+        if full or (old and self._shelf):
             self.store()
 
     def store(self) -> None:

@@ -96,7 +96,8 @@ class Shelf:
         Args:
             album: With the names of its pictures hashed.
         """
-        found: list[np.ndarray] = []
+        found: list[Path] = []
+        names: list[np.ndarray] = []
         for path in self._parts():
             try:
                 rows, pixels = self._opened(path)
@@ -109,14 +110,21 @@ class Shelf:
                 if self.writable:
                     shutil.rmtree(path, ignore_errors=True)
                 continue
-            if pixels is not None and pixels.shape[0]:
-                kept = rows["row"] >= 0
-                rows["part"][kept] = len(album.parts)
-                album.parts.append(pixels)
-            found.append(rows)
+            found.append(path)
+            names.append(rows["name"].copy())
+            album.parts.append(np.zeros(0, np.uint8) if pixels is None else pixels)
+        album.whole = lambda part: (
+            self._whole(found[part]) if part < len(found) else album.parts[part]
+        )
         if not found:
             return np.zeros(len(album.seen), bool)
-        return _matched(album, found)
+        of, place, known = _matched(album.seen["name"], names)
+        for part, path in enumerate(found):  # read again: all at once would be twice
+            here = np.flatnonzero(known & (of == part))
+            rows = _rows(np.load(path / "seen.npy", allow_pickle=False))[place[here]]
+            rows["part"] = np.where(rows["row"] < 0, -1, part)
+            album.seen[here] = rows
+        return known
 
     def add(self, rows: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
         """Stores a part; returns its pixels as they lie on the disk.
@@ -163,6 +171,14 @@ class Shelf:
             save = lambda file: np.save(file, np.sort(names), allow_pickle=False)
             files.write_with(self.folder / _NAMES, save)
 
+    def _whole(self, path: Path) -> np.ndarray | None:
+        """The pixels of a part, in memory; None if they are not what was stored."""
+        try:
+            columns: Any = opened(path, self._about, 1 << 40).columns
+        except (OSError, DamagedError):
+            return None
+        return columns["pixels"]
+
     def free(self) -> int:
         """Bytes that are free on its disk."""
         there = next(p for p in (self.folder, *self.folder.parents) if p.exists())
@@ -186,21 +202,22 @@ class Shelf:
         if raw.dtype != np.uint8 or raw.shape[1:] != (SEEN.itemsize,):
             raise DamagedError("what was seen has another format")
         pixels: Any = entry.columns.get("pixels")
-        mapped = None if pixels is None else pixels.rows
-        return raw.reshape(-1).view(SEEN), mapped
+        return _rows(raw), None if pixels is None else pixels.rows
 
 
-def _matched(album: Album, found: Sequence[np.ndarray]) -> np.ndarray:
-    """Fills in, from the last part that has it, what was seen of each picture."""
-    seen = album.seen
-    names = np.concatenate([rows["name"] for rows in found])
-    part = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
-    own = np.concatenate([np.arange(len(rows)) for rows in found])
+def _rows(raw: np.ndarray) -> np.ndarray:
+    return raw.reshape(-1).view(SEEN)
+
+
+def _matched(
+    wanted: np.ndarray, parts: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each name the last part that has it, the row there, and whether one has."""
+    names = np.concatenate(parts)
+    sizes = [len(part) for part in parts]
+    of = np.repeat(np.arange(len(parts), dtype=np.int32), sizes)
+    row = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
     order = np.argsort(names, kind="stable")
-    at = np.searchsorted(names[order], seen["name"], side="right") - 1
+    at = np.searchsorted(names, wanted, side="right", sorter=order) - 1
     match = order[np.maximum(at, 0)]
-    known = (at >= 0) & (names[match] == seen["name"])
-    for i, rows in enumerate(found):
-        here = np.flatnonzero(known & (part[match] == i))
-        seen[here] = rows[own[match[here]]]
-    return known
+    return of[match], row[match], (at >= 0) & (names[match] == wanted)
