@@ -166,7 +166,7 @@ def main(config: Config, verbs: Verbs = Verbs()) -> None:
         for _ in run.train(learner, data.train, plan(config, data)):
             fake = (run.predict(data.validation) + 1) / 2
             samples.keep(run, "training", fake[:64])
-            real = look(validation[:]).features
+            real = look(validation).features
             distance = frechet_distance(real, look(fake).features)
             run.log(validation={"frechet": distance})
         samples.animate(run, "training")

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from jaxnets import files
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.dataset import Column, Dataset
 from jaxnets.data.feeds.base import filled_batches
 from jaxnets.data.feeds.images import image_feeds
 from jaxnets.data.store.cache import cached
@@ -87,8 +87,8 @@ class Judge:
     file: Path | None
     say: Callable[[str], Any]
 
-    def __call__(self, images: Shaped[np.ndarray, "n h w c"]) -> JudgeOutput:
-        """What it makes of images, bytes or in [0, 1]."""
+    def __call__(self, images: Column) -> JudgeOutput:
+        """What it makes of images, bytes or in [0, 1], `[n, h, w, c]`."""
         return _seen(self._known.look, images)
 
     @property
@@ -170,9 +170,7 @@ def _looking(
     return look
 
 
-def _seen(
-    look: Callable[[Array], tuple[Array, Array]], images: np.ndarray
-) -> JudgeOutput:
+def _seen(look: Callable[[Array], tuple[Array, Array]], images: Column) -> JudgeOutput:
     parts = []
     for index, count in filled_batches(len(images), _ROWS):
         rows = images[index]
@@ -198,7 +196,7 @@ def _trained(model: ConvNet, data: Dataset, recipe: JudgeRecipe) -> Variables:
 
 def _accuracy(look: Callable[[Array], tuple[Array, Array]], data: Dataset) -> float:
     columns = data.test.columns
-    guesses = _seen(look, columns["image"][:]).probabilities.argmax(axis=1)
+    guesses = _seen(look, columns["image"]).probabilities.argmax(axis=1)
     return float(np.mean(guesses == columns["label"][:]))
 
 

@@ -181,7 +181,7 @@ def pictures(root: Path, names: Sequence[str], how: Reading) -> GoodImages:
         None if how.quiet else Shelf(homes_of(root), source.about),
         shape=shape,
         keep=how.keep,
-        say=lambda line: noted(name, line),
+        say=lambda line: None if how.quiet else noted(name, line),
     )
     for position in sorted(album.problems):
         survey.add(names[position], album.problems[position])

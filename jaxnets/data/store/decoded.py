@@ -232,12 +232,16 @@ def opened(
     def column(item: tuple[str, dict[str, Any]]) -> tuple[str, np.ndarray | Mapped]:
         name, about = item
         path = entry / f"{files.safe_name(name)}.npy"
-        size = verified_header(path, tuple(about["shape"]), np.dtype(about["dtype"]))
+        shape, dtype = tuple(about["shape"]), np.dtype(about["dtype"])
+        size = verified_header(path, shape, dtype)
         if name not in later and files.sha256(path) != about["sha256"]:
             raise DamagedError(f"{path.name} does not have its SHA-256")
-        if size <= resident_bytes and name not in later:
-            return name, np.load(path, allow_pickle=False)
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Not by `np.load`: it parses the header, which two threads of Python 3.11 may
+        # not do at once (SystemError: AST constructor recursion depth mismatch).
+        begin = len(_header(shape, dtype))
+        if not size or (size <= resident_bytes and name not in later):
+            return name, np.fromfile(path, dtype, offset=begin).reshape(shape)
+        rows = np.memmap(path, dtype, "r", begin, shape)
         return name, Mapped(rows, about["sha256"])
 
     try:

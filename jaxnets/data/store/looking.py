@@ -35,7 +35,6 @@ PART_BYTES = 64 << 20
 PART_ROWS = 2**15
 PART_SECONDS = 30.0
 _AHEAD_BYTES = 32 << 20  # of decoded pictures that wait for their part
-_SLOW = 2.0  # seconds of looking that a user is told of
 
 
 class _Look(NamedTuple):
@@ -85,12 +84,10 @@ def looked_at(
         todo = ~fresh | _unkept(album, fresh, keep, shelf)
         if shelf and known.any():
             _say_new(shelf, seen["name"], int((known & ~fresh).sum()), say)
-        began = time.monotonic()
         _look(album, np.flatnonzero(todo), shelf, say)
         if shelf:
             shelf.remember(seen["name"])
-    slow = time.monotonic() - began > _SLOW
-    if len(album.good) and (slow or not resident(album)):
+    if len(album.good):
         say(_summary(album, shelf))
     return album
 

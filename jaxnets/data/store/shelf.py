@@ -121,7 +121,7 @@ class Shelf:
         of, place, known = _matched(album.seen["name"], names)
         for part, path in enumerate(found):  # read again: all at once would be twice
             here = np.flatnonzero(known & (of == part))
-            rows = _rows(np.load(path / "seen.npy", allow_pickle=False))[place[here]]
+            rows = self._opened(path)[0][place[here]]
             rows["part"] = np.where(rows["row"] < 0, -1, part)
             album.seen[here] = rows
         return known
