@@ -4,13 +4,18 @@ import contextlib
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxnets.data.dataset import DataError
+from jaxnets.data.files.class_folders import image_folder
 from jaxnets.data.pictures import channel_statistics
 from jaxnets.data.store import looking
 from jaxnets.data.store.album import DecodedPicture, Pictures
@@ -329,3 +334,59 @@ def test_where_nothing_can_be_written_pictures_stay_in_memory(tmp_path, monkeypa
     second = Shelf([tmp_path / "file", tmp_path / "other"], {"what": "made"})
     assert second.writable
     assert second.folder.parent.name == "other"
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from jaxnets.data.files import picture_files
+from jaxnets.data.files.class_folders import image_folder
+from jaxnets.data.store import looking
+
+looking.PART_BYTES = 2000
+whole = picture_files.PictureFiles.decoded
+def decoded(self, position, **options):
+    with open(sys.argv[2], "a") as file:
+        file.write(f"{self.names[position]}\\n")
+    time.sleep(0.005)
+    return whole(self, position, **options)
+picture_files.PictureFiles.decoded = decoded
+print("ready", flush=True)
+image_folder(Path(sys.argv[1]))
+print("done", flush=True)
+"""
+
+
+@pytest.mark.campaign
+def test_a_first_start_that_is_killed_20_times_ends_with_the_same_pictures(tmp_path):
+    data, log = tmp_path / "data", tmp_path / "log"
+    for i in range(200):
+        path = data / f"class{i % 2}" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(path)
+    command = [sys.executable, "-c", KILLED, os.fspath(data), os.fspath(log)]
+    kills, moments = 0, np.random.default_rng(0)
+    while True:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == "ready\n"
+            if kills < 20:
+                time.sleep(moments.uniform(0, 0.08))
+                process.kill()
+                kills += 1
+            elif "done" in process.stdout.read():
+                break
+    (album,) = (data / ".jaxnets").iterdir()
+    assert kills == 20
+    assert not list(album.glob("*.part"))
+    (work := Counter(log.read_text().split())).subtract(["class0/0.png"] * 21)
+    assert sum(work.values()) < 200 + 20 * 80  # what was seen was not seen again
+    log.write_text("")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    assert not log.read_text()
+    dataset = image_folder(data)
+    for split in dataset.splits.values():
+        for row, name in zip(split.columns["image"], split.ids, strict=True):
+            i = int(name.split("/")[1].split(".")[0])
+            expected = np.random.default_rng(i).integers(0, 256, (8, 8, 3), np.uint8)
+            np.testing.assert_array_equal(row, expected)
