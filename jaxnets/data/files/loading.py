@@ -31,9 +31,8 @@ from jaxnets.data.files.problems import (
 from jaxnets.data.files.reading import inside, lines_of, read_text
 from jaxnets.data.pictures import ImageSpec, Placement, placement_of
 from jaxnets.data.store.album import Album, Pictures
-from jaxnets.data.store.decoded import homes_of
 from jaxnets.data.store.looking import Keep, looked_at, resident
-from jaxnets.data.store.shelf import Shelf
+from jaxnets.data.store.shelf import Shelf, shelves_of
 
 SPLITS = {
     "train": ("train", "training"),
@@ -178,7 +177,7 @@ def pictures(root: Path, names: Sequence[str], how: Reading) -> GoodImages:
     album = looked_at(
         source,
         name,
-        None if how.quiet else Shelf(homes_of(root), source.about),
+        None if how.quiet else Shelf(shelves_of(root), source.about),
         shape=shape,
         keep=how.keep,
         say=lambda line: None if how.quiet else noted(name, line),

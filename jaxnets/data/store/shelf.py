@@ -27,11 +27,21 @@ from jaxnets.data.store.decoded import (
     Notes,
     Store,
     fill_entry,
+    homes_of,
     opened,
 )
 
 FORMAT = 1  # of an album; raised when the meaning of what is stored changes
 _NAMES = "names.npy"  # of the pictures at the last start, as hashes
+
+
+def shelves_of(root: Path) -> list[Path]:
+    """Where albums of a folder may lie: beside it, or in the user's cache.
+
+    Not in it: for other programs each folder in it is a class.
+    """
+    real = root.resolve()
+    return [real.parent / ".jaxnets" / real.name, homes_of(root)[1]]
 
 
 class Shelf:

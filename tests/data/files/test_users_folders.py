@@ -181,7 +181,7 @@ def test_what_systems_leave_behind_is_no_data(tmp_path, capsys):
         put(tmp_path, name, b"junk")
     dataset, refused, said, _ = agree(capsys, tmp_path)
     assert refused is None
-    name, folder = tmp_path.name, re.escape(str(tmp_path / ".jaxnets"))
+    name, folder = tmp_path.name, re.escape(str(tmp_path.parent / ".jaxnets"))
     line = (
         f"{name}: 20 pictures of 6 x 7 pixels, 2.52 kB decoded, kept in {folder}/.+\n"
     )

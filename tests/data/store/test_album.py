@@ -376,7 +376,7 @@ def test_a_first_start_that_is_killed_20_times_ends_with_the_same_pictures(tmp_p
                 kills += 1
             elif "done" in process.stdout.read():
                 break
-    (album,) = (data / ".jaxnets").iterdir()
+    (album,) = (tmp_path / ".jaxnets" / "data").iterdir()
     assert kills == 20
     assert not list(album.glob("*.part"))
     (work := Counter(log.read_text().split())).subtract(["class0/0.png"] * 21)
