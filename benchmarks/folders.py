@@ -6,8 +6,8 @@
 Large folders are made at once, of hard links to a few hundred photographs: those of
 `--photos`, or drawn ones of 440 x 450 pixels. Each line is a process of its own, so its
 peak memory is what it says. The first start decodes and keeps, the second reads what
-was kept; streamed decodes at each use. `--torch` names a Python that has torchvision: its
-`ImageFolder` and `DataLoader` with as many workers as there are cores do the same work.
+was kept; streamed decodes at each use. `--torch` names a Python that has torchvision:
+its `ImageFolder` and `DataLoader`, with a worker for each core, do the same.
 Only ratios of lines that ran beside each other mean something on a shared machine.
 """
 

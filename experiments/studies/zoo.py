@@ -48,7 +48,7 @@ PLAN = {
     "resnet20": (64, 600),
     "preact_resnet20": (64, 600),
     "wrn_16_4": (32, 200),
-    "resnext50_32x4d": (32, 60),
+    "resnext50_32x4d": (16, 120),
     "densenet_40_12": (32, 250),
     "densenet121": (32, 80),
     "squeezenet1_1": (64, 600),
