@@ -317,7 +317,11 @@ def is_text(value: object) -> bool:
     """
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         return False
-    return not any(0xD800 <= ord(character) < 0xE000 for character in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def walk(root: Path, folder: Path, problems: list[Problem]) -> list[str]:

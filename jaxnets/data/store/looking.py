@@ -151,8 +151,7 @@ def _say_new(
     added, removed = shelf.since_last(names)
     words = {"added": added, "changed": changed, "removed": removed}
     if found := [f"{count:,} {word}" for word, count in words.items() if count]:
-        one = sum(words.values()) == 1
-        say(f"since the last start {', '.join(found)} picture{'s' * (not one)}")
+        say(f"since the last start: {', '.join(found)}")
 
 
 def _look(

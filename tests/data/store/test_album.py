@@ -123,7 +123,7 @@ def test_a_later_start_looks_only_at_what_is_new_or_has_changed(tmp_path, keep):
     del source.numbers["n05"]
     source.numbers |= {"n10": 10, "n11": 11}
     album, lines = look(source, tmp_path, keep)
-    assert lines[0] == "since the last start 2 added, 1 changed, 1 removed pictures"
+    assert lines[0] == "since the last start: 2 added, 1 changed, 1 removed"
     assert set(source.decoded_names) == {"n03", "n10", "n11"}
     np.testing.assert_array_equal(column(album)[:], pixels_of(source))
     source.decoded_names.clear()
