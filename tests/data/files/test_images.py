@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxnets.data.files.images import decode
 from jaxnets.data.files.problems import FileError
-from jaxnets.data.pictures import ImageSpec, window
+from jaxnets.data.pictures import ImageSpec, placed, window
 from tests.data import damage
 
 pytestmark = pytest.mark.host
@@ -59,6 +59,27 @@ def test_every_size_reaches_every_size(fit):
             else:
                 assert (corners >= 0).all()
                 assert (corners[1] <= np.array(size) * (1 + 1e-15)).all()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("turn", [1, 6])
+@pytest.mark.parametrize("size", [(16, 16), (9, 30), (60, 7)])
+def test_a_large_jpeg_decoded_smaller_is_the_same_picture(fit, turn, size):
+    coarse = Image.fromarray(damage.picture(2, 6, 7))
+    whole = coarse.resize((301, 203), Image.Resampling.BICUBIC)  # odd: blocks overhang
+    tag = Image.Exif()
+    tag[0x0112] = turn
+    content = stored(whole, "JPEG", exif=tag, quality=95)
+    spec = ImageSpec(size, fit=fit)
+    found = decode(content, spec)
+    with Image.open(io.BytesIO(content)) as image:
+        upright = image.transpose(Image.Transpose.ROTATE_270) if turn == 6 else image
+        expected, placement = placed(upright.convert("RGB"), spec)
+    assert found.original == ((301, 203) if turn == 6 else (203, 301))
+    assert found.placement == placement
+    apart = np.abs(found.pixels.astype(int) - np.asarray(expected))
+    assert apart.mean() < 2
+    assert apart.max() < 24
 
 
 # --- metadata -------------------------------------------------------------------------
