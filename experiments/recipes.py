@@ -301,7 +301,7 @@ STEADY = Recipe(
         "epochs": 30,
         "augment": "flips",
     },
-    {**_PLAIN, "learning_rate": 7e-4, "weight_decay": 0.05, "clip_norm": 1.0},
+    {**_PLAIN, "learning_rate": 5e-4, "weight_decay": 0.05, "clip_norm": 1.0},
 )
 
 # What `--recipe` names. `auto` is `paper` for the networks that are our own and for a
