@@ -25,6 +25,7 @@ from jaxnets.data.store.album import (
     digest_of,
     sums_of,
 )
+from jaxnets.data.store.cache import ENVIRONMENT
 from jaxnets.data.store.shelf import Shelf
 
 Keep = Literal["auto", "kept", "streamed"]
@@ -120,24 +121,31 @@ def _unkept(
     """Decides whether pixels are kept; returns which sound pictures have none there.
 
     Raises:
-        DataError: If pictures that are to be kept would fill the disk.
+        DataError: If pictures that are to be kept have no room.
     """
     seen, one = album.seen, int(np.prod(album.shape))
     sound = ~fresh | (seen["shape"] == album.shape).all(axis=1)
     missing = sound & (seen["part"] < 0)
-    size, new = int(sound.sum()) * one, int(missing.sum()) * one
-    if shelf is None or not shelf.writable:
-        album.kept = keep != "streamed" and size <= RESIDENT_BYTES
-    elif keep == "kept" and new > shelf.free():
+    size, new, room = int(sound.sum()) * one, int(missing.sum()) * one, 0
+    if keep == "streamed" or not new:
+        album.kept = keep != "streamed"
+    elif shelf is None or not shelf.writable:  # in memory
+        room = RESIDENT_BYTES
+        album.kept = size <= room
+    elif keep == "auto":
+        room = shelf.free() // DISK_SHARE
+        album.kept = size <= KEPT_BYTES and new <= room
+    else:
+        room = shelf.free()
+        album.kept = new <= room
+    if keep == "kept" and not album.kept:
+        where = shelf.folder if shelf and shelf.writable else "memory"
         raise DataError(
             f"{album.name}: decoded, its {int(sound.sum()):,} pictures take "
-            f"{_bytes(size)}, {_bytes(new)} of them new, and {shelf.folder} has "
-            f"{_bytes(shelf.free())} free: make room, or use --pictures streamed"
+            f"{_bytes(size)}, {_bytes(new)} of them new, and there is room for "
+            f"{_bytes(room)} in {where}: make room, set {ENVIRONMENT} to a folder that "
+            "has more, or use --pictures streamed"
         )
-    elif keep == "auto":
-        album.kept = size <= KEPT_BYTES and new <= shelf.free() // DISK_SHARE
-    else:
-        album.kept = keep == "kept"
     if not album.kept:
         seen["part"] = -1
         missing[:] = False

@@ -263,7 +263,8 @@ def test_pictures_that_would_fill_the_disk_are_refused_or_streamed(
 ):
     free(monkeypatch, 899)
     with pytest.raises(
-        DataError, match=r"10 pictures take 900 B, 900 B of them new, and .* has 899 B"
+        DataError,
+        match=r"10 pictures take 900 B, 900 B of them new, .* room for 899 B in",
     ):
         look(made(10), tmp_path / "a", "kept")
     assert not look(made(10), tmp_path / "b")[0].kept
@@ -331,6 +332,8 @@ def test_where_nothing_can_be_written_pictures_stay_in_memory(tmp_path, monkeypa
     np.testing.assert_array_equal(column(album)[:], pixels_of(source))
     monkeypatch.setattr(looking, "RESIDENT_BYTES", 100)
     assert not look(made(5), tmp_path / "file")[0].kept
+    with pytest.raises(DataError, match="room for 100 B in memory: make room, set"):
+        look(made(5), tmp_path / "file", "kept")
     second = Shelf([tmp_path / "file", tmp_path / "other"], {"what": "made"})
     assert second.writable
     assert second.folder.parent.name == "other"
