@@ -1,8 +1,11 @@
-"""Looks after data: `python -m jaxnets.data` with `check`, `digest` or `prepare`."""
+"""Looks after data: `python -m jaxnets.data check`, `digest`, `kept` or `prepare`."""
 
 import contextlib
+import dataclasses
+import json
 import signal
 import sys
+import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +24,8 @@ from jaxnets.data.files.problems import DataWarning, FileError, Problem, printab
 from jaxnets.data.files.reading import existing_folder, inside, walk
 from jaxnets.data.files.voc import FirstPixel
 from jaxnets.data.pictures import Fit, constant_channels, height_and_width
+from jaxnets.data.store.kept import StoreEntry, discard, entries, named
+from jaxnets.data.tfds.catalogue import root_folder
 from jaxnets.errors import UserError
 
 
@@ -31,17 +36,14 @@ def _path(words: list[str]) -> Path:
     return Path(words[0])
 
 
-Where = Annotated[
-    Path,
-    tyro.conf.Positional,
-    PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="PATH",
-        instance_from_str=_path,
-        is_instance=lambda value: isinstance(value, Path),
-        str_from_instance=lambda value: [str(value)],
-    ),
-]
+_SPEC = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="PATH",
+    instance_from_str=_path,
+    is_instance=lambda value: isinstance(value, Path),
+    str_from_instance=lambda value: [str(value)],
+)
+Where = Annotated[Path, tyro.conf.Positional, _SPEC]
 Kind = Literal[
     "auto",
     "images",
@@ -54,6 +56,7 @@ Kind = Literal[
     "text",
 ]
 _TEXTS = ("pairs", "labels", "text")
+_WIDTH = 100  # characters of a line of `kept`, the paths of stores apart
 _MANY = 20  # classes and shapes that are listed one by one
 
 
@@ -199,6 +202,77 @@ def prepare(
     return 0
 
 
+def kept(
+    paths: tyro.conf.Positional[tuple[Annotated[Path, _SPEC], ...]] = (),
+    /,
+    *,
+    remove: Annotated[tuple[str, ...], tyro.conf.arg(metavar="KEY [KEY ...]")] = (),
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> int:
+    """Lists what was kept of data: decoded images, features and generated data.
+
+    The user's cache folder is always looked through. Each entry is a line: key, bytes,
+    last use, data set, kind and options. Removing an entry loses no data: it is
+    computed again by the next run that needs it.
+
+    Args:
+        paths: Folders of data sets, or folders that hold some.
+            None: the current folder and the folder of prepared TFDS sets.
+        remove: Entries to remove, without a question: keys, beginnings of keys, or
+            folders of entries.
+        as_json: Write each entry as a line of JSON, with the folder of its data.
+    """
+    for path in paths:
+        existing_folder(path)
+    found = entries(paths or (Path(), root_folder(None)))
+    if remove:
+        return _remove(named(found, remove))
+    store = None
+    for entry in found:
+        if as_json:
+            _say(json.dumps(dataclasses.asdict(entry), default=str))
+            continue
+        if store != entry.folder.parent:
+            store = entry.folder.parent
+            _say(str(store))
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+        gone = " (its data are gone)" if entry.gone else ""
+        options = f", {entry.options}" if entry.options else ""
+        line = f"  {entry.key}  {_bytes(entry.size):>7}  {used}  "
+        line += printable(f"{entry.name}{gone}: {entry.kind}{options}")
+        _say(line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "...")
+    if not as_json:
+        total = sum(entry.size for entry in found)
+        _say(f"{len(found)} entries, {_bytes(total)}")
+    return 0
+
+
+def _remove(chosen: list[StoreEntry]) -> int:
+    """Removes entries; returns 1 if one could not be removed."""
+    freed, failed = 0, 0
+    try:
+        for entry in chosen:
+            try:
+                discard(entry)
+            except (DataError, OSError) as error:
+                failed = 1
+                _say(f"error: {entry.folder} was not removed: {error}")
+                continue
+            freed += entry.size
+            _say(f"removed {entry.folder}: {entry.name}, {_bytes(entry.size)}")
+    finally:
+        _say(f"freed {_bytes(freed)}")
+    return failed
+
+
+def _bytes(count: int) -> str:
+    """Decimal units, as disks are sold: `1.5 GB`."""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.3g} {units[0]}"
+
+
 def _counts(counter: Counter[str]) -> str:
     listed = [f"{name} {count}" for name, count in counter.most_common(_MANY)]
     more = len(counter) - len(listed)
@@ -212,7 +286,7 @@ def _say(line: str) -> None:
     sys.stdout.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
-COMMANDS = {"check": check, "digest": digest, "prepare": prepare}
+COMMANDS = {"check": check, "digest": digest, "kept": kept, "prepare": prepare}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -229,7 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.flush()
             return status
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; no file was changed\n")
+        sys.stderr.write("stopped\n")
         return 128 + signal.SIGINT
     except BrokenPipeError:  # `| head` has seen enough
         sys.stdout = None

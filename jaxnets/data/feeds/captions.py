@@ -366,7 +366,8 @@ def with_features(
                     append(made[:count])
         return {}
 
-    found = decoded(cache_folder() / "features", source, fill).columns
+    beside, name = cache_folder() / "features", f"features of {data.name}"
+    found = decoded(beside, source, fill, name=name).columns
     shape = found["train"][np.arange(1)].shape[1:]
     splits = {
         name: Split({"image": found[name]}, split.ids)

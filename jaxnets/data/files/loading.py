@@ -174,10 +174,11 @@ def pictures(root: Path, names: Sequence[str], how: Reading) -> GoodImages:
     source = PictureFiles(root, names, picture)
     name = printable(root.resolve().name)
     shape = (*picture.size, picture.channels) if picture.size else None
+    said = {"name": name, "path": str(root.resolve())}
     album = looked_at(
         source,
         name,
-        None if how.quiet else Shelf(shelves_of(root), source.about),
+        None if how.quiet else Shelf(shelves_of(root), source.about, said),
         shape=shape,
         keep=how.keep,
         say=lambda line: None if how.quiet else noted(name, line),

@@ -6,9 +6,11 @@ under another name, flushed to the disk, and renamed; so a kill leaves either no
 a leftover that nobody reads. Reading runs no code: no file here may hold a pickle.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
+import os
 import shutil
 import time
 import uuid
@@ -65,7 +67,9 @@ def cached(
     entry = cache_folder() / name / tag
     try:
         if entry.exists():
-            return _read(entry, described)
+            found = _read(entry, described)
+            touch(entry)
+            return found
     except (OSError, _DamagedError) as error:
         warnings.warn(
             f"the cached data in {entry} is damaged: {error}; it is made again",
@@ -85,6 +89,12 @@ def cached(
             stacklevel=2,
         )
     return arrays
+
+
+def touch(entry: Path) -> None:
+    """Sets the time of an entry's last use, that of its manifest, to now."""
+    with contextlib.suppress(OSError):  # a folder that cannot be written to
+        os.utime(entry / MANIFEST)
 
 
 def _plain_word(name: str) -> None:

@@ -34,6 +34,7 @@ from jaxnets.data.store.cache import (
     LEFTOVER_SECONDS,
     MANIFEST,
     cache_folder,
+    touch,
 )
 
 FORMAT = 1  # of an entry; raised when the meaning of what is stored changes
@@ -149,6 +150,7 @@ def decoded(
     source: Notes,
     fill: Callable[[Store], Notes],
     *,
+    name: str = "",
     resident_bytes: int = RESIDENT_BYTES,
 ) -> CacheEntry:
     """The columns that `fill` wrote, now or at an earlier start.
@@ -162,6 +164,7 @@ def decoded(
             JSON it is hashed to the name of the entry.
         fill: Called where there is no intact entry; writes columns to the store and
             returns what else is to be remembered.
+        name: Of the data set, which `python -m jaxnets.data kept` lists.
         resident_bytes: A column larger than this comes back as `Mapped`.
 
     Raises:
@@ -174,7 +177,9 @@ def decoded(
     for home in homes:
         try:
             if (home / key).exists():
-                return opened(home / key, described, resident_bytes)
+                entry = opened(home / key, described, resident_bytes)
+                touch(home / key)
+                return entry
         except (OSError, DamagedError) as error:
             warnings.warn(
                 f"the decoded data in {home / key} is damaged: {error}; it is decoded "
@@ -189,7 +194,8 @@ def decoded(
             reasons.append(f"{home}: {error.strerror}")
             continue
         try:
-            _write(part, home / key, described, fill)
+            about = data_of(name, beside, home)
+            _write(part, home / key, described, fill, about)
         except OSError as error:
             raise DataError(
                 f"could not write the decoded data to {home}: {error}. Make room there"
@@ -208,6 +214,21 @@ def homes_of(beside: Path) -> list[Path]:
     path = os.fsencode(beside.resolve())
     hidden = hashlib.sha256(path).hexdigest()[:16]
     return [beside / ".jaxnets", cache_folder() / "decoded" / hidden]
+
+
+def data_of(name: str, beside: Path, home: Path) -> dict[str, str]:
+    """What an entry says of its data set: no part of its key, and not verified.
+
+    Args:
+        name: Of the data set; "" where it has none.
+        beside: The folder of the data set.
+        home: Where the entry is. In the folder of the data set it says no path: the
+            two are moved together.
+    """
+    about = {"name": name} if name else {}
+    if home.parent != beside:
+        about["path"] = os.fspath(beside.resolve())
+    return about
 
 
 def opened(
@@ -325,10 +346,14 @@ def _part(home: Path, key: str) -> Path:
 
 
 def _write(
-    part: Path, entry: Path, described: Notes, fill: Callable[[Store], Notes]
+    part: Path,
+    entry: Path,
+    described: Notes,
+    fill: Callable[[Store], Notes],
+    data: Notes,
 ) -> None:
     """Writes an entry so that, whenever the machine stops, it is whole or not there."""
-    fill_entry(part, described, fill)
+    fill_entry(part, described, fill, data)
     for old in _outdated(entry, described):
         # A rename cannot replace a folder that holds files.
         gone = entry.with_name(f"{old.name}-{uuid.uuid4().hex}.part")
@@ -343,13 +368,19 @@ def _write(
     files.sync(entry.parent)
 
 
-def fill_entry(part: Path, described: Notes, fill: Callable[[Store], Notes]) -> None:
+def fill_entry(
+    part: Path,
+    described: Notes,
+    fill: Callable[[Store], Notes],
+    data: Notes | None = None,
+) -> None:
     """Writes columns and manifest; a rename of the folder makes an entry of it.
 
     Args:
         part: An empty folder.
         described: What the columns are made from.
         fill: See `decoded`.
+        data: See `data_of`; None: of an album's part, whose album says it.
 
     Raises:
         OSError: If the disk is full.
@@ -360,6 +391,7 @@ def fill_entry(part: Path, described: Notes, fill: Callable[[Store], Notes]) -> 
     stored = {
         "sha256": hashlib.sha256(_canonical(json.loads(_canonical(body)))).hexdigest(),
         "manifest": body,
+        "data": data,
     }
     files.write(part / MANIFEST, json.dumps(stored, indent=1))
 

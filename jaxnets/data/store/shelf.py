@@ -13,7 +13,7 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,19 @@ class Shelf:
         writable: Whether parts can be added.
     """
 
-    def __init__(self, homes: Sequence[Path], about: Notes) -> None:
+    def __init__(
+        self,
+        homes: Sequence[Path],
+        about: Notes,
+        data: Mapping[str, str] | None = None,
+    ) -> None:
         """The album of this description, in the first home where it is or can be.
 
         Args:
-            homes: Folders of albums and entries.
+            homes: Folders of albums; the first is moved together with the data.
             about: What the pictures are and what becomes of them, as JSON.
+            data: `name` and `path` of the data set, which `python -m jaxnets.data
+                kept` lists. The path is noted in the other homes only.
         """
         self._about = json.loads(
             json.dumps({"format": FORMAT, **about}, sort_keys=True)
@@ -75,7 +82,11 @@ class Shelf:
             if self.writable or there:
                 break
         if self.writable and not there:
-            files.write(self.folder / MANIFEST, json.dumps(self._about, indent=1))
+            noted = dict(data or {})
+            if self.folder.parent == homes[0]:
+                noted.pop("path", None)
+            said = json.dumps({**self._about, "data": noted}, indent=1)
+            files.write(self.folder / MANIFEST, said)
 
     @contextlib.contextmanager
     def locked(self, say: Callable[[str], None]) -> Iterator[None]:

@@ -173,7 +173,7 @@ def _dataset(
         return {**notes, "source": wanted}
 
     source = {"files": fingerprint, "streamed": streamed, **options}
-    entry = decoded.decoded(folder, source, fill)
+    entry = decoded.decoded(folder, source, fill, name=name)
     for split in set(entry.notes["source"]).difference(entry.notes["parts"].values()):
         noted(name, f"its split {split} has no labels, so it is left out")
 
