@@ -26,6 +26,7 @@ _KEY = re.compile(r"[0-9a-f]{16}")
 _MANIFEST_BYTES = 16 << 20  # no manifest is nearly as long
 _DEPTH = 3  # a TFDS set is in name/variant/version
 _HIDDEN = ("files", "digests", "images", "format", "data")  # of what a key depends on
+_FIRST = ("size", "fit")  # the options that users chose
 _LONGEST = 24  # characters of a value that is shown; digests have more
 
 
@@ -236,7 +237,8 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _options(about: Mapping[str, Any]) -> Iterator[str]:
     """What an entry depends on, as far as it is short enough to be read."""
-    for name, value in about.items():
+    for name in sorted(about, key=lambda name: name not in _FIRST):
+        value = about[name]
         if name in _HIDDEN or value is None or isinstance(value, dict):
             continue
         listed = isinstance(value, list)

@@ -99,6 +99,7 @@ def test_entries_of_all_kinds_are_listed_with_what_they_are_of(capsys, folder):
     assert all(len(line) <= 100 for line in out.splitlines() if line.startswith("  "))
     assert "flowers: decoded, size 4 x 6" in out
     assert "wiggles: generated, count 3" in out
+    assert "pets: album, fit crop, " in out
     assert str(folder / "pets/.jaxnets") in out.splitlines()
     total = sum(entry["size"] for entry in found.values())
     assert out.splitlines()[-1] == f"3 entries, {total / 1000:.3g} kB"
