@@ -14,7 +14,7 @@ from typing import Annotated, NamedTuple
 
 from experiments import recipes
 from jaxnets import files
-from jaxnets.data.feeds.images import Feeds, image_feeds
+from jaxnets.data.feeds.images import Feeds, image_feeds, loaded_size
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import Fit
 from jaxnets.data.store.looking import Keep
@@ -25,7 +25,7 @@ from jaxnets.learners.ensemble import ensemble, mean_probabilities
 from jaxnets.learners.supervised import supervised
 from jaxnets.models import functional, weights
 from jaxnets.models.zoo import ZOO, suited
-from jaxnets.ops.augment import CHOICES
+from jaxnets.ops.augment import CHOICES, SHARES
 from jaxnets.plots.runs import confusion, mistakes
 from jaxnets.ranges import (
     Copies,
@@ -99,7 +99,8 @@ class Config:
     data: str = "digits"
     # folder of prepared TFDS sets; None: $TFDS_DATA_DIR or ~/tensorflow_datasets
     data_dir: Path | None = None
-    # height and width of the images in pixels, or one side; none: as in the data
+    # height and width in pixels of the images that the network sees, or one side; none:
+    # as in the data
     size: Sides = ()
     # how images reach --size: cropped, stretched, or padded with black bars
     fit: Fit = "crop"
@@ -113,7 +114,10 @@ class Config:
     new_head: bool = False
     # networks of an ensemble, whose mean prediction is scored; 1: one network
     members: Copies = 1
-    # augmentation of the training images
+    # augmentation of the training images; resized: crops of 8 to 100 % of the area,
+    # resized, and mirrors; imagenet: the same from images kept at 8/7 of --size, whose
+    # middle is evaluated. These are crops of what is kept, not of the original file:
+    # small ones have less detail, and what --fit crop cut off is never seen
     augment: Annotated[str, one_of(CHOICES)] = "affine"
     # update rule of the parameters
     optimizer: Annotated[str, one_of(optimizers.RULES)] = "adamw"
@@ -141,7 +145,7 @@ def load(config: Config) -> Feeds:
     data = labelled_images(
         config.data,
         data_dir=config.data_dir,
-        size=config.size,
+        size=loaded_size(config.size, config.augment),
         fit=config.fit,
         skip_bad=config.skip_bad,
         keep=config.pictures,
@@ -152,12 +156,13 @@ def load(config: Config) -> Feeds:
         batch_size=config.batch_size or len(data.train),
         seed=config.data_seed,
         augmentation=CHOICES[config.augment](data.side),
+        share=SHARES.get(config.augment, 1.0),
     )
 
 
 def build(config: Config, data: Feeds) -> Learner:
     """The whole experiment as a learner; sweeps start from here too."""
-    model = suited(ZOO[config.model](len(data.dataset.classes)), data.dataset.side)
+    model = suited(ZOO[config.model](len(data.dataset.classes)), data.side)
     rates = [r for r in functional.rates(model) if getattr(config.hyper, r, 0)]
     task = classification(model, rates=rates)
     if config.pretrained:

@@ -167,7 +167,7 @@ _GOOGLENET = _with(
         hyper={"dropout": 0.4, "auxiliary_dropout": 0.7, "average_decay": 0.999},
     ),
     schedule="fading",
-    augment="resized",
+    augment="imagenet",
     epochs=250,
 )
 
@@ -176,7 +176,7 @@ _RESNET = _with(
     _momentum("He et al. 2015, section 3.4", _IMAGENET, rate=0.1, decay=1e-4),
     batch_size=256,
     epochs=120,
-    augment="resized",
+    augment="imagenet",
 )
 
 # He et al., 2015, section 4.2: 64,000 steps of 128 on 45,000 images, divided by ten
@@ -228,7 +228,7 @@ _DENSENET = _with(
     schedule="thirds",
     batch_size=256,
     epochs=90,
-    augment="resized",
+    augment="imagenet",
 )
 
 # Iandola et al., 2016, section 3.2 and the published solver: the rate falls in a line
@@ -244,7 +244,7 @@ _SQUEEZENET = _with(
     schedule="linear",
     batch_size=512,
     epochs=68,
-    augment="resized",
+    augment="imagenet",
 )
 
 # Larsson, Maire & Shakhnarovich, 2016, section 4: 400 epochs of batches of 100, divided

@@ -268,6 +268,7 @@ CHOICES = [
     {"optimizer": "sgd", "batch_size": 0, "schedule": "constant"},
     {"optimizer": "adam", "augment": "none", "skip_biases": False},
 ]
+CROPPED = {"augment": "imagenet", "size": (14,)}
 
 
 def composed(change, here):
@@ -277,7 +278,7 @@ def composed(change, here):
     return json.loads((here / "run" / "result.json").read_text())
 
 
-@pytest.mark.parametrize("change", CHOICES)
+@pytest.mark.parametrize("change", [*CHOICES, {"model": "mlp", **CROPPED}])
 @pytest.mark.campaign
 def test_the_choices_of_classify_compose(change, here):
     assert composed(change, here)["step"] > 0
@@ -288,6 +289,15 @@ def test_the_choices_of_classify_compose_with_a_perceptron(change, here, unseen)
     """The default network and its augmentation take steps above, and most seconds."""
     plain = {"model": "mlp", "augment": "none"}
     assert composed({**plain, **change}, here)["step"] > 0
+
+
+def test_crops_of_larger_images_have_the_size_that_was_asked_for():
+    experiment = module("classify")
+    config = dataclasses.replace(experiment.Config(), model="resnet18", **CROPPED)
+    data = experiment.load(config)
+    assert (data.side, data.dataset.side) == (14, 16)
+    for feed in (data.train, data.validation, data.test):
+        assert feed.prepared.image.shape[1:] == (14, 14, 1)
 
 
 @pytest.mark.usefixtures("few", "unseen")

@@ -142,8 +142,27 @@ def padded_crop(
     return apply
 
 
+def central_crop(size: tuple[int, int] | float) -> Transform:
+    """Cuts the window in the middle of every image; draws nothing.
+
+    Krizhevsky et al. 2012, section 4.1, without the four corners.
+
+    Args:
+        size: Height and width of the window, or its share of those of the image.
+    """
+
+    def apply(key: Key, batch: Any) -> Any:
+        del key
+        b, h, w, _ = batch.image.shape
+        height, width = _extent(size, h, w)
+        corner = jnp.tile(jnp.array([[(h - height) // 2, (w - width) // 2]]), (b, 1))
+        return geometry.cropped(batch, corner, (height, width))
+
+    return apply
+
+
 def random_resized_crop(
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] | float = 1.0,
     *,
     area: tuple[Number, Number] = (0.08, 1.0),
     ratio: tuple[Number, Number] = (3 / 4, 4 / 3),
@@ -158,7 +177,7 @@ def random_resized_crop(
     the largest central one of an allowed ratio.
 
     Args:
-        size: Height and width of the result; the picture's own by default.
+        size: Height and width of the result, or its share of those of the picture.
         area: Smallest and largest share of the picture.
         ratio: Smallest and largest width / height.
         attempts: How many windows are drawn at once for each example.
@@ -169,9 +188,16 @@ def random_resized_crop(
     def apply(key: Key, batch: Any) -> Any:
         b, h, w, _ = batch.image.shape
         windows = _random_windows(key, (b, h, w), area, ratio, attempts)
-        return geometry.resized(batch, windows, size or (h, w))
+        return geometry.resized(batch, windows, _extent(size, h, w))
 
     return apply
+
+
+def _extent(size: tuple[int, int] | float, h: int, w: int) -> tuple[int, int]:
+    """Height and width that a size stands for, of an image of `h` by `w` pixels."""
+    if isinstance(size, tuple):
+        return size
+    return max(1, round(h * size)), max(1, round(w * size))
 
 
 def _random_windows(
@@ -420,6 +446,12 @@ def _check_share(value: Number, name: str) -> None:
         raise ValueError(f"{name} must be in [0, 1], not {value}")
 
 
+# Of the side of an image, what the network sees, for choices that cut from larger ones:
+# 224 of 256 pixels, as Krizhevsky et al. 2012, section 2 and 4.1. In evaluation that is
+# the middle. The usual recipe cuts from the original file: these crops are of the image
+# as it was loaded, so small ones have less detail, and none shows what loading cut off.
+SHARES: dict[str, float] = {"imagenet": 7 / 8}
+
 # For command lines: name to a function of the images' side in pixels.
 CHOICES: dict[str, Callable[[int], tuple[Transform, ...]]] = {
     "none": lambda side: (),
@@ -428,4 +460,8 @@ CHOICES: dict[str, Callable[[int], tuple[Transform, ...]]] = {
     "crops": lambda side: (padded_crop(side // 8),),
     "flips": lambda side: (padded_crop(side // 8), horizontal_flip()),
     "resized": lambda side: (random_resized_crop(), horizontal_flip()),
+    "imagenet": lambda side: (
+        random_resized_crop(SHARES["imagenet"]),
+        horizontal_flip(),
+    ),
 }

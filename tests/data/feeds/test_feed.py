@@ -2,13 +2,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split
 from jaxnets.data.feeds.base import order, ordered, shuffled
-from jaxnets.data.feeds.images import image_feeds
+from jaxnets.data.feeds.images import image_feeds, loaded_size
 from jaxnets.data.generated.digits import digits
 from jaxnets.data.pictures import channel_statistics
-from jaxnets.ops.augment import padded_crop
+from jaxnets.ops import augment
+from jaxnets.ops.augment import CHOICES, SHARES, padded_crop
 from jaxnets.types import ImageBatch
 
 N = 10
@@ -89,6 +91,75 @@ def test_training_images_are_normalised():
     feeds = image_feeds(digits(), batch_size=1292, seed=0)
     image = feeds.train(0).image
     np.testing.assert_allclose([image.mean(), image.std()], [0, 1], atol=1e-5)
+
+
+def colours(count=24, size=(32, 24)):
+    """Images that no two pixels of are alike, in three equal splits."""
+    random = np.random.default_rng(0)
+    columns = {
+        "image": random.integers(0, 256, (count, *size, 3)).astype(np.uint8),
+        "label": np.arange(count, dtype=np.int64) % 2,
+    }
+    features = {
+        "image": Feature((*size, 3), "uint8", 0, 255),
+        "label": Feature((), "int64", 0, 1, ("a", "b")),
+    }
+    split = Split(columns, [str(i) for i in range(count)])
+    parts = (split.take(np.arange(i, count, 3)) for i in range(3))
+    mean, std = channel_statistics(columns["image"])
+    return Dataset("colours", features, *parts, mean, std)
+
+
+def test_crops_of_larger_images_are_the_loop():
+    """Pillow cuts the same windows; evaluation sees the middle, 7/8 of each side."""
+    data, seed, step = colours(), 5, 3
+    mean, std = np.array(data.mean), np.array(data.std)
+    feeds = image_feeds(
+        data,
+        batch_size=8,
+        seed=seed,
+        augmentation=CHOICES["imagenet"](data.side),
+        share=SHARES["imagenet"],
+    )
+    assert feeds.side == 21
+    size = (28, 21)
+    got, images = feeds.train(step), data.train.columns["image"]
+    rows = order(seed, step, 8)
+    np.testing.assert_array_equal(got.label, data.train.columns["label"][rows])
+    key = jax.random.fold_in(jax.random.key(seed), step)
+    draw = jax.random.fold_in(key, 0)
+    shapes = (8, 32, 24), (0.08, 1.0), (3 / 4, 4 / 3), 10
+    windows = jax.jit(lambda key: augment._random_windows(key, *shapes))(draw)
+    mirrored = jax.random.bernoulli(jax.random.fold_in(key, 1), 0.5, (8,))
+    assert 0 < mirrored.sum() < 8
+    for i, (y0, x0, y1, x1) in enumerate(np.asarray(windows)):
+        for channel in range(3):
+            cut = images[rows[i], y0:y1, x0:x1, channel].astype(np.float32) / 255
+            made = Image.fromarray(cut).resize(size[::-1], Image.Resampling.BILINEAR)
+            want = np.asarray(made)[:, :: -1 if mirrored[i] else 1]
+            want = (want - mean[channel]) / std[channel]
+            np.testing.assert_allclose(got.image[i, ..., channel], want, atol=1e-4)
+    middle = data.validation.columns["image"][:, 2:30, 1:22] / 255
+    seen = feeds.validation(0).image
+    np.testing.assert_allclose(seen, (middle - mean) / std, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "augment", "loaded"),
+    [
+        ((224,), "imagenet", (256,)),
+        ((224, 112), "imagenet", (256, 128)),
+        ((224,), "resized", (224,)),
+        ((), "flips", ()),
+    ],
+)
+def test_images_are_loaded_larger_than_the_network_sees_them(size, augment, loaded):
+    assert loaded_size(size, augment) == loaded
+
+
+def test_crops_of_larger_images_need_a_size():
+    with pytest.raises(DataError, match="give --size 224"):
+        loaded_size((), "imagenet")
 
 
 class Lazy:
