@@ -1,8 +1,9 @@
 """What stores hold: lists entries of all kinds, and removes those that are named.
 
 A store is a folder of entries: `.jaxnets` in the folder of a TFDS set, `.jaxnets/NAME`
-beside the folder NAME of a user's images, or one in the user's cache. An entry is a folder in it that is called by its key and has a manifest.
-Links are not followed, and nothing else is listed or removed.
+beside the folder NAME of a user's images, or one in the user's cache. An entry is a
+folder in it that is called by its key and has a manifest. Links are not followed, and
+nothing else is listed or removed.
 """
 
 import contextlib

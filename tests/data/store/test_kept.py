@@ -43,6 +43,7 @@ def never(store):
 
 def kept(capsys, *words):
     stdout = sys.stdout
+    capsys.readouterr()  # what starts have said before
     status = main(["kept", *map(str, words)])
     sys.stdout = stdout  # an error ends a program, and closes it
     shown = capsys.readouterr()
@@ -81,7 +82,7 @@ def test_entries_of_all_kinds_are_listed_with_what_they_are_of(capsys, folder):
     found = {entry["kind"]: entry for entry in listed(capsys)}
     assert len(listed(capsys)) == len(found) == 3
     expected = {
-        "album": ("pets", folder / "pets", folder / "pets/.jaxnets"),
+        "album": ("pets", folder / "pets", folder / ".jaxnets/pets"),
         "decoded": ("flowers", folder / "1.0.0", folder.parent / "cache/decoded"),
         "generated": ("wiggles", None, folder.parent / "cache/wiggles"),
     }
@@ -100,7 +101,7 @@ def test_entries_of_all_kinds_are_listed_with_what_they_are_of(capsys, folder):
     assert "flowers: decoded, size 4 x 6" in out
     assert "wiggles: generated, count 3" in out
     assert "pets: album, fit crop, " in out
-    assert str(folder / "pets/.jaxnets") in out.splitlines()
+    assert str(folder / ".jaxnets/pets") in out.splitlines()
     total = sum(entry["size"] for entry in found.values())
     assert out.splitlines()[-1] == f"3 entries, {total / 1000:.3g} kB"
 
@@ -114,7 +115,10 @@ def test_what_is_said_of_the_data_changes_no_key(folder):
     assert stored.pop("data") == {"name": "flowers"}
     (entry / MANIFEST).write_text(json.dumps(stored))  # as it was before
     decoded(folder, SOURCE, never)
-    assert Shelf([folder], {"a": 1}, "x").folder == Shelf([folder], {"a": 1}).folder
+    assert (
+        Shelf([folder], {"a": 1}, {"name": "x"}).folder
+        == Shelf([folder], {"a": 1}).folder
+    )
 
 
 def test_entries_without_a_name_are_called_by_their_folder(capsys, folder):
@@ -150,7 +154,7 @@ def test_stores_are_found_three_levels_below_and_not_in_hidden_folders(capsys, f
         (tfds / place).mkdir(parents=True, exist_ok=True)
         decoded(tfds / place, SOURCE, fill)
     names = lambda *words: [entry["name"] for entry in listed(capsys, *words)]
-    assert sorted(names()) == ["1.0.0", "set"]
+    assert sorted(names()) == ["1.0.0", "below", "set"]
     assert names(tfds / "a/b/c") == ["d"]
     assert kept(capsys, tfds / "missing")[0] == 1
 
@@ -191,7 +195,7 @@ def test_a_word_that_names_none_or_several_removes_nothing(capsys, folder):
 
 
 def test_an_album_in_use_stays(capsys, folder):
-    shelf = Shelf([folder / ".jaxnets", folder], {"what": "made"}, "pets")
+    shelf = Shelf([folder / ".jaxnets", folder], {"what": "made"}, {"name": "pets"})
     decoded(folder, SOURCE, fill)
     keys = [entry["key"] for entry in listed(capsys)]
     with shelf.locked(print):
