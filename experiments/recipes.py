@@ -457,6 +457,9 @@ def _data_set(config: Any) -> str:
 
 
 def _augmentation(config: Any) -> dict[str, str]:
-    """The augmentation of data whose images the recipe's would spoil."""
+    """The augmentation where the recipe's would spoil the images, or needs a size."""
     data = _data_set(config)
-    return {"augment": AUGMENTATIONS[data]} if data in AUGMENTATIONS else {}
+    if data in AUGMENTATIONS:
+        return {"augment": AUGMENTATIONS[data]}
+    own = resolved(config)[1].config["augment"]
+    return {"augment": "resized"} if own == "imagenet" and not config.size else {}

@@ -181,3 +181,12 @@ def test_sources_are_given():
         assert recipe.source[-1] != ".", name
         assert recipe.data.description, name
         assert dataclasses.replace(Config(), **recipe.config)
+
+
+def test_crops_from_larger_images_need_a_size_and_are_others_without():
+    of_paper = "--model resnet18 --recipe paper --data imagenet2012"
+    assert asked(f"{of_paper} --size 224").augment == "imagenet"
+    plain = asked(of_paper)
+    assert plain.augment == "resized"
+    assert not any("changed" in line for line in remarks(plain))
+    assert asked(f"{of_paper} --augment imagenet").augment == "imagenet"
