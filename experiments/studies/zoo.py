@@ -42,7 +42,7 @@ PLAN = {
     "vgg16_bn": (64, 250),
     "nin": (64, 290),
     "googlenet": (16, 100),
-    "googlenet_2014": (16, 100),
+    "googlenet_2014": (8, 200),
     "resnet18": (32, 150),
     "resnet50": (32, 60),
     "resnet20": (64, 600),

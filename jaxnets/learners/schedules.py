@@ -57,7 +57,7 @@ class ScheduleWarning(UserError, UserWarning):
     """A schedule that does not fit into its run; the message says what is done."""
 
 
-def over(steps: int, shape: Callable[[int], Shape], *, warmup: float = 0) -> Shape:
+def over(steps: int, shape: Callable[[int], Shape], *, warmup: int | float = 0) -> Shape:
     """Returns the schedule of a whole run: a linear rise, then `shape` for the rest.
 
     A rise as long as the run would never reach the peak. It is shortened to half of the
@@ -83,7 +83,7 @@ def over(steps: int, shape: Callable[[int], Shape], *, warmup: float = 0) -> Sha
     return warmed_up(shape(steps - updates), updates)
 
 
-def rise(warmup: float, steps: int) -> int:
+def rise(warmup: int | float, steps: int) -> int:
     """Returns the updates of a warm-up.
 
     Args:

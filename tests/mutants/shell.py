@@ -305,8 +305,8 @@ FAULTS: list[Fault] = [
     Fault(
         name="The validation distance of a GAN is measured on the test images",
         function="main",
-        was="real = look(validation[:]).features",
-        now="real = look(test[:]).features",
+        was="real = look(validation).features",
+        now="real = look(test).features",
         tests=("test_frames",),
     ),
     Fault(
