@@ -228,11 +228,7 @@ def checked(dataset: Dataset, *, batch_size: int | None = None) -> Dataset:
         lengths = {name: len(column) for name, column in split.columns.items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"{where}: the columns differ in length: {lengths}")
-        if not len(split):
-            raise DataError(
-                f"{where}: there is no example in it; give more examples, or a file or "
-                "folder for this split"
-            )
+        refuse_empty(where, len(split))
         if set(lengths) != set(dataset.features):
             raise DataError(
                 f"{where}: has columns {sorted(lengths)}, but features "
@@ -267,6 +263,23 @@ def _check_ids(dataset: Dataset) -> None:
                     f"(first in {owner[identity]})"
                 )
             owner[identity] = name
+
+
+def refuse_empty(where: str, examples: int) -> None:
+    """Refuses a split without examples.
+
+    Args:
+        where: Names the data set and the split.
+        examples: How many there are.
+
+    Raises:
+        DataError: If there is none.
+    """
+    if not examples:
+        raise DataError(
+            f"{where}: there is no example in it; give more examples, or a file or "
+            "folder for this split"
+        )
 
 
 def check_rows(

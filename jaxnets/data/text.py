@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -179,6 +179,27 @@ def vocabulary(
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(split(text))
+    return vocabulary_of(counts, level=level, minimum=minimum, largest=largest)
+
+
+def vocabulary_of(
+    counts: Mapping[str, int],
+    *,
+    level: Level,
+    minimum: int = 1,
+    largest: int | None = None,
+) -> Vocabulary:
+    """The vocabulary of tokens that were counted; see `vocabulary`.
+
+    Args:
+        counts: How often each token is there in the training split.
+        level: Words or characters.
+        minimum: A token that is there less often becomes `<unk>`.
+        largest: Most tokens, the four special ones included.
+
+    Raises:
+        VocabularyError: If nothing is left.
+    """
     ranked = sorted(counts, key=lambda token: (-counts[token], token))
     kept = [token for token in ranked if counts[token] >= minimum]
     if largest is not None:
@@ -285,13 +306,13 @@ def texts_of(split: Split, column: str) -> list[str]:
     return [text for row in rows for text in _several(row)]
 
 
-def percentile(lengths: Sequence[int], share: float = 0.95) -> int:
+def percentile(lengths: Sequence[int] | np.ndarray, share: float = 0.95) -> int:
     """Returns the smallest length that at least this share of the lengths do not pass.
 
     Raises:
         DataError: If there is no length.
     """
-    if not lengths:
+    if not len(lengths):
         raise DataError("there is no text to take a length from")
     return int(np.percentile(lengths, 100 * share, method="inverted_cdf"))
 
@@ -307,6 +328,25 @@ def say_unknown(
         minimum: How often training had to have a word; as for `vocabulary`.
         largest: Most tokens of the vocabulary; as for `vocabulary`.
     """
+    for name, split in dataset.splits.items():
+        tokens = np.asarray(split.columns[column])
+        unknown, total = int((tokens == UNKNOWN).sum()), int((tokens != PAD).sum())
+        where = f"{dataset.name}, {name}, {column}"
+        left_out_words(where, unknown, total, minimum, largest)
+
+
+def left_out_words(
+    where: str, unknown: int, total: int, minimum: int, largest: int | None = None
+) -> None:
+    """Says how many words of a split are `<unk>`; of more than a tenth as a warning.
+
+    Args:
+        where: Names the data set, the split and the column.
+        unknown: Words that are `<unk>`.
+        total: Words that there are, those at the ends included.
+        minimum: How often training had to have a word; as for `vocabulary`.
+        largest: Most tokens of the vocabulary; as for `vocabulary`.
+    """
     rule = "words that training does not have become <unk>"
     flag = "more training text has more of them"
     if minimum > 1:
@@ -315,7 +355,4 @@ def say_unknown(
     if largest is not None:
         rule += f", and so do those beyond the {largest:,} most frequent"
         flag += f", and so does a --largest above {largest}"
-    for name, split in dataset.splits.items():
-        tokens = np.asarray(split.columns[column])
-        unknown, total = int((tokens == UNKNOWN).sum()), int((tokens != PAD).sum())
-        left_out(f"{dataset.name}, {name}, {column}", unknown, total, rule, flag)
+    left_out(where, unknown, total, rule, flag)

@@ -57,7 +57,9 @@ class ScheduleWarning(UserError, UserWarning):
     """A schedule that does not fit into its run; the message says what is done."""
 
 
-def over(steps: int, shape: Callable[[int], Shape], *, warmup: int | float = 0) -> Shape:
+def over(
+    steps: int, shape: Callable[[int], Shape], *, warmup: int | float = 0
+) -> Shape:
     """Returns the schedule of a whole run: a linear rise, then `shape` for the rest.
 
     A rise as long as the run would never reach the peak. It is shortened to half of the

@@ -125,8 +125,8 @@ FAULTS: list[Fault] = [
     Fault(
         name="BLEU is measured against what the vocabulary leaves of a sentence",
         function="word_pairs",
-        was='[text.joined(text.words(t)) for t in text.texts_of(split, "target")]',
-        now='[target.decode(target.encode(t)) for t in text.texts_of(split, "target")]',
+        was="_sentences(coded, name, chosen[name])",
+        now='[known["target"].decode(row) for row in columns["target"][name][:]]',
         tests=("test_pairs",),
         history="f2bc547",
     ),

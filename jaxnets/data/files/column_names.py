@@ -1,7 +1,7 @@
 """What the names of columns and files say: text, label, source, target, split."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from jaxnets.data.files.loading import (
@@ -78,11 +78,20 @@ def column_names(header: Sequence[str]) -> list[str]:
     return [cell.strip().strip("\"'").strip().lower() for cell in header]
 
 
-def numbering_fault(rows: Sequence[Sequence[str]]) -> str | None:
-    """What is wrong with rows whose first column numbers the sentences, if it does."""
-    if not rows or any(len(row) < 3 or not row[0].strip().isdecimal() for row in rows):
+def numbering_fault(rows: Iterable[Sequence[str]]) -> str | None:
+    """What is wrong with rows whose first column numbers the sentences, if it does.
+
+    Args:
+        rows: That are not empty; read up to the first without a number.
+    """
+    found, numbered = False, True
+    for row in rows:
+        if len(row) < 3 or not row[0].strip().isdecimal():
+            return None
+        numbered = numbered and len(row) > 3 and row[2].strip().isdecimal()
+        found = True
+    if not found:
         return None
-    numbered = all(len(row) > 3 and row[2].strip().isdecimal() for row in rows)
     columns = "2,4" if numbered else "2,3"
     return (
         "the first column holds numbers: delete it, for example with "

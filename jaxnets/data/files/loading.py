@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from jaxnets.data.dataset import (
     carved,
     checked,
 )
+from jaxnets.data.files.blocks import TextFile
 from jaxnets.data.files.picture_files import PictureFiles
 from jaxnets.data.files.problems import (
     FileError,
@@ -52,6 +53,7 @@ class Survey:
         classes: How many good examples each class has.
         examples: How many good examples each split has, as the source splits them.
         notes: How files were read that leave a choice; nothing is wrong.
+        blanks: Names of tables, how many of their lines are empty, and of how many.
     """
 
     problems: list[Problem] = dataclasses.field(default_factory=list)
@@ -59,6 +61,7 @@ class Survey:
     classes: Counter[str] = dataclasses.field(default_factory=Counter)
     examples: Counter[str] = dataclasses.field(default_factory=Counter)
     notes: list[str] = dataclasses.field(default_factory=list)
+    blanks: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
 
     def add(self, where: str, what: str, kind: str = "file") -> None:
         """One more problem."""
@@ -326,20 +329,88 @@ def read_rows(
         DataError: If a quote stays open over several lines of a CSV. What follows it
             cannot be read, which may not be skipped.
     """
-    text = read_text(inside(root, name), limit=LARGEST_JSON)
-    rows = _tsv(text) if delimiter == "\t" else _csv(text, delimiter, name, survey)
-    total, empty = 0, 0
+    path = inside(root, name)
+    if delimiter == "\t":
+        rows = numbered_rows(TextFile(path), name, survey)
+    else:
+        text = read_text(path, limit=LARGEST_JSON)
+        rows = _filled(_csv(text, delimiter, name, survey), name, survey)
     for line, row in rows:
+        yield f"{name}, line {line}", row
+
+
+def numbered_rows(
+    file: TextFile, name: str, survey: Survey
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a TSV file with the numbers of their lines; see `read_rows`."""
+    lines = enumerate(file.lines(), 1)
+    split = (
+        (number, line.split("\t") if line.strip() else []) for number, line in lines
+    )
+    return _filled(split, name, survey)
+
+
+def _filled(
+    rows: Iterator[tuple[int, list[str]]], name: str, survey: Survey
+) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty; says at the end how many are."""
+    total, empty = 0, 0
+    for number, row in rows:
         total += 1
         empty += not row
         if row:
-            yield f"{name}, line {line}", row
-    left_out(name, empty, total, "lines are empty", "delete or fill them")
+            yield number, row
+    survey.blanks.append((name, empty, total))
+    say_blanks(survey.blanks[-1:])
 
 
-def _tsv(text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(lines_of(text), 1):
-        yield number, line.split("\t") if line.strip() else []
+def summary(survey: Survey, examples: int) -> dict[str, Any]:
+    """What a start says of the data, as JSON: for a later one that reads no file.
+
+    Args:
+        survey: Of the files.
+        examples: How many good ones there are.
+    """
+    first = [dataclasses.astuple(problem) for problem in survey.problems[:5]]
+    return {
+        "notes": survey.notes,
+        "blanks": survey.blanks,
+        "problems": first,
+        "count": len(survey.problems),
+        "examples": examples,
+    }
+
+
+def say_found(name: str, found: Mapping[str, Any], *, skip_bad: bool) -> None:
+    """Says how files were read, and stops at problems that may not be skipped.
+
+    Args:
+        name: Of the data set.
+        found: From `summary`.
+        skip_bad: Leave out what cannot be used, with a warning that counts it.
+
+    Raises:
+        DataError: As `settle`.
+    """
+    for note in found["notes"]:
+        noted(name, note)
+    settle(
+        name,
+        [Problem(*about) for about in found["problems"]],
+        skip_bad=skip_bad,
+        examples=found["examples"],
+        count=found["count"],
+    )
+
+
+def say_blanks(blanks: Iterable[tuple[str, int, int]]) -> None:
+    """Says how many lines of files are empty.
+
+    Args:
+        blanks: As in a `Survey`.
+    """
+    for name, empty, total in blanks:
+        left_out(name, empty, total, "lines are empty", "delete or fill them")
 
 
 def _csv(

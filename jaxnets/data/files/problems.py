@@ -57,15 +57,21 @@ def printable(text: str) -> str:
 
 
 def settle(
-    source: str, problems: Sequence[Problem], *, skip_bad: bool, examples: int
+    source: str,
+    problems: Sequence[Problem],
+    *,
+    skip_bad: bool,
+    examples: int,
+    count: int | None = None,
 ) -> None:
     """Stops at problems, or says how many there were if they may be skipped.
 
     Args:
         source: Names the data set.
-        problems: All that were found.
+        problems: All that were found, or the first five of them.
         skip_bad: The caller allows to leave bad examples out.
         examples: How many good ones are left.
+        count: How many problems there are. None: those that are given.
 
     Raises:
         DataError: With the count and the first five problems; also where they may be
@@ -73,16 +79,17 @@ def settle(
     """
     if not problems:
         return
+    count = len(problems) if count is None else count
     first = "".join(f"\n  {problem}" for problem in problems[:5])
-    more = f"\n  and {len(problems) - 5} more" if len(problems) > 5 else ""
+    more = f"\n  and {count - 5} more" if count > 5 else ""
     if not skip_bad or not examples:
         remedy = "; --skip-bad leaves the bad ones out" if examples else ""
         raise DataError(
-            f"{source}: {len(problems)} problems, {examples} good examples:{first}"
+            f"{source}: {count} problems, {examples} good examples:{first}"
             f"{more}\n`python -m jaxnets.data check` lists all{remedy}"
         )
     warnings.warn(
-        f"{source}: {len(problems)} problems, {examples} examples left (--skip-bad):"
+        f"{source}: {count} problems, {examples} examples left (--skip-bad):"
         f"{first}{more}",
         DataWarning,
         stacklevel=3,

@@ -6,6 +6,7 @@ can list them all, from the same code.
 
 import codecs
 import difflib
+import mmap
 import os
 import stat
 from pathlib import Path, PurePosixPath
@@ -66,6 +67,11 @@ _INSIDE_ZIP = {
     ),
     b"application/epub+zip": ("an EPUB book", "convert it with `pandoc OLD -t plain`"),
 }
+
+ALONE = (
+    "has lines that end at a carriage return alone; convert it, for example with "
+    "`tr '\\r' '\\n' < OLD > NEW`"
+)
 
 
 def is_path(name: str) -> bool:
@@ -221,12 +227,8 @@ def read_with_status(
     path: Path, *, limit: int = LARGEST
 ) -> tuple[bytes, os.stat_result]:
     """As `read`, with what the system knew of the file before."""
+    status = regular(path, limit=limit)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise FileError("is not a regular file")
-        if status.st_size > limit:
-            raise FileError(f"has {status.st_size} bytes; the limit is {limit}")
         with path.open("rb") as file:
             # Python allocates what is asked for: no more than there should be.
             content = file.read(status.st_size + 1)
@@ -239,6 +241,27 @@ def read_with_status(
     return content, status
 
 
+def regular(path: Path, *, limit: int = LARGEST) -> os.stat_result:
+    """What the system knows of a regular file; nothing is read.
+
+    Args:
+        path: As `inside` returns it.
+        limit: The largest size that is accepted, in bytes.
+
+    Raises:
+        FileError: If it is missing, no regular file, or too large.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise FileError(f"cannot be read: {error.strerror or error}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise FileError("is not a regular file")
+    if status.st_size > limit:
+        raise FileError(f"has {status.st_size} bytes; the limit is {limit}")
+    return status
+
+
 def read_text(path: Path, *, limit: int = LARGEST) -> str:
     """A file as UTF-8, with or without a byte-order mark.
 
@@ -247,33 +270,44 @@ def read_text(path: Path, *, limit: int = LARGEST) -> str:
             byte that is not UTF-8, or a NUL.
     """
     content = read(path, limit=limit)
-    if other := _other_format(content):
+    if other := other_format(content):
         raise FileError(other)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FileError(_encoding(content, error.start)) from None
+        raise FileError(encoding_fault(content, error.start)) from None
     if "\0" in text:
         raise FileError(f"is not text: character {text.index(chr(0))} is NUL")
     return text
 
 
-def _other_format(content: bytes) -> str | None:
-    """What a file that begins as no text does is, and what to do; else None."""
-    if content.startswith(b"PK\x03\x04"):  # names of files stand uncompressed in it
+def other_format(content: bytes | mmap.mmap) -> str | None:
+    """What a file that begins as no text does is, and what to do; else None.
+
+    Args:
+        content: All of a ZIP archive; of other files the first 64 bytes are enough.
+    """
+    first = content[:64]
+    if first.startswith(b"PK\x03\x04"):  # names of files stand uncompressed in it
         what, remedy = next(
-            (said for name, said in _INSIDE_ZIP.items() if name in content),
+            (said for name, said in _INSIDE_ZIP.items() if content.find(name) >= 0),
             ("a ZIP archive", "unpack it, for example with `unzip OLD`"),
         )
     else:
         what, remedy = next(
-            (said for start, said in _STARTS.items() if content.startswith(start)),
+            (said for start, said in _STARTS.items() if first.startswith(start)),
             ("", ""),
         )
     return f"is {what}, not text: {remedy}" if what else None
 
 
-def _encoding(content: bytes, wrong: int) -> str:
+def encoding_fault(content: bytes, wrong: int) -> str:
+    """What is wrong with a file that is not UTF-8, and what to do.
+
+    Args:
+        content: Of the file, or its beginning.
+        wrong: Position of the first byte that is wrong, behind a byte-order mark.
+    """
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     name = "UTF-16" if marked else "LATIN1"
     guess = "it begins as UTF-16 does" if marked else "is it Latin-1 or Windows-1252?"
@@ -303,10 +337,7 @@ def line_feeds(text: str) -> str:
         FileError: If lines end at a single `\r`, as on Macs before 2001.
     """
     if "\r" in text and "\n" not in text:
-        raise FileError(
-            "has lines that end at a carriage return alone; convert it, for example "
-            "with `tr '\\r' '\\n' < OLD > NEW`"
-        )
+        raise FileError(ALONE)
     return text.replace("\r\n", "\n")
 
 

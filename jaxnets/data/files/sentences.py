@@ -1,14 +1,17 @@
 """Data sets of text: files to be modelled, and pairs of sentences to be translated."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Texts
+from jaxnets.data.files.blocks import TextFile
 from jaxnets.data.files.column_names import (
     names_labels,
     numbering_fault,
@@ -16,17 +19,18 @@ from jaxnets.data.files.column_names import (
     split_of_file,
 )
 from jaxnets.data.files.loading import (
-    LARGEST_JSON,
     SPLITS,
     Part,
     Survey,
     assembled,
-    read_rows,
+    numbered_rows,
     reading,
 )
 from jaxnets.data.files.problems import FileError, Problem
 from jaxnets.data.files.reading import inside, line_feeds, read_text, visible, walk
 from jaxnets.scores.tokens import words
+
+HELD_OUT = 0.05  # share of a text for each split that it does not have
 
 
 def as_texts(rows: Sequence[Any]) -> Texts:
@@ -40,7 +44,7 @@ def as_texts(rows: Sequence[Any]) -> Texts:
 def text_files(
     path: Path,
     *,
-    held_out: float = 0.05,
+    held_out: float = HELD_OUT,
     skip_bad: bool = False,
     survey: Survey | None = None,
 ) -> Dataset:
@@ -119,15 +123,20 @@ def _paragraphs(text: str) -> list[str]:
 
 def in_three(text: str) -> tuple[str, str, str]:
     """Returns nine tenths of a text, and two halves of the rest."""
-    first = int(0.9 * len(text))
-    second = first + (len(text) - first) // 2
+    first, second = thirds(len(text))
     return text[:first], text[first:second], text[second:]
+
+
+def thirds(length: int) -> tuple[int, int]:
+    """Returns where `in_three` cuts a text of so many characters."""
+    first = int(0.9 * length)
+    return first, first + (length - first) // 2
 
 
 def sentence_pairs(
     path: Path,
     *,
-    held_out: float = 0.05,
+    held_out: float = HELD_OUT,
     skip_bad: bool = False,
     survey: Survey | None = None,
 ) -> Dataset:
@@ -156,32 +165,19 @@ def sentence_pairs(
         DataError: At any problem that may not be skipped.
     """
     how = reading(survey, held_out=held_out, skip_bad=skip_bad)
-    found = how.survey
-    root, names = _files_of_pairs(path, found)
-    rows: dict[str, list[tuple[str, str, str]]] = {}
-    for name in names:
-        here = rows.setdefault(split_of_file(name, names, found.notes), [])
-        try:
-            here += _pairs_of(root, name, found)
-        except FileError as error:
-            found.add(name, str(error))
-    missing = [split for split in ("test", "validation") if split not in rows]
-    every, rows["train"] = rows.setdefault("train", []), []
-    for row in every:
-        rows.setdefault(_drawn(row[1], missing, held_out), []).append(row)
-    for split in missing:
-        rows.setdefault(split, [])  # empty and said so, rather than carved by position
+    rows: dict[str, list[Pair]] = {split: [] for split in SPLITS}
+    for pair in pairs_of(path, how.survey, held_out=held_out):
+        rows[pair.split].append(pair)
     parts = {
         split: Part(
             {
-                "source": as_texts([source for _, source, _ in rows[split]]),
-                "target": as_texts([target for _, _, target in rows[split]]),
+                "source": as_texts([pair.source for pair in found]),
+                "target": as_texts([pair.target for pair in found]),
             },
-            [where for where, _, _ in rows[split]],
-            np.zeros(len(rows[split]), np.int32),
+            [pair.where for pair in found],
+            np.zeros(len(found), np.int32),
         )
-        for split in SPLITS
-        if split in rows
+        for split, found in rows.items()
     }
     return assembled(
         path.resolve().name,
@@ -191,8 +187,53 @@ def sentence_pairs(
     )
 
 
-def _files_of_pairs(path: Path, survey: Survey) -> tuple[Path, list[str]]:
+class Pair(NamedTuple):
+    """A sentence and its translation, in a file."""
+
+    split: str
+    where: str  # the file and the line
+    source: str
+    target: str
+
+
+def pairs_of(
+    path: Path,
+    survey: Survey,
+    *,
+    held_out: float = HELD_OUT,
+    advance: Callable[[int], None] | None = None,
+) -> Iterator[Pair]:
+    """The pairs of a file or a folder, one at a time; see `sentence_pairs`.
+
+    Args:
+        path: Of a file or a folder.
+        survey: Takes what is wrong, and how files are read.
+        held_out: Share of the sentences for each split that is missing.
+        advance: Takes how many bytes were read since its last call.
+
+    Raises:
+        DataError: If there is no file, or one changes while it is read.
+    """
+    root, names = pair_files(path, survey)
+    there = {split_of_file(name, names, []) for name in names}
+    missing = [split for split in ("test", "validation") if split not in there]
+    for name in names:
+        split = split_of_file(name, names, survey.notes)
+        try:
+            for where, source, target in _pairs_in(root, name, survey, advance):
+                drawn = split == "train" and missing
+                here = _drawn(source, missing, held_out) if drawn else split
+                yield Pair(here, where, source, target)
+        except FileError as error:
+            survey.add(name, str(error))
+
+
+def pair_files(path: Path, survey: Survey) -> tuple[Path, list[str]]:
     """A folder and the names of its files of pairs, as `listed`.
+
+    Args:
+        path: Of a file or a folder.
+        survey: Takes links that lead elsewhere, and which files are passed over.
 
     Raises:
         DataError: If there is none.
@@ -223,7 +264,7 @@ def has_pairs(folder: Path) -> bool:
 
 def _begins_with_pairs(root: Path, name: str) -> bool:
     try:
-        text = read_text(inside(root, name), limit=LARGEST_JSON)
+        text = TextFile(inside(root, name)).beginning()
     except FileError:
         return False  # why it cannot be read is said where it is read
     first = [line.split("\t") for line in text.split("\n", 10)[:10] if line.strip()]
@@ -233,38 +274,50 @@ def _begins_with_pairs(root: Path, name: str) -> bool:
     return bool(pairs) and 2 * len(pairs) > len(first)
 
 
-def _pairs_of(root: Path, name: str, survey: Survey) -> list[tuple[str, str, str]]:
-    """The place, source and target of each pair of a file.
+def _pairs_in(
+    root: Path, name: str, survey: Survey, advance: Callable[[int], None] | None
+) -> Iterator[tuple[str, str, str]]:
+    """The place, source and target of each pair of a file, one at a time.
 
     Raises:
-        FileError: If the file cannot be read, or holds labels or numbers instead.
+        FileError: Before the first pair: if the file cannot be read, or holds labels or
+            numbers instead.
     """
-    rows = list(read_rows(root, name, "\t", survey))
-    header = rows[0][1] if rows else []
+    file = TextFile(inside(root, name), advance=advance)
+    rows = numbered_rows(file, name, survey)
+    first, header = next(rows, (0, []))
     if columns := pair_columns(header):
         read = " and ".join(f"`{header[i].strip()}`" for i in columns)
         survey.notes.append(
-            f"{rows[0][0]}: `{' TAB '.join(header)}` is a header, no pair; "
+            f"{name}, line {first}: `{' TAB '.join(header)}` is a header, no pair; "
             f"source and target are {read}"
         )
-        rows = rows[1:]
-    elif names_labels(header):
-        raise FileError(
+    elif header:
+        if wrong := _no_pairs(file, header):
+            deque(rows, maxlen=0)  # says how many lines are empty
+            raise FileError(wrong)
+        rows = itertools.chain([(first, header)], rows)
+    for line, row in rows:
+        where = f"{name}, line {line}"
+        source, target = (
+            row[i].strip() if i < len(row) else "" for i in columns or (0, 1)
+        )
+        if not (source and target):
+            survey.add(where, "is not `source TAB target`", "text")
+        elif not (has_words(source) and has_words(target)):
+            survey.add(where, "has a side without any word", "text")
+        else:
+            yield where, source, target
+
+
+def _no_pairs(file: TextFile, header: Sequence[str]) -> str | None:
+    """Why a file without a header of pairs holds no pairs, if it does not."""
+    if names_labels(header):
+        return (
             "line 1: names labels, not pairs of sentences: "
             "experiments/sentiment.py reads such files"
         )
-    elif wrong := numbering_fault([row for _, row in rows]):
-        raise FileError(wrong)
-    made = []
-    for where, row in rows:
-        pair = [row[i].strip() if i < len(row) else "" for i in columns or (0, 1)]
-        if not all(pair):
-            survey.add(where, "is not `source TAB target`", "text")
-        elif not all(map(has_words, pair)):
-            survey.add(where, "has a side without any word", "text")
-        else:
-            made.append((where, *pair))
-    return made
+    return numbering_fault(line.split("\t") for line in file.lines() if line.strip())
 
 
 def _drawn(sentence: str, splits: Sequence[str], share: float) -> str:

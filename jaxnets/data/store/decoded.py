@@ -161,7 +161,8 @@ def decoded(
         beside: The folder of the data set. Not written to where it is read-only: then
             the entry is in `decoded/` of the user's cache folder.
         source: What the columns depend on: a fingerprint of the files, the options. As
-            JSON it is hashed to the name of the entry.
+            JSON it is hashed to the name of the entry. A new entry replaces those that
+            have the same value of `of`, but another one of `files`.
         fill: Called where there is no intact entry; writes columns to the store and
             returns what else is to be remembered.
         name: Of the data set, which `python -m jaxnets.data kept` lists.
@@ -403,6 +404,7 @@ def _outdated(entry: Path, described: Notes) -> list[Path]:
         if other != entry and (other / MANIFEST).exists():
             with contextlib.suppress(OSError, DamagedError):
                 source = _manifest(other / MANIFEST)["source"]
-                if source.get("files") != described.get("files"):
+                same = source.get("of") == described.get("of")
+                if same and source.get("files") != described.get("files"):
                     found.append(other)
     return found

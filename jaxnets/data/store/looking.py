@@ -6,7 +6,6 @@ MiB or 30 seconds, so a kill loses less than a minute, and Ctrl-C nothing.
 
 import contextlib
 import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.names import hashes
@@ -26,6 +24,7 @@ from jaxnets.data.store.album import (
     sums_of,
 )
 from jaxnets.data.store.cache import ENVIRONMENT
+from jaxnets.data.store.progress import progress
 from jaxnets.data.store.shelf import Shelf
 
 Keep = Literal["auto", "kept", "streamed"]
@@ -176,17 +175,13 @@ def _look(
     if not len(todo):
         return
     part = _Part(album, shelf)
-    began, said = time.monotonic(), time.monotonic()
-    with _bar(album.name, len(todo)) as bar, album.source.checking():
+    shown = progress(album.name, "looking at pictures", len(todo), "picture", say)
+    with shown as advance, album.source.checking():
         try:
-            for done, looks in enumerate(_ahead(album, todo), 1):
+            for looks in _ahead(album, todo):
                 for look in looks:
                     part.take(look)
-                bar.update(len(looks))
-                now = time.monotonic()
-                if bar.disable and now - said > PART_SECONDS:
-                    said = now
-                    say(_progress(min(done * BLOCK, len(todo)), len(todo), now - began))
+                advance(len(looks))
         except BaseException as error:  # Ctrl-C: what was seen is not lost
             if not isinstance(error, OSError):
                 with contextlib.suppress(OSError):
@@ -290,28 +285,6 @@ class _Part:
             album.parts.append(stored)
         positions = np.array([look.position for look in looks])
         album.seen[positions] = rows
-
-
-@contextlib.contextmanager
-def _bar(name: str, total: int) -> Iterator[tqdm]:
-    terminal = sys.stderr is not None and sys.stderr.isatty()  # None: it is closed
-    with tqdm(
-        total=total,
-        desc=f"{name}: looking at pictures",
-        unit="picture",
-        disable=not terminal or os.environ.get("TERM") == "dumb",
-        leave=False,
-        delay=1.0,
-        dynamic_ncols=True,
-        ascii=" -#" if os.environ.get("NO_COLOR") else None,
-    ) as bar:
-        yield bar
-
-
-def _progress(done: int, of: int, seconds: float) -> str:
-    rate = done / seconds
-    left = (of - done) / rate
-    return f"{done:,} of {of:,} pictures, {rate:.0f} a second, {left:.0f} s left"
 
 
 def _summary(album: Album, shelf: Shelf | None) -> str:

@@ -65,7 +65,9 @@ def test_rare_words_and_a_small_vocabulary(file):
 @pytest.mark.filterwarnings("ignore::jaxnets.data.files.problems.DataWarning")
 def test_what_is_wanted_has_every_word_also_the_unknown_ones(file):
     made = pairs.word_pairs(file, longest=9, minimum=3, largest=12)
-    for name, split in sentence_pairs(file).splits.items():
+    assert set(made.wanted) == {"validation", "test"}
+    for name in made.wanted:
+        split = sentence_pairs(file).splits[name]
         rows = np.asarray(made.dataset.splits[name].columns["target"])
         read = [made.target.decode(row) for row in rows]
         assert any("<unk>" in sentence for sentence in read)
