@@ -101,7 +101,7 @@ def coded_pairs(path: Path, *, skip_bad: bool = False) -> CodedPairs:
 
     entry = decoded(root, source, fill, resident_bytes=0)
     if not filled:
-        say_blanks(entry.notes["found"]["blanks"])
+        say_blanks(map(tuple, entry.notes["found"]["blanks"]))
     say_found(name, entry.notes["found"], skip_bad=skip_bad)
     made = {}
     for split in SPLITS:

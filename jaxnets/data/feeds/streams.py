@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 
 from jaxnets.data.dataset import DataError, Dataset, Split
 from jaxnets.data.feeds.base import Feed, Fetched, ordered
+from jaxnets.data.feeds.characters import CodedText, coded, is_long, stored
 from jaxnets.data.files.problems import (
     DataWarning,
     FileError,
@@ -24,10 +25,12 @@ from jaxnets.data.files.problems import (
 from jaxnets.data.files.reading import given_path, is_path, line_feeds, read_text
 from jaxnets.data.files.sentences import in_three, text_files
 from jaxnets.data.generated.corpus import Corpus, corpus_text
-from jaxnets.data.text import Vocabulary, characters, texts_of, vocabulary
+from jaxnets.data.text import Vocabulary, characters, texts_of
 from jaxnets.data.tfds.catalogue import FolderPath, refuse_ambiguity
 from jaxnets.ops.decoding import PAD, SPECIAL, UNKNOWN
 from jaxnets.types import StreamBatch
+
+_BEGINNING = 64  # characters of the training text that are remembered
 
 
 class TextFeeds(NamedTuple):
@@ -37,12 +40,15 @@ class TextFeeds(NamedTuple):
     train: Feed
     validation: Feed
     test: Feed
+    beginning: str  # the first characters of the training text
 
 
 def named_text(
     name: str, *, data_dir: FolderPath = None, skip_bad: bool = False
-) -> Corpus:
+) -> Corpus | CodedText:
     """The text that goes by this name; never another in its place.
+
+    Files of up to 1 MiB are strings; longer ones are integers in the store.
 
     Args:
         name: `corpus`; or the path of a text file, of which the first nine tenths are
@@ -62,7 +68,14 @@ def named_text(
     if name == "corpus":
         say_built_in(name)
         return corpus_text()
-    if not in_folder and (name.endswith(".txt") or is_path(name)):
+    in_file = not in_folder and (name.endswith(".txt") or is_path(name))
+    if in_file and _is_long_file(given_path(name)):
+        return stored(given_path(name))
+    if in_folder:
+        refuse_ambiguity(name, data_dir)
+        if is_long(given_path(name)):
+            return stored(given_path(name), skip_bad=skip_bad)
+    if in_file:
         parts = _in_three(given_path(name))
     else:
         splits = _paragraphs(name, data_dir, skip_bad=skip_bad).splits.values()
@@ -70,6 +83,10 @@ def named_text(
     if not all(parts):
         raise DataError(f"{name}: is too short: a part of the text is empty")
     return Corpus(*(unicodedata.normalize("NFC", part) for part in parts))
+
+
+def _is_long_file(path: Path) -> bool:
+    return path.is_file() and is_long(path)
 
 
 def _in_three(path: Path) -> Corpus:
@@ -95,7 +112,12 @@ def _paragraphs(name: str, data_dir: FolderPath, *, skip_bad: bool) -> Dataset:
 
 
 def character_feeds(
-    text: Corpus, *, batch_size: int, steps: int, seed: int, context: int = 128
+    text: Corpus | CodedText,
+    *,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    context: int = 128,
 ) -> TextFeeds:
     """Feeds of characters; the vocabulary is that of the training part alone.
 
@@ -109,22 +131,35 @@ def character_feeds(
     Raises:
         DataError: If the text is too short for one chunk a stream.
     """
-    known = vocabulary([text.train], level="character")
-    train, *judged = (
-        np.array(known.encode(part, ends=False), np.int32) for part in text
-    )
-    for name, tokens in zip(("validation", "test"), judged, strict=True):
-        unknown = int((tokens == UNKNOWN).sum())
+    whole = text if isinstance(text, CodedText) else coded(text)
+    held_out = {"validation": whole.validation, "test": whole.test}
+    for name, part in held_out.items():
         rule = "characters that the training text does not have become <unk>"
         flag = "more training text has more of them"
-        left_out(f"the {name} text", unknown, len(tokens), rule, flag)
-    feeds = [windows(part, context=context) for part in judged]
-    batches = streams(train, batch_size=batch_size, steps=steps, seed=seed)
-    return TextFeeds(known, batches, *feeds)
+        left_out(f"the {name} text", part.unknown, len(part.ids), rule, flag)
+    train = streams(
+        whole.train.ids,
+        batch_size=batch_size,
+        steps=steps,
+        seed=seed,
+        digest=whole.train.digest,
+    )
+    validation, test = (
+        windows(part.ids, context=context, digest=part.digest)
+        for part in held_out.values()
+    )
+    known = whole.vocabulary
+    beginning = known.decode(whole.train.ids[:_BEGINNING])
+    return TextFeeds(known, train, validation, test, beginning)
 
 
 def streams(
-    tokens: Int[np.ndarray, " n"], *, batch_size: int, steps: int, seed: int
+    tokens: Integer[np.ndarray, " n"],
+    *,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    digest: str | None = None,
 ) -> Feed:
     """Chunks for ever: row i of batch k + 1 goes on where row i of batch k ended.
 
@@ -134,10 +169,12 @@ def streams(
     depends on (seed, step) alone.
 
     Args:
-        tokens: The text.
+        tokens: The text. A memory map is read on the host, batch by batch; any other
+            array lives on the device.
         batch_size: How many streams.
         steps: Tokens of a chunk.
         seed: Of the offsets.
+        digest: SHA-256 of the tokens as int32; None: it is computed.
 
     Raises:
         DataError: If the text is too short for one chunk a stream.
@@ -150,38 +187,48 @@ def streams(
             f"{len(tokens):,} tokens: use a smaller --batch-size or --steps"
         )
     slack = len(tokens) - 1 - length * span
+    mapped = isinstance(tokens, np.memmap)
 
     def fetch(step: int) -> Fetched:
         epoch, chunk = divmod(step, length)
         words = np.array([seed % 2**64, epoch], np.uint64)
         offset = int(np.random.Philox(key=words).random_raw() % (slack + 1))
         first = offset + chunk * steps + length * steps * np.arange(batch_size)
+        if mapped:  # positions of a long text may not fit into an int32
+            rows = _read(tokens, first, steps + 1)
+            index = np.arange(batch_size, dtype=np.int32)
+            return Fetched(index, np.int32(step), {"text": rows})
         return Fetched(first.astype(np.int32), np.int32(step), {})
 
     def prepare(columns: Mapping[str, Any], fetched: Fetched) -> StreamBatch:
-        places = fetched.positions[:, None] + jnp.arange(steps + 1)[None, :]
-        rows = jnp.asarray(columns["text"]).at[places].get(mode="fill", fill_value=PAD)
+        if mapped:
+            rows = jnp.asarray(fetched.rows["text"])
+        else:
+            places = fetched.positions[:, None] + jnp.arange(steps + 1)[None, :]
+            text = jnp.asarray(columns["text"])
+            rows = text.at[places].get(mode="fill", fill_value=PAD)
         begins = jnp.broadcast_to(fetched.step % length == 0, rows.shape[:1])
         return StreamBatch(rows[:, :-1], rows[:, 1:], begins, jnp.ones_like(begins))
 
     identity = {
         "kind": "streams",
-        "digest": _digest(tokens),
+        "digest": digest or _digest(tokens),
         "batch_size": batch_size,
         "steps": steps,
         "seed": seed,
     }
     examples = length * batch_size
-    columns = {"text": tokens.astype(np.int32)}
+    columns = {} if mapped else {"text": tokens.astype(np.int32)}
     return Feed(batch_size, length, examples, columns, fetch, prepare, identity)
 
 
 def windows(
-    tokens: Int[np.ndarray, " n"],
+    tokens: Integer[np.ndarray, " n"],
     *,
     context: int,
     span: int = 512,
     batch_size: int = 32,
+    digest: str | None = None,
 ) -> Feed:
     """One pass that predicts every token but the first exactly once.
 
@@ -191,10 +238,12 @@ def windows(
     last.
 
     Args:
-        tokens: The text.
+        tokens: The text. A memory map is read on the host, batch by batch; any other
+            array lives on the device.
         context: Tokens to warm up on; fewer at the beginning of the text.
         span: Predictions in a row.
         batch_size: Rows of a batch.
+        digest: SHA-256 of the tokens as int32; None: it is computed.
 
     Raises:
         DataError: If the text has no second token.
@@ -203,13 +252,26 @@ def windows(
     if count < 1:
         raise DataError(f"a text of {len(tokens)} tokens has nothing to predict")
     width, end = context + span, len(tokens)
+    mapped = isinstance(tokens, np.memmap)
 
     def fetch(step: int) -> Fetched:
         row = np.arange(step * batch_size, (step + 1) * batch_size)
         first = np.where(row < count, row * span, end)
+        if mapped:  # positions of a long text may not fit into an int32
+            rows = _read(tokens, first - context, width + 1)
+            token, target = rows[:, :-1].copy(), rows[:, 1:]
+            target[:, :context] = PAD
+            # A last token without a target has no step either.
+            token[first[:, None] + np.arange(1 - context, span + 1) >= end] = PAD
+            index = np.where(row < count, row, -1).astype(np.int32)
+            return Fetched(index, np.int32(step), {"token": token, "target": target})
         return Fetched(first.astype(np.int32), np.int32(step), {})
 
     def prepare(columns: Mapping[str, Any], fetched: Fetched) -> StreamBatch:
+        if mapped:
+            token, target = (jnp.asarray(fetched.rows[n]) for n in ("token", "target"))
+            mask = fetched.positions >= 0
+            return StreamBatch(token, target, jnp.ones_like(mask), mask)
         text = jnp.asarray(columns["text"])
         places = fetched.positions[:, None] + jnp.arange(-context, span + 1)[None, :]
         places = jnp.where(places < 0, end, places)  # -1 would be the last token
@@ -223,11 +285,11 @@ def windows(
 
     identity = {
         "kind": "windows",
-        "digest": _digest(tokens),
+        "digest": digest or _digest(tokens),
         "context": context,
         "span": span,
     }
-    columns = {"text": tokens.astype(np.int32)}
+    columns = {} if mapped else {"text": tokens.astype(np.int32)}
     length = -(-count // batch_size)
     return Feed(batch_size, length, count, columns, fetch, prepare, identity)
 
@@ -245,7 +307,7 @@ def chosen_prompt(data: TextFeeds, asked: str | None, usual: str = "The ") -> st
         return asked
     if set(usual) <= set(data.vocabulary.tokens):
         return usual
-    first = data.vocabulary.decode(np.asarray(data.train.columns["text"][: len(usual)]))
+    first = data.beginning[: len(usual)]
     noted(
         "--prompt",
         f"{first!r}, the beginning of the training text, which does not have all "
@@ -289,6 +351,17 @@ def prompts(known: Vocabulary, text: str, *, rows: int) -> Feed:
         "fresh": np.ones(rows, bool),
     }
     return ordered(Split(columns), StreamBatch, batch_size=rows)
+
+
+def _read(
+    tokens: Integer[np.ndarray, " n"], first: Int[np.ndarray, " b"], width: int
+) -> Int[np.ndarray, "b width"]:
+    """Tokens from these positions on, int32; `<pad>` outside of the text."""
+    places = first[:, None] + np.arange(width)
+    inside = (places >= 0) & (places < len(tokens))
+    rows = np.asarray(tokens[np.where(inside, places, 0)], np.int32)
+    rows[~inside] = PAD
+    return rows
 
 
 def _digest(tokens: np.ndarray) -> str:

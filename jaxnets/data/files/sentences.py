@@ -27,7 +27,7 @@ from jaxnets.data.files.loading import (
     reading,
 )
 from jaxnets.data.files.problems import FileError, Problem
-from jaxnets.data.files.reading import inside, line_feeds, read_text, visible, walk
+from jaxnets.data.files.reading import inside, visible, walk
 from jaxnets.scores.tokens import words
 
 HELD_OUT = 0.05  # share of a text for each split that it does not have
@@ -73,7 +73,7 @@ def text_files(
     rows: dict[str, list[tuple[str, str]]] = {}
     for name in names:
         try:
-            text = line_feeds(read_text(inside(root, name)))
+            text = "".join(TextFile(inside(root, name)).blocks())
         except FileError as error:
             found.add(name, str(error))
             continue
