@@ -7,7 +7,7 @@ decided later: the stored words serve every choice.
 
 import unicodedata
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +16,12 @@ import numpy as np
 
 from jaxnets.data.dataset import refuse_empty
 from jaxnets.data.files.blocks import digest_of
-from jaxnets.data.files.loading import SPLITS, Survey, say_blanks, say_found, summary
+from jaxnets.data.files.loading import SPLITS, Survey, say_found, summary
 from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.reading import inside
 from jaxnets.data.files.sentences import pair_files, pairs_of
-from jaxnets.data.store.decoded import Notes, Store, decoded
+from jaxnets.data.files.tables import say_blanks
+from jaxnets.data.store.decoded import Mapped, Notes, Store, decoded
 from jaxnets.data.store.progress import progress
 from jaxnets.data.store.ragged import starts_of
 from jaxnets.scores.tokens import words
@@ -67,53 +68,59 @@ def coded_pairs(path: Path, *, skip_bad: bool = False) -> CodedPairs:
     digests, size = _files(root, names)
     read = partial(_read, path, name, size, skip_bad=skip_bad)
     if size <= SMALL:
-        columns, notes, ids = read()
-        say_found(name, notes["found"], skip_bad=skip_bad)
-        rows = {
-            (split, side): Rows(
-                columns[f"{split}.{side}"],
-                columns[f"{split}.{side}.lengths"],
-                starts_of(columns[f"{split}.{side}.lengths"]),
-                "",
-            )
-            for split in SPLITS
+        columns, found, ids = read()
+        known = {side: columns[f"{side}.words"] for side in SIDES}
+    else:
+        source = {
+            "of": f"pairs of {path.name if path.is_file() else '.'}",
+            "files": digests,
+            "skip_bad": skip_bad,
+            "pairs": _FORMAT,
+            "unicode": unicodedata.unidata_version,
+        }
+        columns, found = _stored(root, source, partial(read, keep=False))
+        known = {
+            side: columns[f"{side}.words"][:].tobytes().decode().split("\n")
             for side in SIDES
         }
-        return CodedPairs(name, {s: columns[f"{s}.words"] for s in SIDES}, rows, ids)
-    source = {
-        "of": f"pairs of {path.name if path.is_file() else '.'}",
-        "files": digests,
-        "skip_bad": skip_bad,
-        "pairs": _FORMAT,
-        "unicode": unicodedata.unidata_version,
+        ids = None
+    say_found(name, found, skip_bad=skip_bad)
+    rows = {
+        (split, side): _rows(
+            columns[f"{split}.{side}"], columns[f"{split}.{side}.lengths"][:]
+        )
+        for split in SPLITS
+        for side in SIDES
     }
+    return CodedPairs(name, known, rows, ids)
+
+
+def _stored(
+    root: Path, source: Notes, read: Callable[[], tuple[dict[str, Any], Notes, Any]]
+) -> tuple[Mapping[str, Any], Notes]:
+    """Columns on the disk, and what was found in the files, now or earlier."""
     filled = False
 
     def fill(store: Store) -> Notes:
         nonlocal filled
         filled = True
-        columns, notes, _ = read(keep=False)
+        columns, found, _ = read()
         for column, rows in columns.items():
             if column.endswith(".words"):
                 rows = np.frombuffer("\n".join(rows).encode(), np.uint8)
             store.save(column, rows)
-        return notes
+        return found
 
     entry = decoded(root, source, fill, resident_bytes=0)
-    if not filled:
-        say_blanks(map(tuple, entry.notes["found"]["blanks"]))
-    say_found(name, entry.notes["found"], skip_bad=skip_bad)
-    made = {}
-    for split in SPLITS:
-        for side in SIDES:
-            ids: Any = entry.columns[f"{split}.{side}"]
-            lengths = entry.columns[f"{split}.{side}.lengths"][:]
-            made[split, side] = Rows(ids.rows, lengths, starts_of(lengths), ids.digest)
-    known = {
-        side: entry.columns[f"{side}.words"][:].tobytes().decode().split("\n")
-        for side in SIDES
-    }
-    return CodedPairs(name, known, made, None)
+    if not filled:  # else: said while the files were read
+        say_blanks(map(tuple, entry.notes["blanks"]))
+    return entry.columns, entry.notes
+
+
+def _rows(ids: np.ndarray | Mapped, lengths: np.ndarray) -> Rows:
+    if isinstance(ids, Mapped):
+        return Rows(ids.rows, lengths, starts_of(lengths), ids.digest)
+    return Rows(ids, lengths, starts_of(lengths), "")
 
 
 def _files(root: Path, names: Sequence[str]) -> tuple[list[list[str]], int]:
@@ -175,7 +182,7 @@ def _read(
         f"{side}.words": list(number)
         for side, number in zip(SIDES, numbers, strict=True)
     }
-    return columns, {"found": found}, where
+    return columns, found, where
 
 
 def _smallest(count: int) -> np.dtype:

@@ -15,10 +15,10 @@ from jaxnets.data.files.loading import (
     LARGEST_JSON,
     Survey,
     parsed_json,
-    read_rows,
 )
 from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.reading import inside, read_text
+from jaxnets.data.files.tables import read_rows
 
 _DELIMITERS = (",", ";", "\t", "|")
 TOKEN = re.compile(r"(.+)#\d+\t(.*)")

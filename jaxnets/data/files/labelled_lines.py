@@ -25,12 +25,12 @@ from jaxnets.data.files.loading import (
     Part,
     Survey,
     assembled,
-    read_rows,
     reading,
 )
 from jaxnets.data.files.problems import FileError
 from jaxnets.data.files.reading import inside, lines_of, read_text
 from jaxnets.data.files.sentences import as_texts, has_words, listed
+from jaxnets.data.files.tables import read_rows
 from jaxnets.scores.tokens import words
 
 NUMBER_NAMES = frozenset(

@@ -23,11 +23,11 @@ from jaxnets.data.files.loading import (
     Part,
     Survey,
     assembled,
-    numbered_rows,
     reading,
 )
 from jaxnets.data.files.problems import FileError, Problem
 from jaxnets.data.files.reading import inside, visible, walk
+from jaxnets.data.files.tables import numbered_rows
 from jaxnets.scores.tokens import words
 
 HELD_OUT = 0.05  # share of a text for each split that it does not have

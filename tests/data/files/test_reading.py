@@ -11,9 +11,10 @@ import pytest
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.files.digests import read_digests
-from jaxnets.data.files.loading import Survey, read_rows
+from jaxnets.data.files.loading import Survey
 from jaxnets.data.files.problems import DataWarning, FileError, left_out
 from jaxnets.data.files.reading import lines_of, read_text
+from jaxnets.data.files.tables import read_rows
 
 pytestmark = pytest.mark.host
 
