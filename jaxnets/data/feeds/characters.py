@@ -140,6 +140,7 @@ def _write(store: Store, name: str, text: Passages) -> Notes:
         known = _vocabulary(counts)
         kind = np.min_scalar_type(len(known) - 1)
         table = _table(known, kind)
+        store.refuse_full(lengths.total() * kind.itemsize)
         shas = {split: hashlib.sha256() for split in SPLITS}
         unknown = dict.fromkeys(SPLITS, 0)
         with contextlib.ExitStack() as columns:

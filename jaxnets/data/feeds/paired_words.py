@@ -105,9 +105,11 @@ def _stored(
         nonlocal filled
         filled = True
         columns, found, _ = read()
+        for side in SIDES:
+            text = "\n".join(columns[f"{side}.words"]).encode()
+            columns[f"{side}.words"] = np.frombuffer(text, np.uint8)
+        store.refuse_full(sum(rows.nbytes for rows in columns.values()))
         for column, rows in columns.items():
-            if column.endswith(".words"):
-                rows = np.frombuffer("\n".join(rows).encode(), np.uint8)
             store.save(column, rows)
         return found
 

@@ -134,6 +134,22 @@ class Store:
             "sha256": digest.hexdigest(),
         }
 
+    def refuse_full(self, size: int) -> None:
+        """Refuses columns that would fill the disk, before any is written.
+
+        Args:
+            size: Bytes of all columns together.
+
+        Raises:
+            DataError: If the disk has less room.
+        """
+        home, free = self.folder.parent, shutil.disk_usage(self.folder).free
+        if size > free:
+            raise DataError(
+                f"the decoded data take {size:,} bytes, and {home} has {free:,} free: "
+                "make room there"
+            )
+
     def save(self, name: str, rows: np.ndarray) -> None:
         """Stores a whole column.
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import unicodedata
 
 import jax
@@ -301,6 +302,17 @@ def test_what_a_killed_start_leaves_is_not_used(kept, monkeypatch):
     (entry.parent / f"{entry.name}-0123.part" / "train.npy").write_bytes(b"half")
     assert starts(path) == first
     assert json.loads((entry / "manifest.json").read_text())["manifest"]["notes"]
+
+
+@quiet
+def test_what_would_fill_the_disk_is_refused_with_both_numbers(kept, monkeypatch):
+    path, entry = kept
+    shutil.rmtree(entry)
+    full = type(shutil.disk_usage(path.parent))(1000, 991, 9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    with pytest.raises(DataError, match=r"take [\d,]+ bytes, and .* has 9 free: make"):
+        starts(path)
+    assert not list(entry.parent.iterdir())
 
 
 @quiet
