@@ -109,7 +109,7 @@ def stored(path: Path, *, skip_bad: bool = False) -> CodedText:
             return _write(store, name, file_passages(path))
         return _write(store, name, folder_passages(path, skip_bad=skip_bad))
 
-    entry = decoded(root, source, fill, resident_bytes=0)
+    entry = decoded(root, source, fill, name=name, resident_bytes=0)
     say_found(name, entry.notes["found"], skip_bad=skip_bad)
     known = Vocabulary((*SPECIAL, *entry.notes["characters"]), "character")
     mapped: dict[str, Any] = {split: entry.columns[split] for split in SPLITS}

@@ -78,7 +78,7 @@ def coded_pairs(path: Path, *, skip_bad: bool = False) -> CodedPairs:
             "pairs": _FORMAT,
             "unicode": unicodedata.unidata_version,
         }
-        columns, found = _stored(root, source, partial(read, keep=False))
+        columns, found = _stored(root, source, name, partial(read, keep=False))
         known = {
             side: columns[f"{side}.words"][:].tobytes().decode().split("\n")
             for side in SIDES
@@ -96,7 +96,10 @@ def coded_pairs(path: Path, *, skip_bad: bool = False) -> CodedPairs:
 
 
 def _stored(
-    root: Path, source: Notes, read: Callable[[], tuple[dict[str, Any], Notes, Any]]
+    root: Path,
+    source: Notes,
+    name: str,
+    read: Callable[[], tuple[dict[str, Any], Notes, Any]],
 ) -> tuple[Mapping[str, Any], Notes]:
     """Columns on the disk, and what was found in the files, now or earlier."""
     filled = False
@@ -113,7 +116,7 @@ def _stored(
             store.save(column, rows)
         return found
 
-    entry = decoded(root, source, fill, resident_bytes=0)
+    entry = decoded(root, source, fill, name=name, resident_bytes=0)
     if not filled:  # else: said while the files were read
         say_blanks(map(tuple, entry.notes["blanks"]))
     return entry.columns, entry.notes
