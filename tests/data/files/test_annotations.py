@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
-from test_folder import every, png, put, voc_xml
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.files.coco import coco_folder
@@ -17,6 +16,7 @@ from jaxnets.data.files.places import ImageFinder
 from jaxnets.data.files.problems import DataWarning, FileError
 from jaxnets.data.files.voc import voc_folder
 from tests.data import damage
+from tests.data.files.test_folder import every, png, put, voc_xml
 
 pytestmark = pytest.mark.host
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from test_folder import every, png, put, tree
 
 from jaxnets.data import named
 from jaxnets.data.__main__ import main
@@ -21,6 +20,7 @@ from jaxnets.data.files.reading import is_path
 from jaxnets.data.named import labelled_images
 from jaxnets.data.pictures import height_and_width
 from tests.data import damage
+from tests.data.files.test_folder import every, png, put, tree
 
 pytestmark = pytest.mark.host
 

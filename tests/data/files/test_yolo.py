@@ -7,7 +7,6 @@ import pytest
 import yaml
 from PIL import Image
 from test_annotations import HEIGHT, WIDTH, boxes, scene
-from test_folder import every, put
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.files.folder import kind_of
@@ -17,6 +16,7 @@ from jaxnets.data.files.problems import DataWarning, FileError
 from jaxnets.data.files.yaml_keys import names_of, scalar_of, top_keys
 from jaxnets.data.files.yolo import yolo_folder
 from tests.data import damage
+from tests.data.files.test_folder import every, put
 
 pytestmark = pytest.mark.host
 
