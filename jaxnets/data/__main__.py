@@ -25,6 +25,7 @@ from jaxnets.data.files.reading import existing_folder, inside, walk
 from jaxnets.data.files.voc import FirstPixel
 from jaxnets.data.pictures import Fit, constant_channels, height_and_width
 from jaxnets.data.store.kept import StoreEntry, discard, entries, named
+from jaxnets.data.store.progress import in_units
 from jaxnets.data.tfds.catalogue import root_folder
 from jaxnets.errors import UserError
 
@@ -238,12 +239,12 @@ def kept(
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
         gone = " (its data are gone)" if entry.gone else ""
         options = f", {entry.options}" if entry.options else ""
-        line = f"  {entry.key}  {_bytes(entry.size):>7}  {used}  "
+        line = f"  {entry.key}  {in_units(entry.size):>7}  {used}  "
         line += printable(f"{entry.name}{gone}: {entry.kind}{options}")
         _say(line if len(line) <= _WIDTH else line[: _WIDTH - 3] + "...")
     if not as_json:
         total = sum(entry.size for entry in found)
-        _say(f"{len(found)} entries, {_bytes(total)}")
+        _say(f"{len(found)} entries, {in_units(total)}")
     return 0
 
 
@@ -259,18 +260,10 @@ def _remove(chosen: list[StoreEntry]) -> int:
                 _say(f"error: {entry.folder} was not removed: {error}")
                 continue
             freed += entry.size
-            _say(f"removed {entry.folder}: {entry.name}, {_bytes(entry.size)}")
+            _say(f"removed {entry.folder}: {entry.name}, {in_units(entry.size)}")
     finally:
-        _say(f"freed {_bytes(freed)}")
+        _say(f"freed {in_units(freed)}")
     return failed
-
-
-def _bytes(count: int) -> str:
-    """Decimal units, as disks are sold: `1.5 GB`."""
-    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.3g} {units[0]}"
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -43,7 +43,7 @@ class ImageSpec:
 
 
 class Placement(NamedTuple):
-    """How pixels move: y becomes y * scale_y + shift_y; x likewise."""
+    """Where an image's points go: y to `y * scale_y + shift_y`, x in the same way."""
 
     scale_y: float
     scale_x: float

@@ -39,7 +39,7 @@ from jaxnets.data.store.cache import (
 
 FORMAT = 1  # of an entry; raised when the meaning of what is stored changes
 RESIDENT_BYTES = 1 << 30  # a larger column is mapped, not loaded
-_MANIFEST_BYTES = 16 << 20  # no manifest is nearly as long
+MANIFEST_BYTES = 16 << 20  # no manifest is nearly as long
 
 Notes = Mapping[str, Any]  # whatever JSON can hold
 
@@ -333,7 +333,7 @@ def _header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
 
 def _manifest(path: Path) -> dict[str, Any]:
     """The manifest, which carries its own SHA-256: its numbers matter as much."""
-    if path.stat().st_size > _MANIFEST_BYTES:
+    if path.stat().st_size > MANIFEST_BYTES:
         raise DamagedError(f"{path.name} is too long")
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))

@@ -21,10 +21,10 @@ from typing import Any, Literal, NamedTuple
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.store.cache import MANIFEST, cache_folder
+from jaxnets.data.store.decoded import MANIFEST_BYTES
 
 BESIDE = ".jaxnets"  # the store in a folder, or of the folders in it
 _KEY = re.compile(r"[0-9a-f]{16}")
-_MANIFEST_BYTES = 16 << 20  # no manifest is nearly as long
 _DEPTH = 3  # a TFDS set is in name/variant/version
 _HIDDEN = ("files", "digests", "images", "format", "data")  # of what a key depends on
 _FIRST = ("size", "fit")  # the options that users chose
@@ -216,7 +216,7 @@ def _described(
 ]:
     """The kind of an entry, what its key depends on, and what it says of its data."""
     try:
-        if size > _MANIFEST_BYTES:
+        if size > MANIFEST_BYTES:
             return "damaged", {}, {}
         stored = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

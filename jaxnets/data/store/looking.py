@@ -24,7 +24,7 @@ from jaxnets.data.store.album import (
     sums_of,
 )
 from jaxnets.data.store.cache import ENVIRONMENT
-from jaxnets.data.store.progress import progress
+from jaxnets.data.store.progress import in_units, progress
 from jaxnets.data.store.shelf import Shelf
 
 Keep = Literal["auto", "kept", "streamed"]
@@ -141,9 +141,9 @@ def _unkept(
         where = shelf.folder if shelf and shelf.writable else "memory"
         raise DataError(
             f"{album.name}: decoded, its {int(sound.sum()):,} pictures take "
-            f"{_bytes(size)}, {_bytes(new)} of them new, and there is room for "
-            f"{_bytes(room)} in {where}: make room, set {ENVIRONMENT} to a folder that "
-            "has more, or use --pictures streamed"
+            f"{in_units(size)}, {in_units(new)} of them new, and there is room for "
+            f"{in_units(room)} in {where}: make room, set {ENVIRONMENT} to a folder "
+            "that has more, or use --pictures streamed"
         )
     if not album.kept:
         seen["part"] = -1
@@ -290,16 +290,8 @@ class _Part:
 def _summary(album: Album, shelf: Shelf | None) -> str:
     height, width, channels = album.shape
     count = len(album.good)
-    size = _bytes(count * height * width * channels)
+    size = in_units(count * height * width * channels)
     line = f"{count:,} pictures of {height} x {width} pixels, {size} decoded"
     if not album.kept:
         return f"{line}: streamed, decoded each time they are read"
     return f"{line}, kept in {shelf.folder if shelf else 'memory'}"
-
-
-def _bytes(count: int) -> str:
-    """Decimal units, as disks are sold: `1.5 GB`."""
-    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 1000 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.3g} {units[0]}"

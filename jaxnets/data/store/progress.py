@@ -53,3 +53,11 @@ def progress(
                 )
 
         yield advance
+
+
+def in_units(count: int) -> str:
+    """Returns a number of bytes in decimal units, as disks are sold: `1.5 GB`."""
+    size, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.3g} {units[0]}"
