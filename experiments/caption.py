@@ -43,7 +43,7 @@ from jaxnets.ranges import (
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run
-from jaxnets.run.settings import Extendable, Judging, one_of
+from jaxnets.run.settings import Extendable, Judging, Neutral, one_of
 from jaxnets.run.verbs import Describing, Verbs
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.captioning import captioning, with_encoder
@@ -95,7 +95,7 @@ class Config:
     skip_bad: bool = False
     # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
     # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
-    pictures: Keep = "auto"
+    pictures: Annotated[Keep, Neutral] = "auto"
     # training images that are generated for --data shapes
     generated: Annotated[int, within(1, 10_000_000)] = 22_400
     # height and width of the images in pixels

@@ -43,7 +43,7 @@ from jaxnets.ranges import (
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run
-from jaxnets.run.settings import Extendable, one_of
+from jaxnets.run.settings import Extendable, Neutral, one_of
 from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.classification import classification, scores
@@ -107,7 +107,7 @@ class Config:
     skip_bad: bool = False  # leave out unusable image files; a warning counts them
     # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
     # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
-    pictures: Keep = "auto"
+    pictures: Annotated[Keep, Neutral] = "auto"
     # file of initial weights, .safetensors or .npz; None: random initialisation
     pretrained: Path | None = None
     # with --pretrained: initialise the last layer anew, for other classes

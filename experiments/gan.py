@@ -33,7 +33,7 @@ from jaxnets.ranges import Count, NonNegative, Positive, Rate, Seed, Sides, Size
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run
-from jaxnets.run.settings import one_of
+from jaxnets.run.settings import Neutral, one_of
 from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.adversarial import LOSSES, PENALTIES
@@ -72,7 +72,7 @@ class Config:
     skip_bad: bool = False  # leave out unusable image files; a warning counts them
     # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
     # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
-    pictures: Keep = "auto"
+    pictures: Annotated[Keep, Neutral] = "auto"
     # weights of the evaluator, a small_convnet; None: train one on the data
     judge: Path | None = None
     judge_steps: Count = 1200  # training steps of the evaluator, if --judge is None

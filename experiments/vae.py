@@ -37,7 +37,7 @@ from jaxnets.ranges import (
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run
-from jaxnets.run.settings import Extendable, one_of
+from jaxnets.run.settings import Extendable, Neutral, one_of
 from jaxnets.run.verbs import Verbs
 from jaxnets.sweeps.space import LogUniform
 from jaxnets.tasks.variational import Divergence, variational
@@ -94,7 +94,7 @@ class Config:
     skip_bad: bool = False  # leave out unusable image files; a warning counts them
     # decoded images of a folder or a TFDS set: kept on the disk, or streamed, which
     # decodes them at each use; auto: kept up to 8 GiB and a quarter of the free disk
-    pictures: Keep = "auto"
+    pictures: Annotated[Keep, Neutral] = "auto"
     batch_size: Count = 100  # images in a step
     epochs: Annotated[int, within(1), Extendable] = 30  # passes over the training split
     reports: Count = 10  # evaluations of the validation split in a run

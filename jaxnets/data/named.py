@@ -85,10 +85,7 @@ def labelled_images(
         )
     from jaxnets.data.tfds.sets import tfds_dataset
 
-    streamed = None if keep == "auto" else keep == "streamed"
-    return tfds_dataset(
-        name, data_dir=data_dir, size=shape and shape[0], streamed=streamed
-    )
+    return tfds_dataset(name, data_dir=data_dir, size=shape and shape[0], keep=keep)
 
 
 def _fitted(dataset: Dataset, shape: tuple[int, int] | None, fit: Fit) -> Dataset:

@@ -320,8 +320,9 @@ def _recorded(kind: type, path: Path) -> Any:
 
 
 def _judged(recorded: Any, config: Any) -> None:
-    """Refuses flags that contradict a run, but for fields marked `Judging`."""
-    free = settings.judging(type(recorded))
+    """Refuses flags that contradict a run, but for fields that are marked."""
+    kind = type(recorded)
+    free = settings.judging(kind) | settings.neutral(kind)
     apart = settings.differences(settings.to_json(recorded), settings.to_json(config))
     if wrong := sorted(name for name in apart if settings.field_of(name) not in free):
         raise RunError(f"--evaluate takes the run's own settings, not {wrong}")

@@ -118,7 +118,7 @@ def opened(
     *,
     named: Path | None = None,
     fresh: bool = False,
-    may_grow: Set[str] = frozenset(),
+    may_differ: Set[str] = frozenset(),
 ) -> Folder:
     """The folder to run in, locked: an unfinished one of the same id, or a new one.
 
@@ -127,13 +127,13 @@ def opened(
         wanted: What must not change; its hash is the id. Becomes config.json.
         named: This folder and no other.
         fresh: Never go on with an unfinished one.
-        may_grow: Settings that may differ in a named folder.
+        may_differ: Settings that may differ in a named folder.
 
     Raises:
         RunError: If another process is at it, or a named folder belongs to another
             configuration; the message shows the difference.
     """
-    with _chosen(root, wanted, named, may_grow, fresh=fresh) as path:
+    with _chosen(root, wanted, named, may_differ, fresh=fresh) as path:
         return _locked(path)
 
 
@@ -154,7 +154,7 @@ def _chosen(
     root: Path,
     wanted: dict[str, Any],
     named: Path | None,
-    may_grow: Set[str],
+    may_differ: Set[str],
     *,
     fresh: bool,
 ) -> Iterator[Path]:
@@ -167,7 +167,7 @@ def _chosen(
     with _held(home):
         if named is not None:
             if named.exists() and any(named.iterdir()):
-                _refuse_other(named, wanted, may_grow)
+                _refuse_other(named, wanted, may_differ)
             else:
                 _begin(named, wanted)
             yield named
@@ -188,11 +188,11 @@ def _chosen(
         yield path
 
 
-def _refuse_other(path: Path, wanted: dict[str, Any], may_grow: Set[str]) -> None:
+def _refuse_other(path: Path, wanted: dict[str, Any], may_differ: Set[str]) -> None:
     found = read_settings(path)
     for key in ("experiment", "config", "origin"):
         changed = settings.differences(found.get(key), wanted.get(key))
-        changed = {name: how for name, how in changed.items() if name not in may_grow}
+        changed = {name: how for name, how in changed.items() if name not in may_differ}
         if changed:
             lines = "".join(
                 f"\n  {name or key}: {how}" for name, how in changed.items()

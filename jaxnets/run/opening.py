@@ -75,6 +75,7 @@ class OpenRun:
         if verbs.resume == "weights":
             origin, self._weights = restoring.weights_of(named, self.console.say)
             named = None
+        kind = type(self.config)
         wanted = {
             "experiment": self.experiment,
             "config": settings.to_json(self.config),
@@ -85,7 +86,7 @@ class OpenRun:
             wanted,
             named=named,
             fresh=verbs.resume == "never",
-            may_grow=settings.extendable(type(self.config)),
+            may_differ=settings.extendable(kind) | settings.neutral(kind),
         )
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:

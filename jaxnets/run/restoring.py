@@ -293,8 +293,9 @@ def compared(path: Path, config: Any, scores: Mapping[str, Any], step: int) -> s
     if not (path / "result.json").exists():
         return f"(step {step}, an unfinished run)"
     stored = read_settings(path)["config"]
-    free = settings.judging(type(config))
-    changed = settings.differences(stored, settings.to_json(config))
+    free, neutral = settings.judging(type(config)), settings.neutral(type(config))
+    found = settings.differences(stored, settings.to_json(config))
+    changed = {name: how for name, how in found.items() if name not in neutral}
     other = [f"{name} {change}" for name, change in changed.items()]
     if any(settings.field_of(name) not in free for name in changed):
         raise RunError(f"{path} has other settings: {', '.join(other)}")

@@ -28,6 +28,14 @@ class Judging:
     """
 
 
+class Neutral:
+    """Marks a field that no bit of a result depends on: where pixels are kept, say.
+
+    `pictures: Annotated[Keep, Neutral] = "auto"` may be another one in a named run
+    folder, and with `--evaluate`.
+    """
+
+
 def one_of(names: Iterable[str]) -> Any:
     """A mark for a field that takes one of these names.
 
@@ -146,6 +154,11 @@ def extendable(kind: type) -> set[str]:
 def judging(kind: type) -> set[str]:
     """The names of the fields marked `Judging`."""
     return _marked(kind, Judging)
+
+
+def neutral(kind: type) -> set[str]:
+    """The names of the fields marked `Neutral`."""
+    return _marked(kind, Neutral)
 
 
 def choices(kind: type, field: str) -> tuple[str, ...]:

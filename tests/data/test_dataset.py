@@ -67,6 +67,15 @@ def test_the_digest_of_a_split_is_of_every_column():
     assert digest() == digest(image=OnDisk("a"))
 
 
+def test_a_column_in_memory_has_the_digest_that_it_has_elsewhere():
+    pixels = np.zeros((3, 2))
+    known = {"image": (pixels, "a")}
+    there = Split({"image": OnDisk("a")})
+    assert Split({"image": pixels}, known=known).digest == there.digest
+    other = Split({"image": pixels + 1}, known=known)  # of another array: not believed
+    assert other.digest == Split({"image": pixels + 1}).digest != there.digest
+
+
 @pytest.mark.parametrize(
     ("labels", "words"),
     [

@@ -321,6 +321,16 @@ def test_a_run_may_grow_only_where_the_schedule_does_not_depend_on_its_length(
         small.main(dataclasses.replace(CONFIG, steps=24), Verbs(run_dir=mine))
 
 
+def test_a_setting_that_changes_no_bit_may_differ(mine, capsys):
+    other = dataclasses.replace(CONFIG, kept=False)
+    small.main(other, Verbs(evaluate=mine))
+    assert "as recorded" in capsys.readouterr().out
+    before = (mine / "result.json").read_text()
+    (mine / "result.json").unlink()
+    small.main(other, Verbs(run_dir=mine))
+    assert (mine / "result.json").read_text() == before
+
+
 def test_weights_alone_may_be_taken_over(mine):
     first = small.main(CONFIG, Verbs(evaluate=mine))
     other = dataclasses.replace(CONFIG, seed=5, hyper=small.Hyper(learning_rate=0.0))

@@ -22,7 +22,7 @@ class Config:
     pair: tuple[int, float] = (1, 2.0)
     data: Path | None = None
     name: str = "x"
-    fast: bool = False
+    fast: Annotated[bool, settings.Neutral] = False
     hyper: Hyper = Hyper()
 
 
@@ -68,8 +68,9 @@ def test_the_identity_moves_with_every_setting():
         assert settings.identity(settings.to_json(Config(**change))) != base
 
 
-def test_the_fields_that_may_grow():
+def test_the_fields_that_may_grow_or_differ():
     assert settings.extendable(Config) == {"epochs"}
+    assert settings.neutral(Config) == {"fast"}
 
 
 def test_a_configuration_holds_plain_values_only():

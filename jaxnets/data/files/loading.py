@@ -28,7 +28,7 @@ from jaxnets.data.files.problems import (
 from jaxnets.data.files.reading import inside, read_text
 from jaxnets.data.pictures import ImageSpec, Placement, placement_of
 from jaxnets.data.store.album import Album, Pictures
-from jaxnets.data.store.looking import Keep, looked_at, resident
+from jaxnets.data.store.looking import Keep, in_memory, looked_at
 from jaxnets.data.store.shelf import Shelf, shelves_of
 
 SPLITS = {
@@ -255,24 +255,10 @@ def assembled(
         keep, hold = carved(strata[rest], share, salt=f"{name} {split}")
         splits[split], rest = whole.take(rest[hold]), rest[keep]
     splits["train"] = whole.take(rest) if len(rest) < len(whole) else whole
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    image = splits["train"].columns.get("image")
-    if isinstance(image, Pictures) and len(image):
-        mean, std = image.statistics()
-    splits = {split: _loaded(part) for split, part in splits.items()}
-    dataset = Dataset(
-        name, features, splits["train"], splits["validation"], splits["test"], mean, std
+    dataset = in_memory(
+        Dataset(name, features, splits["train"], splits["validation"], splits["test"])
     )
     return dataset if how.quiet else checked(dataset)
-
-
-def _loaded(split: Split) -> Split:
-    """The split with its pictures in memory, where they are few."""
-    image = split.columns.get("image")
-    if not isinstance(image, Pictures) or not resident(image.album):
-        return split
-    return Split({**split.columns, "image": image.loaded()}, split.ids)
 
 
 def read_json(root: Path, name: str) -> Any:

@@ -65,6 +65,10 @@ class PictureFiles:
         """Makes warnings about pixels errors."""
         return strict_warnings()
 
+    def fetched(self, positions: np.ndarray) -> "PictureFiles":
+        """The same: each file is read when it is decoded."""
+        return self
+
     def decoded(self, position: int, *, checked: bool = False) -> DecodedPicture:
         """The picture at a position.
 

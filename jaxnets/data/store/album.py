@@ -69,6 +69,14 @@ class Encoded(Protocol):
         """Entered by the process, once, while its threads look at files strictly."""
         ...
 
+    def fetched(self, positions: np.ndarray) -> "Encoded":
+        """The same source, which has read what these positions need.
+
+        Args:
+            positions: Of pictures that will be decoded.
+        """
+        ...
+
     def decoded(self, position: int, *, checked: bool = False) -> DecodedPicture:
         """The picture at a position.
 
@@ -128,10 +136,12 @@ class Album:
             DataError: If a picture has to be decoded and is not what it was.
         """
         made = np.empty((len(positions), *self.shape), np.uint8)
+        away = positions[self.seen["part"][positions] < 0]
+        source = self.source.fetched(away) if len(away) else self.source
 
         def fill(begin: int) -> None:
             for i in range(begin, min(begin + BLOCK, len(positions))):
-                made[i] = self._one(int(positions[i]))
+                made[i] = self._one(source, int(positions[i]))
 
         blocks = range(0, len(positions), BLOCK)
         if self.kept and made.nbytes < _ALONE:
@@ -141,24 +151,27 @@ class Album:
             list(_pool().map(fill, blocks))
         return made
 
-    def loaded(self, positions: np.ndarray) -> np.ndarray:
-        """As `rows`, for many of them: files are compared whole, which is faster."""
-        part, row = self.seen["part"][positions], self.seen["row"][positions]
-        if (part < 0).any():
-            return self.rows(positions)
-        made = np.empty((len(positions), *self.shape), np.uint8)
-        for number in np.unique(part).tolist():
-            here = np.flatnonzero(part == number)
-            whole = self.whole(number)
-            if whole is None:
-                made[here] = self.rows(positions[here])
-                continue
-            for at in range(0, len(here), _CHUNK):
-                some = here[at : at + _CHUNK]
-                made[some] = whole[row[some]]
+    def loaded(self, wanted: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """As `rows`, for many pictures: files are compared whole, which is faster.
+
+        Args:
+            wanted: Positions, some for each array that is returned.
+        """
+        made = [np.empty((len(at), *self.shape), np.uint8) for at in wanted]
+        parts = [self.seen["part"][at] for at in wanted]
+        for number in np.unique(np.concatenate(parts)).tolist():
+            whole = None if number < 0 else self.whole(number)
+            for rows, positions, part in zip(made, wanted, parts, strict=True):
+                here = np.flatnonzero(part == number)
+                if whole is None:
+                    rows[here] = self.rows(positions[here])
+                    continue
+                for at in range(0, len(here), _CHUNK):
+                    some = here[at : at + _CHUNK]
+                    rows[some] = whole[self.seen["row"][positions[some]]]
         return made
 
-    def _one(self, position: int) -> np.ndarray:
+    def _one(self, source: Encoded, position: int) -> np.ndarray:
         about = self.seen[position]
         digest = about["digest"].tobytes()
         if about["part"] >= 0:
@@ -171,12 +184,12 @@ class Album:
                 stacklevel=2,
             )
         with contextlib.suppress(DataError):
-            found = self.source.decoded(position, checked=True)
+            found = source.decoded(position, checked=True)
             if digest_of(found.pixels) == digest:
                 return found.pixels
         where = f"{self.name}: {self.source.names[position]}"
         try:
-            found = self.source.decoded(position)
+            found = source.decoded(position)
         except DataError as error:
             raise DataError(f"{where}: {error}") from None
         if digest_of(found.pixels) != digest:
@@ -208,10 +221,6 @@ class Pictures:
         chosen = self.positions[index]
         rows = self.album.rows(np.asarray(chosen).reshape(-1))
         return rows.reshape(*np.shape(chosen), *self.album.shape)
-
-    def loaded(self) -> np.ndarray:
-        """All pictures, in memory."""
-        return self.album.loaded(self.positions)
 
     def rows_at(self, index: np.ndarray) -> "Pictures":
         """A column of some of the rows."""

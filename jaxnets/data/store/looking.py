@@ -5,6 +5,7 @@ MiB or 30 seconds, so a kill loses less than a minute, and Ctrl-C nothing.
 """
 
 import contextlib
+import dataclasses
 import os
 import time
 from collections import deque
@@ -14,12 +15,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from jaxnets.data.dataset import DataError
+from jaxnets.data.dataset import DataError, Dataset, Split
 from jaxnets.data.names import hashes
 from jaxnets.data.store.album import (
     BLOCK,
     Album,
     Encoded,
+    Pictures,
     digest_of,
     sums_of,
 )
@@ -34,6 +36,7 @@ RESIDENT_BYTES = 1 << 30  # kept pictures that take no more are loaded
 PART_BYTES = 64 << 20
 PART_ROWS = 2**15
 PART_SECONDS = 30.0
+_FETCHED = 8 * BLOCK  # pictures read at a time
 _AHEAD_BYTES = 32 << 20  # of decoded pictures that wait for their part
 
 
@@ -75,7 +78,9 @@ def looked_at(
     seen["name"] = hashes(source.names)
     states = source.states()
     with shelf.locked(say) if shelf else contextlib.nullcontext():
-        known = shelf.recall(album) if shelf else np.zeros(len(seen), bool)
+        known, part = np.zeros(len(seen), bool), np.zeros(len(seen), np.int32)
+        if shelf:
+            known, part = shelf.recall(album)
         fresh = known & (seen["state"] == states).all(axis=1)
         for field in ("state", "shape", "original"):
             seen[field][~fresh] = 0
@@ -86,16 +91,35 @@ def looked_at(
             _say_new(shelf, seen["name"], int((known & ~fresh).sum()), say)
         _look(album, np.flatnonzero(todo), shelf, say)
         if shelf:
+            shelf.discard(seen["name"], np.unique(part[known & ~todo]))
             shelf.remember(seen["name"])
     if len(album.good):
         say(_summary(album, shelf))
     return album
 
 
-def resident(album: Album) -> bool:
-    """Whether the pixels of an album are few enough to be loaded."""
-    size = int(np.prod(album.shape))
-    return album.kept and len(album.good) * size <= RESIDENT_BYTES
+def in_memory(dataset: Dataset) -> Dataset:
+    """The data set with its pictures' mean and deviation; few pictures are loaded.
+
+    Args:
+        dataset: Its column `image`, if it has one, is in an album.
+    """
+    images = [split.columns.get("image") for split in dataset.splits.values()]
+    columns = [column for column in images if isinstance(column, Pictures)]
+    if not columns:
+        return dataset
+    first, album = columns[0], columns[0].album
+    few = len(album.good) * int(np.prod(album.shape)) <= RESIDENT_BYTES
+    if album.kept and few:
+        loaded = album.loaded([column.positions for column in columns])
+        splits = dataset.splits
+        for name, column, pixels in zip(splits, columns, loaded, strict=True):
+            known = {"image": (pixels, column.digest)}
+            rows = {**splits[name].columns, "image": pixels}
+            splits[name] = Split(rows, splits[name].ids, known)
+        dataset = dataclasses.replace(dataset, **splits)
+    mean, std = first.statistics() if len(first) else ((), ())
+    return dataclasses.replace(dataset, mean=mean, std=std)
 
 
 def _first_shape(album: Album, fresh: np.ndarray) -> tuple[int, int, int]:
@@ -192,30 +216,43 @@ def _look(
 
 def _ahead(album: Album, todo: np.ndarray) -> Iterator[Sequence[_Look]]:
     """What is seen, some pictures at a time, in order; threads are ahead of it."""
-    blocks = deque(todo[i : i + BLOCK] for i in range(0, len(todo), BLOCK))
+    blocks = _fetched_blocks(album, todo)
     one = BLOCK * max(int(np.prod(album.shape)), 1)
     workers = os.cpu_count() or 1
     most = max(_AHEAD_BYTES // one, 2 * workers)
     running: deque[Future[list[_Look]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="looking")
     try:
-        while blocks or running:
-            while blocks and len(running) < most:
-                running.append(pool.submit(_looks, album, blocks.popleft()))
+        for source, positions in blocks:
+            running.append(pool.submit(_looks, album, source, positions))
+            if len(running) == most:
+                yield running.popleft().result()
+        while running:
             yield running.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _looks(album: Album, positions: np.ndarray) -> list[_Look]:
-    return [_seen(album, int(position)) for position in positions]
+def _fetched_blocks(
+    album: Album, todo: np.ndarray
+) -> Iterator[tuple[Encoded, np.ndarray]]:
+    """Positions a few at a time, with a source that has read what they need."""
+    for start in range(0, len(todo), _FETCHED):
+        some = todo[start : start + _FETCHED]
+        source = album.source.fetched(some)
+        for begin in range(0, len(some), BLOCK):
+            yield source, some[begin : begin + BLOCK]
 
 
-def _seen(album: Album, position: int) -> _Look:
+def _looks(album: Album, source: Encoded, positions: np.ndarray) -> list[_Look]:
+    return [_seen(album, source, int(position)) for position in positions]
+
+
+def _seen(album: Album, source: Encoded, position: int) -> _Look:
     """What there is to see of a picture."""
     about = album.seen[position : position + 1].copy()
     try:
-        found = album.source.decoded(position)
+        found = source.decoded(position)
     except DataError as error:
         return _Look(position, about, None, str(error))
     pixels = found.pixels

@@ -1,49 +1,26 @@
-"""Stored examples become columns: pictures decoded once, what is said of them packed.
+"""Examples of a source become columns: an album of pictures, the rest packed.
 
 A source gives an example as a dictionary with the picture still encoded. A `ColumnPlan`
 says which feature is the picture and how the rest of a record becomes columns.
 """
 
 import dataclasses
-import functools
 import hashlib
-import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split, Texts, carved
-from jaxnets.data.pictures import channel_statistics, histogram, moments
+from jaxnets.data.store.album import Pictures
 from jaxnets.data.store.decoded import CacheEntry, Notes, Store
+from jaxnets.data.store.looking import in_memory
+from jaxnets.data.store.progress import progress
+from jaxnets.data.store.record_pictures import ImageField, Source
 
 HELD_OUT = 0.1  # of the training examples, where a source has no validation or test
 _CHUNK = 512  # records read at a time
-_SAMPLE = 1024  # training pictures whose mean and deviation stand for streamed ones
-_SMALL = (
-    8192  # bytes of an encoded picture, below which threads cost more than they give
-)
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Examples by position, as `tfds.data_source` gives them."""
-
-    def __len__(self) -> int: ...
-
-    def __getitems__(self, keys: Sequence[int], /) -> Sequence[Any]: ...
-
-
-class ImageField(NamedTuple):
-    """Which feature of a record is the image, and the size that it is brought to."""
-
-    key: str
-    shape: tuple[int, int, int]  # height, width, channels of every row
-    fit: Literal["whole", "crop", "stretch"]  # whole: it has that size already
 
 
 class Packed(NamedTuple):
@@ -62,140 +39,33 @@ class ColumnPlan(NamedTuple):
     pack: Callable[[Mapping[str, list[Any]]], Packed]
 
 
-@dataclasses.dataclass(frozen=True)
-class Streamed:
-    """A column of pictures, read and decoded by threads when asked.
-
-    Attributes:
-        open: Opens the source; called at the first row that is asked for.
-        length: How many pictures there are.
-        picture: What becomes of them.
-        where: Names the place in messages.
-        digest: Of the files they are in.
-    """
-
-    open: Callable[[], Source]
-    length: int
-    picture: ImageField
-    where: str
-    digest: str
-
-    def __len__(self) -> int:
-        """How many pictures there are."""
-        return self.length
-
-    @functools.cached_property
-    def _source(self) -> Source:
-        return self.open()
-
-    def __getitem__(self, index: Any, /) -> np.ndarray:
-        """The pictures at these positions, `[*index.shape, h, w, c]`, uint8.
-
-        Raises:
-            DataError: If one cannot be decoded.
-        """
-        chosen = np.arange(self.length)[index]
-        keys = [int(i) for i in chosen.reshape(-1)]
-        records = self._source.__getitems__(keys) if keys else []
-        encoded = [record[self.picture.key] for record in records]
-        rows, bad = pictures(encoded, self.picture)
-        if bad:
-            first = min(bad)
-            raise DataError(f"{self.where}: the image of {keys[first]} {bad[first]}")
-        return rows.reshape(*chosen.shape, *self.picture.shape)
-
-
-def pictures(
-    encoded: Sequence[bytes], picture: ImageField
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Decoded pictures, and what was wrong with those that could not be.
-
-    Args:
-        encoded: PNG, JPEG or what else Pillow reads.
-        picture: What they become.
-
-    Returns:
-        `[n, h, w, c]` uint8, zeros where a picture is bad; position to reason.
-    """
-    rows = np.zeros((len(encoded), *picture.shape), np.uint8)
-    bad: dict[int, str] = {}
-
-    def decode(i: int) -> None:
-        try:
-            rows[i] = _pixels(encoded[i], picture)
-        # Decoders meet damage with a dozen types of exception; none may end the count.
-        except Exception as error:
-            bad[i] = f"cannot be decoded ({type(error).__name__}: {error})"
-
-    if sum(map(len, encoded)) < _SMALL * len(encoded):
-        for i in range(len(encoded)):
-            decode(i)
-    else:
-        list(_pool().map(decode, range(len(encoded))))
-    return rows, bad
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="decode")
-
-
-def _pixels(data: bytes, picture: ImageField) -> np.ndarray:
-    from PIL import Image, ImageFile  # not needed at a second start
-
-    from jaxnets.data.pictures import window
-
-    if ImageFile.LOAD_TRUNCATED_IMAGES:
-        raise ValueError("PIL's LOAD_TRUNCATED_IMAGES is switched on")
-    height, width, channels = picture.shape
-    with Image.open(io.BytesIO(data)) as image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"mode {image.mode} does not fit into 8 bits")
-        if image.mode != _MODES[channels]:
-            image = image.convert(_MODES[channels])
-        box = None
-        if picture.fit == "crop":  # the largest rectangle of that form in the middle
-            box = window((image.height, image.width), (height, width))
-        if picture.fit != "whole":
-            image = image.resize((width, height), Image.Resampling.BILINEAR, box)
-        elif image.size != (width, height):
-            raise ValueError(f"{image.size[::-1]} pixels instead of {height, width}")
-        return np.asarray(image).reshape(picture.shape)
-
-
 def stored(
     store: Store,
     sources: Mapping[str, Source],
     plan: ColumnPlan,
     name: str,
-    *,
-    streamed: bool,
+    say: Callable[[str], None],
 ) -> Notes:
-    """Reads all records once, writes their columns, and returns the notes of them.
+    """Reads all records once, writes what is said of them, and returns notes.
 
     Args:
-        store: Where the columns go.
+        store: Where the columns go; pictures are no part of them.
         sources: By split: `train`, and `validation` and `test` where there are.
         plan: How records become columns.
         name: Of the data set.
-        streamed: Leave the pictures where they are.
+        say: Takes a line now and then where there is no terminal.
 
     Raises:
-        DataError: If pictures cannot be decoded: naming the first, counting them.
+        DataError: If there is no training split with labels.
     """
-    said: dict[str, list[Any]] = {}
-    bad: list[str] = []
-    picture = None if streamed else plan.picture
-    for split, source in sources.items():
-        where = f"{name}, {split}"
-        if picture is None:
-            said[split] = _read(source, plan, None, where, bad)
-        else:
-            shape = (len(source), *picture.shape)
-            with store.column(f"{split}.image", shape, "uint8") as append:
-                said[split] = _read(source, plan, append, where, bad)
-    if bad:
-        raise DataError(f"{bad[0]} ({len(bad)} images cannot be decoded)")
+    said: dict[str, list[Any]] = {split: [] for split in sources}
+    total = sum(map(len, sources.values()))
+    with progress(name, "reading records", total, "record", say) as advance:
+        for split, source in sources.items():
+            for start in range(0, len(source), _CHUNK):
+                keys = list(range(start, min(start + _CHUNK, len(source))))
+                said[split] += [plan.annotate(r) for r in source.__getitems__(keys)]
+                advance(len(keys))
     packed = plan.pack(said)
     parts = arranged(packed.strata, name)
     for split, columns in packed.columns.items():
@@ -206,44 +76,20 @@ def stored(
             )
     for part, (_, rows) in parts.items():
         store.save(f"{part}.rows", rows)
-    mean, std = (), ()
-    if picture is not None:
-        split, rows = parts["train"]
-        images = np.load(store.folder / f"{split}.image.npy", mmap_mode="r")
-        mean, std = _statistics(images, rows)
-    elif plan.picture is not None:
-        split, rows = parts["train"]
-        mean, std = _sampled(sources[split], rows, plan.picture)
     return {
         "parts": {part: split for part, (split, _) in parts.items()},
         "features": {n: dataclasses.asdict(f) for n, f in packed.features.items()},
         "lengths": {split: len(source) for split, source in sources.items()},
         "picture": plan.picture,
-        "mean": mean,
-        "std": std,
     }
 
 
-def _read(
-    source: Source,
-    plan: ColumnPlan,
-    append: Callable[[np.ndarray], None] | None,
-    where: str,
-    bad: list[str],
-) -> list[Any]:
-    said: list[Any] = []
-    for start in range(0, len(source), _CHUNK):
-        keys = list(range(start, min(start + _CHUNK, len(source))))
-        records = source.__getitems__(keys)
-        said += [plan.annotate(record) for record in records]
-        if append is not None and plan.picture is not None:
-            encoded = [record[plan.picture.key] for record in records]
-            rows, failed = pictures(encoded, plan.picture)
-            append(rows)
-            bad += [
-                f"{where}: the image of {keys[i]} {failed[i]}" for i in sorted(failed)
-            ]
-    return said
+def picture_of(notes: Notes) -> ImageField | None:
+    """The picture that `stored` noted, if there is one."""
+    if notes["picture"] is None:
+        return None
+    key, shape, fit = notes["picture"]
+    return ImageField(key, tuple(shape), fit)
 
 
 def arranged(
@@ -283,19 +129,13 @@ def arranged(
     return {"train": ("train", train), "validation": validation, "test": test}
 
 
-def assembled(
-    name: str,
-    entry: CacheEntry,
-    streams: Callable[[str], Callable[[], Source]],
-    key: str,
-) -> Dataset:
+def assembled(name: str, entry: CacheEntry, images: Mapping[str, Pictures]) -> Dataset:
     """The data set in an entry that `stored` wrote.
 
     Args:
         name: Of the data set.
         entry: What was stored.
-        streams: From a split to what opens its source, where pictures are not stored.
-        key: Digest of the files that those are in.
+        images: By split, where there are pictures.
     """
     notes = entry.notes
     features = {n: _feature(about) for n, about in notes["features"].items()}
@@ -305,10 +145,7 @@ def assembled(
         for column, feature in features.items():
             rows = entry.columns.get(f"{split}.{column}")
             if rows is None:
-                picture = ImageField(*notes["picture"])
-                picture = picture._replace(shape=tuple(picture.shape))
-                where, count = f"{name}, {split}", notes["lengths"][split]
-                rows = Streamed(streams(split), count, picture, where, key)
+                rows = images[split]
             elif feature.dtype == "object":
                 data = rows[:].tobytes()
                 texts = [
@@ -321,14 +158,8 @@ def assembled(
         whole = Split(columns, ids)
         index = entry.columns[f"{part}.rows"][:]
         splits[part] = whole if len(index) == len(whole) else whole.take(index)
-    return Dataset(
-        name=name,
-        features=features,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-        mean=tuple(notes["mean"]),
-        std=tuple(notes["std"]),
+    return in_memory(
+        Dataset(name, features, splits["train"], splits["validation"], splits["test"])
     )
 
 
@@ -341,26 +172,3 @@ def _feature(about: Mapping[str, Any]) -> Feature:
 def _json(rows: Sequence[Any]) -> np.ndarray:
     """Text as bytes of JSON, which needs no pickle."""
     return np.frombuffer(json.dumps(list(rows)).encode(), np.uint8)
-
-
-def _sampled(
-    source: Source, rows: np.ndarray, picture: ImageField
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`channel_statistics` of pictures spread evenly over these rows.
-
-    Damaged ones are passed over here; they stop the run when it reads them.
-    """
-    keys = [int(row) for row in rows[:: -(-len(rows) // _SAMPLE)]]
-    encoded = [record[picture.key] for record in source.__getitems__(keys)]
-    decoded, bad = pictures(encoded, picture)
-    return channel_statistics(np.delete(decoded, list(bad), axis=0))
-
-
-def _statistics(
-    images: np.ndarray, rows: np.ndarray
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """`channel_statistics` of these rows, some at a time."""
-    counts = np.zeros((images.shape[-1], 256), np.int64)
-    for start in range(0, len(rows), 4096):
-        counts += histogram(images[rows[start : start + 4096]])
-    return moments(counts)

@@ -62,10 +62,12 @@ class Shelf:
 
         Args:
             homes: Folders of albums; the first is moved together with the data.
-            about: What the pictures are and what becomes of them, as JSON.
+            about: What the pictures are and what becomes of them, as JSON. A new album
+                replaces those that have the same value of `of`, but another of `files`.
             data: `name` and `path` of the data set, which `python -m jaxnets.data
                 kept` lists. The path is noted in the other homes only.
         """
+        self._found: list[tuple[Path, np.ndarray]] = []
         self._about = json.loads(
             json.dumps({"format": FORMAT, **about}, sort_keys=True)
         )
@@ -87,6 +89,19 @@ class Shelf:
                 noted.pop("path", None)
             said = json.dumps({**self._about, "data": noted}, indent=1)
             files.write(self.folder / MANIFEST, said)
+            self._remove_outdated()
+
+    def _remove_outdated(self) -> None:
+        """Removes albums of files that this album's replaced."""
+        for other in self.folder.parent.iterdir():
+            about: Any = None
+            with contextlib.suppress(OSError, ValueError):
+                about = files.read_json(other / MANIFEST)
+            if not isinstance(about, dict) or "format" not in about:
+                continue
+            same = about.get("of") == self._about.get("of")
+            if same and about.get("files") != self._about.get("files"):
+                _remove(other)
 
     @contextlib.contextmanager
     def locked(self, say: Callable[[str], None]) -> Iterator[None]:
@@ -109,13 +124,16 @@ class Shelf:
                 shutil.rmtree(leftover, ignore_errors=True)
             yield
 
-    def recall(self, album: Album) -> np.ndarray:
-        """Fills in what was seen of an album's pictures; returns which those are.
+    def recall(self, album: Album) -> tuple[np.ndarray, np.ndarray]:
+        """Fills in what was seen of an album's pictures.
 
         A damaged part is removed, with a warning.
 
         Args:
             album: With the names of its pictures hashed.
+
+        Returns:
+            Which pictures those are, and the part that each is in.
         """
         found: list[Path] = []
         names: list[np.ndarray] = []
@@ -137,15 +155,30 @@ class Shelf:
         album.whole = lambda part: (
             self._whole(found[part]) if part < len(found) else album.parts[part]
         )
+        self._found = list(zip(found, names, strict=True))
         if not found:
-            return np.zeros(len(album.seen), bool)
+            return np.zeros(len(album.seen), bool), np.zeros(len(album.seen), np.int32)
         of, place, known = _matched(album.seen["name"], names)
         for part, path in enumerate(found):  # read again: all at once would be twice
             here = np.flatnonzero(known & (of == part))
             rows = self._opened(path)[0][place[here]]
             rows["part"] = np.where(rows["row"] < 0, -1, part)
             album.seen[here] = rows
-        return known
+        return known, of
+
+    def discard(self, wanted: np.ndarray, used: np.ndarray) -> None:
+        """Removes the parts whose pictures have all been looked at again.
+
+        A run that reads from one goes on: the system keeps the file until it ends.
+
+        Args:
+            wanted: The names of the album's pictures as hashes.
+            used: The numbers of the parts that it still reads, of those recalled.
+        """
+        for number, (path, names) in enumerate(self._found):
+            old = number not in used and np.isin(names, wanted).all()
+            if old and self.writable:
+                _remove(path)
 
     def add(self, rows: np.ndarray, pixels: np.ndarray) -> np.ndarray | None:
         """Stores a part; returns its pixels as they lie on the disk.
@@ -224,6 +257,14 @@ class Shelf:
             raise DamagedError("what was seen has another format")
         pixels: Any = entry.columns.get("pixels")
         return _rows(raw), None if pixels is None else pixels.rows
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder that is at no moment half of what it was."""
+    gone = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.part")
+    with contextlib.suppress(OSError):  # another process was faster
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _rows(raw: np.ndarray) -> np.ndarray:

@@ -5,18 +5,21 @@ https://www.tensorflow.org/datasets (release 4.9). A set is found or prepared
 kept (`jaxnets.data.store`).
 """
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 from jaxnets.data.dataset import DataError, Dataset, checked
 from jaxnets.data.files.problems import noted
 from jaxnets.data.store import decoded, records
+from jaxnets.data.store.album import Pictures
+from jaxnets.data.store.looking import Keep, looked_at
+from jaxnets.data.store.record_pictures import PictureRecords
+from jaxnets.data.store.shelf import Shelf
 from jaxnets.data.tfds import catalogue, plans
 from jaxnets.data.tfds.catalogue import FolderPath
 from jaxnets.data.tfds.library import examples_of, opened
 from jaxnets.data.tfds.preparing import prepare
-
-STREAM_BYTES = 8 << 30  # pictures that would take more stay where they are
 
 
 def tfds_dataset(
@@ -26,21 +29,21 @@ def tfds_dataset(
     manual_dir: FolderPath = None,
     size: int | None = None,
     label: str | None = None,
-    streamed: bool | None = None,
+    keep: Keep = "auto",
 ) -> Dataset:
     """Any image-classification set of the catalogue: columns `image` and `label`.
 
     `cifar10` has 45,000 images to train on, 5,000 to validate on and 10,000 to test on.
     A set that is not there is prepared first, which may download it. Images are
-    decoded once into arrays of bytes beside the set, or in the user's cache folder
-    where that is read-only; a later start reads those.
+    looked at once, as those of a folder are, and kept decoded in the folder of the set,
+    or in the user's cache folder where that is read-only; a later start reads those.
 
     Splits: those called `train`, `validation` and `test`. Where there is no
     validation, a tenth of every class of the training split is held out, chosen by a
     hash of the position. Where there is a validation but no test with labels, the
     validation becomes the test and another is held out; where there is neither, a tenth
     becomes the test first. Other splits are not read. Mean and deviation are those
-    of the training images that remain, or of 1,024 of them where they are streamed.
+    of the training images that remain.
 
     Args:
         name: As TFDS knows it: `mnist`, `emnist/letters`, `imagenette/160px-v2`...
@@ -51,8 +54,8 @@ def tfds_dataset(
             side, in pixels. By default images of one size stay as they are, others get
             160.
         label: Which label, where there are several: `coarse_label` of `cifar100`.
-        streamed: Decode images each time they are read. By default if they would take
-            more than 8 GiB.
+        keep: Keep decoded images on the disk, or decode them each time they are read;
+            see `jaxnets.data.store.looking`.
 
     Raises:
         DataError: If the set is not there and cannot be prepared (the message says
@@ -60,7 +63,7 @@ def tfds_dataset(
     """
     planner = plans.labelled(label, size)
     options = {"kind": "labelled", "label": label, "size": size}
-    return _dataset(name, planner, options, data_dir, manual_dir, streamed=streamed)
+    return _dataset(name, planner, options, data_dir, manual_dir, keep=keep)
 
 
 def tfds_captions(
@@ -69,7 +72,7 @@ def tfds_captions(
     data_dir: FolderPath = None,
     manual_dir: FolderPath = None,
     size: int | None = None,
-    streamed: bool | None = None,
+    keep: Keep = "auto",
 ) -> Dataset:
     """Images with sentences: columns `image` and `captions`, a tuple of strings each.
 
@@ -81,7 +84,7 @@ def tfds_captions(
     """
     options = {"kind": "captioned", "size": size}
     planner = plans.captioned(size)
-    return _dataset(name, planner, options, data_dir, manual_dir, streamed=streamed)
+    return _dataset(name, planner, options, data_dir, manual_dir, keep=keep)
 
 
 def tfds_boxes(
@@ -90,7 +93,7 @@ def tfds_boxes(
     data_dir: FolderPath = None,
     manual_dir: FolderPath = None,
     size: int | None = None,
-    streamed: bool | None = None,
+    keep: Keep = "auto",
 ) -> Dataset:
     """Images with boxes: `image`, `boxes`, `label`, `present`, `ignore`.
 
@@ -104,14 +107,14 @@ def tfds_boxes(
         data_dir: As `tfds_dataset`.
         manual_dir: Likewise.
         size: Side in pixels, 160 by default.
-        streamed: As `tfds_dataset`.
+        keep: As `tfds_dataset`.
 
     Raises:
         DataError: As `tfds_dataset`; and if a box is not ordered or not finite.
     """
     planner = plans.boxed(size if size is not None else plans.SIDE)
     options = {"kind": "boxed", "size": size}
-    return _dataset(name, planner, options, data_dir, manual_dir, streamed=streamed)
+    return _dataset(name, planner, options, data_dir, manual_dir, keep=keep)
 
 
 def tfds_text(
@@ -139,7 +142,7 @@ def tfds_text(
     """
     options = {"kind": "written", "text": text, "label": label}
     planner = plans.written(text, label)
-    return _dataset(name, planner, options, data_dir, manual_dir, streamed=False)
+    return _dataset(name, planner, options, data_dir, manual_dir, keep="auto")
 
 
 def _dataset(
@@ -149,7 +152,7 @@ def _dataset(
     data_dir: FolderPath,
     manual_dir: FolderPath,
     *,
-    streamed: bool | None,
+    keep: Keep,
 ) -> Dataset:
     """Finds or prepares the set, decodes or reads what was decoded, and checks it."""
     folder = prepare(name, data_dir, manual_dir)
@@ -165,20 +168,30 @@ def _dataset(
             raise DataError(f"{name} has no split `train`, only {list(counts)}")
         key = plan.picture.key if plan.picture else None
         sources = {s: examples_of(builder, own, key) for s, own in wanted.items()}
-        late = streamed
-        if late is None and plan.picture is not None:
-            h, w, c = plan.picture.shape
-            late = sum(map(len, sources.values())) * h * w * c > STREAM_BYTES
-        notes = records.stored(store, sources, plan, name, streamed=bool(late))
+        notes = records.stored(store, sources, plan, name, say)
         return {**notes, "source": wanted}
 
-    source = {"files": fingerprint, "streamed": streamed, **options}
+    say = functools.partial(noted, name)
+    source = {"files": fingerprint, "of": "records", **options}
     entry = decoded.decoded(folder, source, fill, name=name)
     for split in set(entry.notes["source"]).difference(entry.notes["parts"].values()):
-        noted(name, f"its split {split} has no labels, so it is left out")
-
-    def stream(split: str) -> Callable[[], records.Source]:
-        own, key = entry.notes["source"][split], entry.notes["picture"][0]
-        return lambda: examples_of(opened(folder), own, key)
-
-    return checked(records.assembled(name, entry, stream, fingerprint))
+        say(f"its split {split} has no labels, so it is left out")
+    images: dict[str, Pictures] = {}
+    if picture := records.picture_of(entry.notes):
+        wanted = entry.notes["source"]
+        stored = PictureRecords(
+            entry.notes["lengths"],
+            picture,
+            lambda split: examples_of(opened(folder), wanted[split], picture.key),
+        )
+        about = {"files": fingerprint, "of": "pictures", **stored.about}
+        home, hidden = decoded.homes_of(folder)
+        shelf = Shelf([home, hidden], about, decoded.data_of(name, folder, hidden))
+        album = looked_at(stored, name, shelf, shape=picture.shape, keep=keep, say=say)
+        if bad := album.problems:
+            raise DataError(
+                f"{name}, {stored.names[min(bad)]}: the image {bad[min(bad)]} "
+                f"({len(bad)} images cannot be decoded)"
+            )
+        images = {s: Pictures(album, stored.of(s)) for s in wanted}
+    return checked(records.assembled(name, entry, images))

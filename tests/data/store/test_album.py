@@ -45,6 +45,9 @@ class Made:
     def checking(self):
         return contextlib.nullcontext()
 
+    def fetched(self, positions):
+        return self
+
     def decoded(self, position, *, checked=False):
         name = self.names[position]
         if name == self.stop_at:
@@ -91,7 +94,8 @@ def test_rows_are_the_same_however_they_are_stored(
         rows = column(album)
         assert rows.shape == expected.shape
         np.testing.assert_array_equal(rows[:], expected)
-        np.testing.assert_array_equal(rows.loaded(), expected)
+        (loaded,) = rows.album.loaded([rows.positions])
+        np.testing.assert_array_equal(loaded, expected)
         np.testing.assert_array_equal(rows[np.array([[7, 3]])], expected[[[7, 3]]])
         some = rows.rows_at(np.array([5, 2, 9]))
         np.testing.assert_array_equal(some[1], expected[2])
@@ -147,6 +151,37 @@ def test_pictures_that_were_streamed_are_looked_at_again_to_be_kept(tmp_path):
         "8 pictures of 6 x 5 pixels, 720 B decoded: streamed, decoded each time they "
         "are read"
     ]
+
+
+def test_parts_that_were_looked_at_again_leave_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(looking, "PART_BYTES", 4 * np.prod(SHAPE))
+    source = made(8)
+    album, _ = look(source, tmp_path)
+    first = column(album)
+    assert [path.name for path in sorted(tmp_path.glob("*/0*"))] == ["000000", "000001"]
+    source.numbers |= {
+        f"n{i:02d}": 100 + i for i in range(5)
+    }  # the first part, and one
+    look(source, tmp_path)
+    parts = [path.name for path in sorted(tmp_path.glob("*/0*"))]
+    assert parts == ["000001", "000002", "000003"]
+    assert len(first[:4]) == 4  # a run that has the old part open
+    del source.numbers["n00"], source.numbers["n06"]
+    album, _ = look(source, tmp_path)  # what is missing now may be there tomorrow
+    assert [path.name for path in sorted(tmp_path.glob("*/0*"))] == parts
+    np.testing.assert_array_equal(column(album)[:], pixels_of(source))
+
+
+def test_an_album_of_other_files_replaces_the_one_before(tmp_path):
+    def shelf(**about):
+        return Shelf([tmp_path], about).folder
+
+    others = shelf(what="photos"), shelf(of="b", files="old")
+    old = shelf(of="a", files="old")
+    new = shelf(of="a", files="new")
+    assert new != old
+    assert not old.exists()
+    assert all(other.exists() for other in others)
 
 
 def test_a_bad_picture_is_a_problem_until_it_is_mended(tmp_path):
@@ -209,7 +244,8 @@ def test_a_flipped_bit_in_kept_pixels_is_seen_and_mended(tmp_path):
     (pixels,) = tmp_path.glob("*/*/pixels.npy")
     flip(pixels, -90 * 3 - 1)  # in the second picture
     album, _ = look(source, tmp_path)
-    for read in (lambda rows: rows[:]), Pictures.loaded:
+    whole = lambda rows: rows.album.loaded([rows.positions])[0]
+    for read in (lambda rows: rows[:]), whole:
         with pytest.warns(
             UserWarning, match="pixels of n01 are damaged; it is decoded"
         ):

@@ -15,7 +15,7 @@ from jaxnets.ranges import Rate
 from jaxnets.run.command import command
 from jaxnets.run.experiment import Plan
 from jaxnets.run.session import Run
-from jaxnets.run.settings import Extendable
+from jaxnets.run.settings import Extendable, Neutral
 from jaxnets.run.verbs import Verbs
 from jaxnets.tasks.classification import classification
 
@@ -38,6 +38,7 @@ class Config:
     every: int = 20  # steps between two reports
     cosine: bool = True  # whether the rate falls
     width: int = 16  # hidden units
+    kept: Annotated[bool, Neutral] = True  # whether anything is
     seed: int = 0  # seed of initialisation and noise
     data_seed: int = 0  # of order and augmentation
     hyper: Hyper = Hyper()
