@@ -23,7 +23,8 @@ from jaxnets.data.files.images import decode
 from jaxnets.data.files.problems import FileError, left_out, noted
 from jaxnets.data.pictures import ImageSpec
 from jaxnets.data.store.cache import cache_folder
-from jaxnets.data.store.decoded import Notes, Store, decoded
+from jaxnets.data.store.decoded import decoded
+from jaxnets.data.store.entries import Notes, Store
 from jaxnets.data.text import Vocabulary, vocabulary
 from jaxnets.ops.augment import Transform, chain, normalize
 from jaxnets.ops.decoding import END, PAD, UNKNOWN

@@ -21,7 +21,8 @@ from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.reading import inside
 from jaxnets.data.files.sentences import listed
 from jaxnets.data.generated.corpus import Corpus
-from jaxnets.data.store.decoded import Notes, Store, decoded
+from jaxnets.data.store.decoded import decoded
+from jaxnets.data.store.entries import Notes, Store
 from jaxnets.data.store.progress import progress
 from jaxnets.data.text import Vocabulary, vocabulary_of
 from jaxnets.ops.decoding import SPECIAL, UNKNOWN

@@ -21,7 +21,8 @@ from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.reading import inside
 from jaxnets.data.files.sentences import pair_files, pairs_of
 from jaxnets.data.files.tables import say_blanks
-from jaxnets.data.store.decoded import Mapped, Notes, Store, decoded
+from jaxnets.data.store.decoded import decoded
+from jaxnets.data.store.entries import Mapped, Notes, Store
 from jaxnets.data.store.progress import progress
 from jaxnets.data.store.ragged import starts_of
 from jaxnets.scores.tokens import words

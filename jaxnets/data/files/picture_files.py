@@ -15,7 +15,7 @@ from jaxnets.data.files.images import decode_strictly, strict_warnings
 from jaxnets.data.files.reading import Inside, read_with_status
 from jaxnets.data.pictures import ImageSpec
 from jaxnets.data.store.album import DecodedPicture
-from jaxnets.data.store.decoded import Notes
+from jaxnets.data.store.entries import Notes
 
 
 class PictureFiles:

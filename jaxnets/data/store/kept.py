@@ -21,12 +21,19 @@ from typing import Any, Literal, NamedTuple
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.store.cache import MANIFEST, cache_folder
-from jaxnets.data.store.decoded import MANIFEST_BYTES
+from jaxnets.data.store.entries import MANIFEST_BYTES
 
 BESIDE = ".jaxnets"  # the store in a folder, or of the folders in it
 _KEY = re.compile(r"[0-9a-f]{16}")
 _DEPTH = 3  # a TFDS set is in name/variant/version
-_HIDDEN = ("files", "digests", "images", "format", "data", "of")  # of what a key depends on
+_HIDDEN = (
+    "files",
+    "digests",
+    "images",
+    "format",
+    "data",
+    "of",
+)  # of what a key depends on
 _FIRST = ("size", "fit")  # the options that users chose
 _LONGEST = 24  # characters of a value that is shown; digests have more
 

@@ -16,7 +16,7 @@ from jaxnets.data.dataset import DataError
 from jaxnets.data.names import Names
 from jaxnets.data.pictures import window
 from jaxnets.data.store.album import DecodedPicture
-from jaxnets.data.store.decoded import Notes
+from jaxnets.data.store.entries import Notes
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 

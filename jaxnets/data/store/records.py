@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split, Texts, carved
 from jaxnets.data.store.album import Pictures
-from jaxnets.data.store.decoded import CacheEntry, Notes, Store
+from jaxnets.data.store.entries import CacheEntry, Notes, Store
 from jaxnets.data.store.looking import in_memory
 from jaxnets.data.store.progress import progress
 from jaxnets.data.store.record_pictures import ImageField, Source

@@ -6,7 +6,6 @@ or not there, whenever the machine stops.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -22,14 +21,15 @@ import numpy as np
 from jaxnets import files
 from jaxnets.data.store.album import SEEN, Album
 from jaxnets.data.store.cache import MANIFEST
-from jaxnets.data.store.decoded import (
+from jaxnets.data.store.decoded import homes_of
+from jaxnets.data.store.entries import (
     DamagedError,
     Notes,
     Store,
     fill_entry,
-    homes_of,
     opened,
 )
+from jaxnets.data.store.locks import held
 
 FORMAT = 1  # of an album; raised when the meaning of what is stored changes
 _NAMES = "names.npy"  # of the pictures at the last start, as hashes
@@ -83,12 +83,12 @@ class Shelf:
                 self.writable = os.access(place, os.W_OK | os.X_OK)
             if self.writable or there:
                 break
+        noted = dict(data or {})
+        if self.folder.parent == homes[0]:
+            noted.pop("path", None)
+        self._manifest = json.dumps({**self._about, "data": noted}, indent=1)
         if self.writable and not there:
-            noted = dict(data or {})
-            if self.folder.parent == homes[0]:
-                noted.pop("path", None)
-            said = json.dumps({**self._about, "data": noted}, indent=1)
-            files.write(self.folder / MANIFEST, said)
+            files.write(self.folder / MANIFEST, self._manifest)
             self._remove_outdated()
 
     def _remove_outdated(self) -> None:
@@ -113,13 +113,12 @@ class Shelf:
         if not self.writable:
             yield
             return
-        with (self.folder / "lock").open("w") as file:
+        words = "another run is looking at these pictures, so this one waits"
+        with held(self.folder / "lock", lambda: say(words)):
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("another run is looking at these pictures, so this one waits")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            os.utime(self.folder / MANIFEST)  # last used now
+                os.utime(self.folder / MANIFEST)  # last used now
+            except FileNotFoundError:  # it was removed while this run waited
+                files.write(self.folder / MANIFEST, self._manifest)
             for leftover in self.folder.glob("*.part"):
                 shutil.rmtree(leftover, ignore_errors=True)
             yield

@@ -13,6 +13,7 @@ from jaxnets.data.dataset import DataError, Dataset, checked
 from jaxnets.data.files.problems import noted
 from jaxnets.data.store import decoded, records
 from jaxnets.data.store.album import Pictures
+from jaxnets.data.store.entries import Notes, Store
 from jaxnets.data.store.looking import Keep, looked_at
 from jaxnets.data.store.record_pictures import PictureRecords
 from jaxnets.data.store.shelf import Shelf
@@ -158,7 +159,7 @@ def _dataset(
     folder = prepare(name, data_dir, manual_dir)
     fingerprint = catalogue.fingerprint(folder)
 
-    def fill(store: decoded.Store) -> decoded.Notes:
+    def fill(store: Store) -> Notes:
         builder = opened(folder)
         plan = planner(name, dict(builder.info.features.items()))
         counts = {s: about.num_examples for s, about in builder.info.splits.items()}

@@ -5,14 +5,15 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 from jaxnets import files
 from jaxnets.data.dataset import DataError
-from jaxnets.data.store import decoded
-from jaxnets.data.store.decoded import DamagedError, Mapped, verified_header
+from jaxnets.data.store import decoded, entries
+from jaxnets.data.store.entries import DamagedError, Mapped, verified_header
 
 pytestmark = pytest.mark.host
 
@@ -159,13 +160,13 @@ def test_a_thousand_damages_are_noticed(beside):
 def forge(entry, name, shape):
     """A header and a manifest that agree with each other, but not with the file."""
     path = entry / f"{name}.npy"
-    data = decoded._header(tuple(shape), np.dtype("uint8")) + path.read_bytes()[128:]
+    data = entries.header_of(tuple(shape), np.dtype("uint8")) + path.read_bytes()[128:]
     path.write_bytes(data)
     stored = json.loads((entry / "manifest.json").read_text())
     about = stored["manifest"]["columns"][name]
     about.update(shape=list(shape), sha256=files.sha256(path))
     stored["sha256"] = decoded.hashlib.sha256(
-        decoded._canonical(stored["manifest"])
+        entries.canonical(stored["manifest"])
     ).hexdigest()
     (entry / "manifest.json").write_text(json.dumps(stored))
 
@@ -179,7 +180,7 @@ def test_a_header_that_lies_about_its_size_allocates_nothing(beside, monkeypatch
         with monkeypatch.context() as patch:
             patch.setattr(np, "load", never)
             with pytest.raises(DamagedError, match="header promises"):
-                decoded.opened(entry, described["source"], 1 << 30)
+                entries.opened(entry, described["source"], 1 << 30)
         with pytest.warns(UserWarning, match="header promises"):
             check(decoded.decoded(beside, SOURCE, fill))
 
@@ -195,7 +196,7 @@ def test_no_pickle_is_read(beside, tmp_path):
     stored = json.loads((entry / "manifest.json").read_text())
     about = stored["manifest"]["columns"]["train.label"]
     about.update(dtype="|O", sha256=files.sha256(entry / "train.label.npy"))
-    canonical = decoded._canonical(stored["manifest"])
+    canonical = entries.canonical(stored["manifest"])
     stored["sha256"] = decoded.hashlib.sha256(canonical).hexdigest()
     (entry / "manifest.json").write_text(json.dumps(stored))
     with pytest.warns(UserWarning, match="is damaged"):
@@ -209,7 +210,7 @@ def test_a_manifest_cannot_name_a_file_elsewhere(beside):
     stored = json.loads((entry / "manifest.json").read_text())
     columns = stored["manifest"]["columns"]
     columns["../../secret"] = columns.pop("train.label")
-    canonical = decoded._canonical(stored["manifest"])
+    canonical = entries.canonical(stored["manifest"])
     stored["sha256"] = decoded.hashlib.sha256(canonical).hexdigest()
     (entry / "manifest.json").write_text(json.dumps(stored))
     with pytest.warns(UserWarning, match="no name for a file"):
@@ -257,11 +258,36 @@ decoded(Path({str(beside)!r}), {SOURCE!r}, fill)
 """
     done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60)
     assert done.returncode == -9
-    (left,) = (beside / ".jaxnets").iterdir()
-    assert left.suffix == ".part"
-    os.utime(left, (0, 0))
+    (left,) = (beside / ".jaxnets").glob("*.part")
+    old, new = (left.with_name(f"{name}.part") for name in ("old", "new"))
+    old.mkdir()
+    os.utime(old, (0, 0))
+    new.mkdir()  # another process may be writing to it
     check(decoded.decoded(beside, SOURCE, fill))
-    assert not left.exists()
+    assert list((beside / ".jaxnets").glob("*.part")) == [new]
+
+
+def test_of_two_starts_at_once_one_fills_and_the_other_waits(beside):
+    lines, waits, found = [], threading.Event(), []
+
+    def say(line):
+        lines.append(line)
+        waits.set()
+
+    def other():
+        found.append(decoded.decoded(beside, SOURCE, never, name="toy", say=say))
+
+    thread = threading.Thread(target=other)
+
+    def slowly(store):
+        thread.start()
+        assert waits.wait(60)
+        return fill(store)
+
+    check(decoded.decoded(beside, SOURCE, slowly))
+    thread.join(60)
+    check(found[0])
+    assert lines == ["toy: another run is decoding these data, so this waits"]
 
 
 def test_rows_must_be_as_many_and_as_large_as_announced(beside):
@@ -292,7 +318,7 @@ def test_rows_must_be_as_many_and_as_large_as_announced(beside):
 def test_numpy_reads_the_headers(tmp_path, shape, dtype):
     array = np.zeros(shape, dtype)
     path = tmp_path / "a.npy"
-    path.write_bytes(decoded._header(shape, array.dtype) + array.tobytes())
+    path.write_bytes(entries.header_of(shape, array.dtype) + array.tobytes())
     assert verified_header(path, shape, array.dtype) == array.nbytes
     loaded = np.load(path, allow_pickle=False)
     assert loaded.shape == shape
