@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-Number = float | int  # beartype does not take an int for a float
+from jaxnets.ops.boxes import Number, clip, valid
+
 Fill = Number | Sequence[Number]  # of every channel, or of each
 
 
@@ -252,10 +253,8 @@ def _moved(
 
 def _with_boxes(batch: Any, boxes: Array) -> Any:
     """Cuts boxes to the picture and forgets those of which nothing is left."""
-    height, width = batch.image.shape[1:3]
-    edge = jnp.array([height, width, height, width], boxes.dtype).reshape(1, 1, 4)
-    boxes = jnp.clip(boxes, 0, edge)
-    left = (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+    boxes = clip(boxes, batch.image.shape[1:3])
+    left = valid(boxes)
     batch = batch._replace(boxes=jnp.where(left[..., None], boxes, 0))
     if getattr(batch, "present", None) is not None:
         batch = batch._replace(present=batch.present & left)

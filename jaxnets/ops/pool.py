@@ -44,11 +44,12 @@ def max_pool(
     ends = _ends(x, window, stride, padding, ceil=ceil)
     x = _padded(x, ends, -jnp.inf)
     # Along rows first: so the first of equal maxima is the first row by row.
-    rows = _along(_first_largest, x, 2, window, stride)
-    return _along(_first_largest, rows, 1, window, stride)
+    rows = _along(first_largest, x, 2, window, stride)
+    return _along(first_largest, rows, 1, window, stride)
 
 
-def _first_largest(a: Array, b: Array) -> Array:
+def first_largest(a: Array, b: Array) -> Array:
+    """Returns the larger of two numbers, or NaN; `a` has the gradient among equals."""
     return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
