@@ -58,9 +58,14 @@ def roi_align(
         image: Image of each box, in [0, b). None: there is one image, without an axis.
 
     Raises:
-        ValueError: If `features` has no axis of images with `image`, or one without.
+        ValueError: If `features` has no axis of images with `image`, or one without; or
+            if `ratio` is less than 1.
     """
     _check_maps(features, image)
+    if ratio is not None and ratio < 1:
+        raise ValueError(
+            f"the sampling ratio must be 1 or more, or None to adapt, not {ratio}"
+        )
     of_each = features if image is None else features.at[image].get(mode="clip")
     sides = of_each.shape[-3:-1]
     corners = boxes * scale - (0.5 if aligned else 0)

@@ -267,6 +267,27 @@ _THOUGHT_UP: list[Fault] = [
         'last not in ("bias",)',
         ("test_optimizers",),
     ),
+    Fault(
+        "Suppressed boxes suppress others",
+        "nms_mask",
+        "(suppresses & keep[:, None])",
+        "(suppresses & able_in_order[:, None])",
+        ("test_nms",),
+    ),
+    Fault(
+        "Padded objects take part in the matching",
+        "match",
+        "jnp.where(present[:, None], overlaps, -1)",
+        "overlaps",
+        ("test_matching",),
+    ),
+    Fault(
+        "Aligned regions are read half a pixel off",
+        "roi_align",
+        "(0.5 if aligned else 0)",
+        "(0 if aligned else 0.5)",
+        ("test_roi",),
+    ),
 ]
 
 FAULTS: list[Fault] = _FROM_HISTORY + _THOUGHT_UP

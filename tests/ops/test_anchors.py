@@ -79,7 +79,9 @@ def test_wrong_anchors_are_refused():
 
 
 def test_the_fit_counts_objects_and_no_padding():
-    boxes = jnp.array([[[0.0, 0, 4, 4], [0, 0, 2, 4]], [[0, 0, 3, 4], [0, 0, 4, 4]]])
+    boxes = jnp.array(
+        [[[0.0, 0, 4, 4], [0, 0, 2, 4]], [[0, 0, 3, 4], [50, 50, 60, 60]]]
+    )
     present = jnp.array([[True, True], [True, False]])
     rows = jnp.array([[0.0, 0, 4, 4], [0, 0, 3, 4], [50, 50, 60, 60]])
     found = jax.jit(anchors.anchor_fit)(boxes, present, rows)

@@ -20,17 +20,18 @@ def match(overlaps, present, low_quality=True):
     return matching.match(overlaps, present, high=0.7, low=0.3, low_quality=low_quality)
 
 
-def of(rows, *, padding=2, low_quality=True):
-    """Matches with rows of padding, whose IoU is 0 with everything; and columns."""
+def of(rows, *, padding=0.9, low_quality=True):
+    """Matches with rows of padding that overlap every anchor; and with more columns."""
     rows = np.array(rows, np.float32)
     objects, n = rows.shape
-    padded = np.zeros((5 if padding else objects, 6), np.float32)
+    padded = np.full((5, 6), padding, np.float32)
+    padded[:objects, n:] = 0
     padded[:objects, :n] = rows
     found = match(padded, np.arange(len(padded)) < objects, low_quality)
     return jax.tree.map(lambda x: np.asarray(x)[:n], found)
 
 
-@pytest.mark.parametrize("padding", [0, 2])
+@pytest.mark.parametrize("padding", [0, 0.9])
 def test_matches_are_detectron2_s_and_padding_is_nobody_s_best(padding):
     found = of(OVERLAPS, padding=padding)
     np.testing.assert_array_equal(found.target, [1, 1, 2, 0])
@@ -48,6 +49,11 @@ def test_every_tie_for_an_object_is_positive_and_keeps_its_own_object():
     found = of([[0.1, 0.2, 0.2, 0.0], [0.0, 0.5, 0.0, 0.4]])
     np.testing.assert_array_equal(found.label, [0, 1, 1, -1])
     np.testing.assert_array_equal(found.target, [0, 1, 0, 1])
+
+
+def test_ties_that_differ_by_rounding_are_ties():
+    found = of([[0.5, 0.5 * (1 - 1e-7), 0.4999]])
+    np.testing.assert_array_equal(found.label, [1, 1, -1])
 
 
 def test_an_object_that_no_anchor_touches_makes_none_positive():

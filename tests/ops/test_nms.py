@@ -145,7 +145,7 @@ def test_only_the_best_are_returned():
 
 
 def test_nan_is_never_selected_and_suppresses_nothing():
-    boxes = np.array([[0, 0, 4, 4]] * 4, np.float32)
+    boxes = np.array([[9, 9, 12, 12], *[[0, 0, 4, 4]] * 3], np.float32)
     boxes[2, 1] = np.nan
     _, found = both(boxes, [np.nan, 0.5, 0.9, 0.1], 0.5)
     np.testing.assert_array_equal(found.valid, np.arange(70) < 1)

@@ -166,7 +166,14 @@ def test_bins_move_with_the_map():
 
 
 def test_padding_and_nan_boxes_are_finite():
-    rows = boxes([[0, 0, 0, 0], [3, 3, 3, 3], [np.nan, 0, 3, 3], [1, 1, 1e9, 1e9]])
+    odd = [
+        [0, 0, 0, 0],
+        [3, 3, 3, 3],
+        [5, 5, 2, 2],
+        [np.nan, 0, 3, 3],
+        [1, 1, 1e9, 1e9],
+    ]
+    rows = boxes(odd)
     for function in (align, pool):
         assert np.isfinite(function(SQUARES, rows, (2, 2), scale=0.25)).all()
 
@@ -187,16 +194,17 @@ def test_each_box_is_read_on_the_map_of_its_level():
     ]
 
     @jax.jit
-    def by_level(maps):
-        return roi.pyramid_roi_align(
-            maps, rows, (2, 2), scales=(0.5, 0.25), levels=jnp.array([0, 1, 1])
-        )
+    def both(maps):
+        levels = jnp.array([0, 1, 1])
+        scales = (0.5, 0.25)
+        apart = [
+            roi.roi_align(features, rows, (2, 2), scale=scale)
+            for features, scale in zip(maps, scales, strict=True)
+        ]
+        found = roi.pyramid_roi_align(maps, rows, (2, 2), scales=scales, levels=levels)
+        return found, apart
 
-    found = by_level(maps)
-    first, second = (
-        align(features, rows, (2, 2), scale=scale)
-        for features, scale in zip(maps, (0.5, 0.25), strict=True)
-    )
+    found, (first, second) = both(maps)
     np.testing.assert_allclose(found[0], first[0], atol=1e-6)
     np.testing.assert_allclose(found[1:], second[1:], atol=1e-6)
     with pytest.raises(ValueError, match="1 scales for 2 maps"):
@@ -224,3 +232,8 @@ def test_features_of_several_images_need_the_image_of_each_box():
             function(maps, rows, (2, 2), scale=1)
         with pytest.raises(ValueError, match=r"must be \[b, h, w, c\]"):
             function(maps[0], rows, (2, 2), scale=1, image=jnp.zeros(3, jnp.int32))
+
+
+def test_torchvision_s_number_for_adapting_is_refused():
+    with pytest.raises(ValueError, match="ratio must be 1 or more, or None to adapt"):
+        roi.roi_align(SQUARES, published(), (2, 2), scale=1, ratio=-1)
