@@ -72,7 +72,7 @@ def test_the_selection_is_that_of_the_greedy_loop(sets):
     boxes, scores, groups, present = sets
 
     @jax.jit
-    def masks(threshold):
+    def masks(threshold, *sets):  # as constants they would be sorted by the compiler
         one = lambda b, s, g, p: nms.nms_mask(
             b, s, threshold=threshold, groups=g, present=p
         )
@@ -80,7 +80,8 @@ def test_the_selection_is_that_of_the_greedy_loop(sets):
 
     for threshold in (0.3, 0.5, 0.7):
         expected = greedy(boxes, scores, groups, present, threshold)
-        np.testing.assert_array_equal(masks(threshold), expected)
+        found = masks(threshold, *sets)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_the_selection_is_torchvision_s():
