@@ -8,6 +8,7 @@ import flax.linen as nn
 
 from jaxnets.models.alexnet import AlexNet
 from jaxnets.models.densenet import DenseNet
+from jaxnets.models.faster_rcnn import FasterRCNN
 from jaxnets.models.googlenet import GoogLeNet
 from jaxnets.models.parts.residual import ResidualNetwork
 from jaxnets.models.squeezenet import SqueezeNet
@@ -42,8 +43,25 @@ _GOOGLENET: NameRules = [
     (r"norm$", "bn"),
     (r"^output$", "fc"),
 ]
+_FASTER: NameRules = [
+    (r"^pyramid/(inner|layer)(\d)$", r"backbone.fpn.\1_blocks.\2.0"),
+    (r"^proposal_head/conv/conv$", "rpn.head.conv.0.0"),
+    (r"^proposal_head/logits/conv$", "rpn.head.cls_logits"),
+    (r"^proposal_head/offsets/conv$", "rpn.head.bbox_pred"),
+    (r"^box_head/", "roi_heads.box_head."),
+    (r"^predictor/logits$", "roi_heads.box_predictor.cls_score"),
+    (r"^predictor/offsets$", "roi_heads.box_predictor.bbox_pred"),
+    (r"^mask_head/conv(\d)/conv$", r"roi_heads.mask_head.\1.0"),
+    (r"^mask_head/doubled$", "roi_heads.mask_predictor.conv5_mask"),
+    (r"^mask_head/logits/conv$", "roi_heads.mask_predictor.mask_fcn_logits"),
+]
 # From other common names in files to torchvision's.
-_ALIASES: dict[type[nn.Module], list[tuple[str, str]]] = {
+_ALIASES: dict[type[nn.Module], NameRules] = {
+    FasterRCNN: [
+        (r"(fpn\.\w+_blocks\.\d)\.(weight|bias)$", r"\1.0.\2"),
+        (r"^(rpn\.head\.conv)\.(weight|bias)$", r"\1.0.0.\2"),
+        (r"(mask_head\.)mask_fcn(\d)", lambda m: f"{m[1]}{int(m[2]) - 1}.0"),
+    ],
     ResidualNetwork: [(r"^linear\.", "fc."), (r"\.shortcut\.", ".downsample.")],
     DenseNet: [(r"(denselayer\d+\.(?:norm|conv))\.", r"\1")],
 }
@@ -68,13 +86,29 @@ def torch_names(model: nn.Module) -> Callable[[str], str]:
             rules = _numbered({1: 0, 2: 3, 3: 6, 4: 8, 5: 10}, {6: 1, 7: 4, 8: 6})
         case SqueezeNet():
             rules = _squeezenet(model)
+        case FasterRCNN():
+            return _faster(model)
         case _:
             rules = []
 
+    return lambda layer: _renamed(layer, rules)
+
+
+def _renamed(layer: str, rules: NameRules) -> str:
+    for pattern, replacement in rules:
+        layer = re.sub(pattern, replacement, layer)
+    return layer.replace("/", ".")
+
+
+def _faster(model: FasterRCNN) -> Callable[[str], str]:
+    """The backbone's own names behind `backbone.body`, and those of the rest."""
+    network, inside = getattr(model.backbone, "network", None), "backbone/network/"
+    own = torch_names(network) if network is not None else None
+
     def name(layer: str) -> str:
-        for pattern, replacement in rules:
-            layer = re.sub(pattern, replacement, layer)
-        return layer.replace("/", ".")
+        if own is not None and layer.startswith(inside):
+            return f"backbone.body.{own(layer.removeprefix(inside))}"
+        return _renamed(layer, _FASTER)
 
     return name
 

@@ -45,8 +45,8 @@ _LEAVES = {
 _COUNTERS = ("num_batches_tracked", "n_averaged")
 # The layer that has a row for each class: the first of these that a network has. The
 # auxiliary classifiers' have one as well.
-_HEADS = ("output", "fc8", "conv10", "mlpconv3_3")
-_AUXILIARY_HEADS = ("aux1/fc2", "aux2/fc2")
+_HEADS = ("output", "fc8", "conv10", "mlpconv3_3", "predictor")
+_AUXILIARY_HEADS = ("aux1/fc2", "aux2/fc2", "mask_head/logits")
 _CONVERT = """{name} is a pickle, which can run any code when it is opened. Convert it \
 once, where torch is installed:
     import torch, safetensors.torch

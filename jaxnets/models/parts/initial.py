@@ -46,6 +46,10 @@ lecun: Initializer = jax.nn.initializers.lecun_normal()
 # what torch draws where nobody says otherwise.
 fan_uniform: Initializer = variance_scaling(1 / 3, "fan_in", "uniform")
 
+# Uniform with variance 1 / fan_in: torch's `kaiming_uniform_` with a gain of 1, of
+# layers that no ReLU follows.
+unit_uniform: Initializer = variance_scaling(1.0, "fan_in", "uniform")
+
 
 @functools.cache
 def scaled_normal(scale: float) -> Initializer:

@@ -66,6 +66,39 @@ class BatchNorm(nn.Module):
         return x.astype(kind)
 
 
+class FrozenBatchNorm(nn.Module):
+    """Batch norm whose statistics, scale and bias never change: all are buffers.
+
+    Detectors that begin with published weights train on a few images a step, too few
+    for statistics (He et al., "Mask R-CNN", 2017, https://arxiv.org/abs/1703.06870,
+    section 3.1, after ResNet's).
+
+    Attributes:
+        epsilon: Added to the variance. Torch's first published detectors were trained
+            with 0.
+        dtype: Of the output; the statistics are always float32.
+    """
+
+    epsilon: float = 1e-5
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b ..."], *, train: bool = False
+    ) -> Float[Array, "b ..."]:
+        """Returns `x` normalised, scaled and shifted. `train` changes nothing here."""
+        del train
+        ones, none = jnp.ones, jnp.zeros
+        drawn = {"scale": ones, "bias": none, "mean": none, "var": ones}
+        buffers = {
+            name: self.variable("batch_stats", name, draw, x.shape[-1:], jnp.float32)
+            for name, draw in drawn.items()
+        }
+        values = {name: buffer.value for name, buffer in buffers.items()}
+        kind = computed(self.dtype, x)
+        return norms.batch_norm(x, **values, epsilon=self.epsilon).astype(kind)
+
+
 class GroupNorm(nn.Module):
     """Group normalisation: the statistics of an image's own groups of channels.
 
