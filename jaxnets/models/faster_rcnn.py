@@ -289,7 +289,7 @@ class FasterRCNN(nn.Module):
         used = len(maps) - getattr(self.pyramid, "extra", False)
         first, last = (round(math.log2(strides[at])) for at in (0, used - 1))
 
-        def of_image(maps: Maps, regions: Array) -> Array:
+        def of_image(maps: Sequence[Array], regions: Array) -> Array:
             levels = fpn_level(
                 regions,
                 lowest=first,
@@ -311,8 +311,8 @@ class FasterRCNN(nn.Module):
 
 
 def proposed(
-    levels: Sequence[tuple[Float[Array, "b a"], Float[Array, "b a 4"]]],
-    anchors: Sequence[Float[Array, "a 4"]],
+    levels: Sequence[tuple[Float[Array, "b _"], Float[Array, "b _ 4"]]],
+    anchors: Sequence[Float[Array, "_ 4"]],
     size: Float[Array, "b 2"],
     rule: Proposing,
     *,

@@ -68,8 +68,8 @@ def truth_of(batch: Any) -> Truth:
 
 
 def decided(
-    boxes: Float[Array, "b n k 4"],
-    scores: Float[Array, "b n k"],
+    boxes: Float[Array, "b n #k 4"],
+    scores: Float[Array, "b n #k"],
     present: Bool[Array, "b n"],
     rule: Deciding,
 ) -> Detections:
