@@ -3,7 +3,8 @@
 Lin et al., "Microsoft COCO: common objects in context", 2014,
 https://arxiv.org/abs/1405.0312; the format of `segmentation` at
 https://cocodataset.org/#format-data. Departure: a pixel belongs to a polygon if its
-centre does, by the even-odd rule; COCO's own program rounds corners to a fifth.
+centre does, by the even-odd rule, since corners move when an image is resized. COCO's
+own program rounds corners to a fifth: `jaxnets.run_lengths.from_polygons`.
 """
 
 import math
@@ -12,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
+from jaxnets import run_lengths
 from jaxnets.data.files.problems import FileError
 from jaxnets.data.pictures import Placement
+from jaxnets.run_lengths import RunLengths
 
 _SLACK = 1.0  # pixels that a corner may be outside the image
 
@@ -53,13 +56,14 @@ def outline(value: Any, size: tuple[int, int]) -> Outline | None:
             f"the run lengths are for {value['size']}, the image is {list(size)}"
         )
     counts = value["counts"]
-    runs = _uncompressed(counts) if isinstance(counts, str) else counts
-    whole = isinstance(runs, list) and all(type(n) is int and n >= 0 for n in runs)
-    if not whole or sum(runs) != size[0] * size[1]:
-        raise FileError(
-            f"the run lengths do not add up to {size[0]} x {size[1]} pixels"
-        )
-    return Outline(size, runs=tuple(runs))
+    try:
+        if isinstance(counts, str):
+            runs = run_lengths.from_string(counts, size)
+        else:
+            runs = run_lengths.from_counts(counts if type(counts) is list else [], size)
+    except ValueError as error:
+        raise FileError(str(error)) from None
+    return Outline(size, runs=tuple(runs.counts.tolist()))
 
 
 def _is_point_or_line(value: Any) -> bool:
@@ -81,31 +85,6 @@ def _polygon(value: Any, size: tuple[int, int]) -> tuple[float, ...]:
     return tuple(float(number) for number in value)
 
 
-def _uncompressed(text: str) -> list[int]:
-    """Run lengths from COCO's string: five bits a character, lowest first.
-
-    Bit 32 says that more follow and bit 16 of the last one that the number is negative.
-    From the fourth on, what is written is the difference to the run two before.
-    """
-    runs: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64 or shift > 60:
-            raise FileError("the compressed run lengths are damaged")
-        value |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value, shift = 0, 0
-    if shift:
-        raise FileError("the compressed run lengths are cut off")
-    return runs
-
-
 def rasterized(
     shape: Outline, place: Placement, size: tuple[int, int]
 ) -> Bool[np.ndarray, "h w"]:
@@ -125,8 +104,7 @@ def rasterized(
             mask |= _filled(y, x, size)
         return mask
     height, width = shape.size
-    values = np.arange(len(shape.runs)) % 2 == 1
-    whole = np.repeat(values, shape.runs).reshape(width, height).T
+    whole = run_lengths.decode(RunLengths(shape.size, np.array(shape.runs, np.int32)))
     y = np.floor((np.arange(size[0]) + 0.5 - place.shift_y) / place.scale_y)
     x = np.floor((np.arange(size[1]) + 0.5 - place.shift_x) / place.scale_x)
     rows, columns = y.astype(np.int64), x.astype(np.int64)

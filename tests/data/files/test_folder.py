@@ -19,7 +19,7 @@ from jaxnets.data.files.formats import SUFFIXES
 from jaxnets.data.files.images import decode
 from jaxnets.data.files.loading import Survey
 from jaxnets.data.files.objects import picture_size
-from jaxnets.data.files.outlines import Outline, _uncompressed, outline, rasterized
+from jaxnets.data.files.outlines import Outline, outline, rasterized
 from jaxnets.data.files.problems import DataWarning, FileError
 from jaxnets.data.files.reading import inside, read
 from jaxnets.data.files.sentences import sentence_pairs, text_files
@@ -646,18 +646,6 @@ def test_coco_masks_without_resizing_are_exact(tmp_path):
         np.testing.assert_array_equal(have, mask)
     half = rasterized(made, Placement(2, 2, 0, 0), (40, 60))
     np.testing.assert_array_equal(half, mask.repeat(2, 0).repeat(2, 1))
-
-
-def test_compressed_run_lengths_by_hand():
-    # 6 is one character, 100 = 4 + 3 * 32 two; the fourth is the difference to the
-    # second.
-    assert _uncompressed("6T35") == [6, 100, 5]
-    assert _uncompressed("6T353") == [6, 100, 5, 103]
-    assert _uncompressed("6T35O") == [6, 100, 5, 99]
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        runs = random.integers(0, 10 ** random.integers(1, 6), 20).tolist()
-        assert _uncompressed(compressed(runs)) == runs
 
 
 @pytest.mark.parametrize("seed", range(5))
