@@ -1,1 +1,1 @@
-"""How good texts are beside references: plain functions of strings, on the host."""
+"""How good texts and detections are beside references: plain functions, on the host."""
