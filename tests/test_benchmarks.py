@@ -1,7 +1,9 @@
-"""The benchmark of training steps: every way trains the same network, and is timed."""
+"""Benchmarks: every way does the same work, and is timed."""
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +84,18 @@ def test_growth_is_sorted_by_kind_of_size(monkeypatch, tmp_path):
     speed.drawn_growth(curves, tmp_path / "growth.png")
     assert (tmp_path / "growth.png").stat().st_size > 1000
     assert speed.sized(rows[8]) == "mlp rows=8 side=8"
+
+
+@pytest.mark.campaign
+@pytest.mark.skipif(
+    importlib.util.find_spec("pycocotools") is None,
+    reason="pycocotools is not installed",
+)
+def test_ours_and_pycocotools_score_the_same_detections():
+    program = str(ROOT / "benchmarks/detection_scores.py")
+    flags = ("--images", "40", "--classes", "5", "--detections", "30")
+    done = subprocess.run(
+        [sys.executable, program, *flags], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 < float(re.search(r"ratio (\S+),", done.stdout)[1]) < 10
