@@ -11,7 +11,6 @@ back, so a captioner's sentence can be checked against the scene: `caption_is_tr
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Int8
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split
 from jaxnets.data.pictures import channel_statistics
@@ -31,13 +30,13 @@ from jaxnets.data.shapes.scenes import (
     pictures,
     scene,
 )
+from jaxnets.data.shapes.segments import segment_boxes
 from jaxnets.data.store.cache import cached
 
 __all__ = [
     "HELD_OUT",
     "caption_is_true",
     "captions_of",
-    "instance_masks",
     "scenes_of",
     "score_captions",
     "shapes",
@@ -153,14 +152,6 @@ def _written(split: Split) -> list[tuple[str, ...]]:
     ]
 
 
-def instance_masks(
-    segments: Int8[np.ndarray, "*b h w"],
-) -> Bool[np.ndarray, "*b objects h w"]:
-    """One mask an object, from the column `segments`; all False for padding."""
-    objects = np.arange(1, OBJECTS + 1, dtype=segments.dtype)
-    return segments[..., None, :, :] == objects[:, None, None]
-
-
 def _columns(split: str, count: int, side: int) -> dict[str, np.ndarray]:
     """Scenes and pictures; those at odd places of the test have a held-out pair."""
     odd = split == "test"
@@ -174,21 +165,9 @@ def _columns(split: str, count: int, side: int) -> dict[str, np.ndarray]:
     return {
         "image": drawn.image,
         "segments": drawn.segments,
-        "boxes": _boxes(drawn.segments),
+        "boxes": segment_boxes(drawn.segments, OBJECTS),
         "present": present,
         "centre": things[..., 4:].astype(np.float32),
         "held_out": np.array([any(map(is_held_out, row)) for row in scenes]),
         **{name: things[..., k].astype(np.int32) for k, name in enumerate(_ATTRIBUTES)},
     }
-
-
-def _boxes(segments: Int8[np.ndarray, "n h w"]) -> Float[np.ndarray, "n objects 4"]:
-    boxes = np.zeros((len(segments), OBJECTS, 4), np.float32)
-    for k in range(OBJECTS):
-        mask = segments == k + 1
-        for axis, (first, last) in ((2, (0, 2)), (1, (1, 3))):
-            line = mask.any(axis=axis)
-            boxes[:, k, first] = line.argmax(axis=1)
-            boxes[:, k, last] = line.shape[1] - line[:, ::-1].argmax(axis=1)
-        boxes[:, k] *= mask.any(axis=(1, 2))[:, None]
-    return boxes

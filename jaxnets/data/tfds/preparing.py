@@ -21,6 +21,7 @@ EMBEDDED = {
     "digits": "labelled images",
     "glyphs": "labelled images",
     "shapes": "captions and boxes",
+    "shapes/crowded": "boxes",
     "dates": "pairs of sentences",
     "corpus": "text",
 }

@@ -17,6 +17,7 @@ from jaxnets.data.shapes.claims import (
     is_true,
     named,
 )
+from jaxnets.data.shapes.drawing import form_fields
 from jaxnets.data.shapes.grammar import (
     COLOUR_WORDS,
     NOUNS,
@@ -36,10 +37,10 @@ from jaxnets.data.shapes.scenes import (
     TEXTURES,
     VERSION,
     SceneObject,
-    form_fields,
     is_held_out,
     scene,
 )
+from jaxnets.data.shapes.segments import instance_masks
 from jaxnets.data.store.cache import ENVIRONMENT
 
 pytestmark = pytest.mark.host
@@ -352,7 +353,7 @@ def test_held_out_pairs_are_in_half_of_the_test_split_only(data):
 
 def test_boxes_masks_and_centres_agree(data):
     columns = data.test.columns
-    masks = dataset.instance_masks(columns["segments"])
+    masks = instance_masks(columns["segments"])
     longest = {}
     assert masks.shape == (200, 4, 64, 64)
     assert not masks[~columns["present"]].any()
