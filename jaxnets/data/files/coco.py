@@ -36,13 +36,13 @@ from jaxnets.data.files.objects import (
     AnnotatedObject,
     annotated,
     checked_box,
-    picture_size,
+    look_at,
 )
 from jaxnets.data.files.outlines import outline
 from jaxnets.data.files.places import ImageFinder, say_unlisted
 from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.sentences import as_texts
-from jaxnets.data.pictures import ImageSpec
+from jaxnets.data.pictures import Fit, ImageSpec
 from jaxnets.data.store.looking import Keep
 
 
@@ -68,7 +68,7 @@ def coco_folder(
     task: AnnotationKind = "instances",
     size: tuple[int, int] | None = None,
     channels: Literal[1, 3] = 3,
-    fit: Literal["stretch", "pad"] = "stretch",
+    fit: Fit = "stretch",
     masks: bool = False,
     held_out: float = 0.1,
     skip_bad: bool = False,
@@ -90,7 +90,7 @@ def coco_folder(
         task: Which files, where there are both.
         size: Height and width to bring all images to; None if they have one already.
         channels: 3 for colour, 1 for grey.
-        fit: How: change the aspect ratio, or add black bars.
+        fit: How: change the aspect ratio, add black bars, or cut the middle out.
         masks: Also make a column `masks`, drawn when asked.
         held_out: Share of the training images for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
@@ -117,13 +117,17 @@ def coco_folder(
         return coco_captions(root, files, how)
     listed = _read(root, files, found)
     classes = _classes(listed, found)
+    every = [i for contents in listed.values() for i in contents.images.values()]
+    images = [image.file for image in every]
+    unsaid = any(image.size is None for image in every)
+    looked = look_at(root, images, how) if unsaid else None
+    sizes = looked.sizes if looked else {}
     scenes = {
-        split: list(_scenes(root, split, contents, classes, found))
+        split: list(_scenes(split, contents, sizes, classes, found))
         for split, contents in listed.items()
     }
     names, name = list(classes.values()), root.resolve().name
-    made = annotated(name, root, scenes, names, how, masks=masks)
-    images = [i.file for contents in listed.values() for i in contents.images.values()]
+    made = annotated(name, root, scenes, names, how, masks=masks, looked=looked)
     say_unlisted(root, images, "add them to `images` to use them")
     return made
 
@@ -319,18 +323,24 @@ def _classes(listed: Mapping[str, _Contents], survey: Survey) -> dict[Id, str]:
 
 
 def _scenes(
-    root: Path,
     split: str,
     contents: _Contents,
+    sizes: Mapping[str, tuple[int, int]],
     classes: Mapping[Id, str],
     survey: Survey,
 ) -> Iterator[AnnotatedImage]:
-    """The images of a split whose annotations are all sound."""
+    """The images of a split whose annotations are all sound.
+
+    Args:
+        split: Its name.
+        contents: Of its file.
+        sizes: Of the images whose size the file does not say.
+        classes: Names by category id.
+        survey: Takes problems.
+    """
     for key, image in contents.images.items():
-        try:
-            size = image.size or picture_size(root, image.file, oriented=False)
-        except FileError as error:
-            survey.add(f"{contents.file}, image {key}", str(error))
+        size = image.size or sizes.get(image.file)
+        if size is None:  # it was looked at: the survey says what is wrong
             continue
         things = _all(image, lambda row, s=size: _thing(row, classes, s), survey)
         if things is not None:

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +50,38 @@ class AnnotatedImage(NamedTuple):
     file: str  # relative to the root
     size: tuple[int, int]  # height and width, as the annotations say
     things: Sequence[AnnotatedObject]
+    source: str = "its annotation"  # what says so, for messages
+
+
+class LookedAt(NamedTuple):
+    """Images that were looked at before their annotations were read.
+
+    A later start takes their sizes from the album and opens no file.
+    """
+
+    images: GoodImages
+    position: Mapping[str, int]  # of each file among the images
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Height and width of each file that can be decoded."""
+        seen = self.images.album.seen
+        known = set(self.images.album.decodable.tolist())
+        size = {p: (h, w) for p, (h, w) in enumerate(seen["original"].tolist())}
+        return {file: size[p] for file, p in self.position.items() if p in known}
+
+
+def look_at(root: Path, files: Iterable[str], how: Reading) -> LookedAt:
+    """Looks at images whose annotations do not say how large they are.
+
+    Args:
+        root: Nothing outside it is read.
+        files: Relative to it; one that is named twice is looked at once.
+        how: What is to become of them; its survey takes problems and shapes.
+    """
+    names = list(dict.fromkeys(files))
+    position = {name: i for i, name in enumerate(names)}
+    return LookedAt(pictures(root, names, how), position)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +189,7 @@ def annotated(
     how: Reading,
     *,
     masks: bool,
+    looked: LookedAt | None = None,
 ) -> Dataset:
     """The data set of these images, their objects padded to the largest number.
 
@@ -167,26 +200,29 @@ def annotated(
         classes: Names of the labels, in order.
         how: How they are read, and what was found so far.
         masks: Also make the column `masks`.
+        looked: The images, if they were looked at before; they may be more.
     """
     every = [(split, scene) for split, rows in scenes.items() for scene in rows]
-    images = pictures(root, [scene.file for _, scene in every], how)
-    images = _of_said_size(root, images, every, how.survey)
-    places = images.placements
-    most = max((len(every[i][1].things) for i in images.kept), default=0) or 1
-    parts = {}
+    looked = looked or look_at(root, [scene.file for _, scene in every], how)
+    images, every = _of_said_size(root, looked, every, how.survey)
+    places, size = images.placements, images.size
+    most = max((len(scene.things) for _, scene in every), default=0) or 1
+    parts, left = {}, 0
     for split in (s for s in SPLITS if s in scenes or s == "train"):
-        rows = [j for j, i in enumerate(images.kept) if every[i][0] == split]
-        chosen = [every[images.kept[j]][1] for j in rows]
-        placements = [places[j] for j in rows]
+        rows = [i for i, (own, _) in enumerate(every) if own == split]
+        chosen = [every[i][1] for i in rows]
+        placements = [places[i] for i in rows]
         columns: dict[str, Any] = {"image": images.rows(rows)}
-        columns |= _columns(chosen, placements, classes, most, images.size)
+        columns |= _columns(chosen, placements, classes, most, size)
+        left += int(columns["present"].sum())
         if masks:
-            columns["masks"] = _masks(chosen, placements, most, images.size)
+            columns["masks"] = _masks(chosen, placements, most, size)
         ids = [scene.identity for scene in chosen]
         parts[split] = Part(columns, ids, np.zeros(len(ids), np.int32))
         for scene in chosen:
             how.survey.classes.update(thing.label for thing in scene.things)
-    height, width = images.size
+    _say_cut_off(sum(len(scene.things) for _, scene in every), left, how.survey)
+    height, width = size
     features = {
         "image": images.feature,
         "boxes": Feature((most, 4), "float32", 0, max(height, width)),
@@ -201,19 +237,23 @@ def annotated(
 
 def _of_said_size(
     root: Path,
-    images: GoodImages,
+    looked: LookedAt,
     every: Sequence[tuple[str, AnnotatedImage]],
     survey: Survey,
-) -> GoodImages:
-    """Those images that are as large as their annotations say."""
-    good = []
-    for i, have in zip(images.kept.tolist(), images.originals, strict=True):
-        said, scene = every[i][1].size, every[i][1]
+) -> tuple[GoodImages, list[tuple[str, AnnotatedImage]]]:
+    """Those images that are as large as their annotations say, and their scenes."""
+    kept, scenes = [], []
+    usable, sizes = set(looked.images.kept.tolist()), looked.sizes
+    for split, scene in every:
+        if (position := looked.position[scene.file]) not in usable:
+            continue
+        said, have = scene.size, sizes[scene.file]
         if have == said:
-            good.append(i)
+            kept.append(position)
+            scenes.append((split, scene))
             continue
         what = (
-            f"has {have[0]} x {have[1]} pixels, its annotation says "
+            f"has {have[0]} x {have[1]} pixels, {scene.source} says "
             f"{said[0]} x {said[1]}"
         )
         if said == have[::-1] == picture_size(root, scene.file, oriented=True):
@@ -222,9 +262,18 @@ def _of_said_size(
                 "example by `mogrify -auto-orient`"
             )
         elif said == have[::-1]:
-            what += ": its annotation has height and width the other way round"
+            what += f": {scene.source} has height and width the other way round"
         survey.add(scene.file, what, "shape")
-    return dataclasses.replace(images, kept=np.array(good, np.int64))
+    images = dataclasses.replace(looked.images, kept=np.array(kept, np.int64))
+    return images, scenes
+
+
+def _say_cut_off(objects: int, left: int, survey: Survey) -> None:
+    if left < objects:
+        survey.notes.append(
+            f"{objects - left:,} of {objects:,} objects lie outside of what --fit crop "
+            "cuts from the middle, and are left out; --fit pad keeps them"
+        )
 
 
 def _columns(
@@ -243,8 +292,10 @@ def _columns(
         scale = np.array([place.scale_y, place.scale_x] * 2)
         shift = np.array([place.shift_y, place.shift_x] * 2)
         for j, thing in enumerate(scene.things):
-            moved = np.array(thing.box) * scale + shift
-            boxes[i, j] = np.clip(moved, 0, [*size, *size])
+            moved = np.clip(np.array(thing.box) * scale + shift, 0, [*size, *size])
+            if (moved[2:] <= moved[:2]).any():  # cropping left nothing of it
+                continue
+            boxes[i, j] = moved
             label[i, j] = number[thing.label]
             present[i, j], ignore[i, j] = True, thing.ignore
     return {"boxes": boxes, "label": label, "present": present, "ignore": ignore}

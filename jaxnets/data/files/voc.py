@@ -18,13 +18,13 @@ from jaxnets.data.files.objects import (
     AnnotatedObject,
     annotated,
     checked_box,
-    picture_size,
+    look_at,
 )
 from jaxnets.data.files.places import ImageFinder, composed, say_unlisted
 from jaxnets.data.files.problems import FileError, left_out, noted
 from jaxnets.data.files.reading import inside, read, read_text, visible, walk
 from jaxnets.data.files.xml_trees import LARGEST_XML, number_at, parsed, text_at
-from jaxnets.data.pictures import ImageSpec
+from jaxnets.data.pictures import Fit, ImageSpec
 from jaxnets.data.store.looking import Keep
 
 _MAIN = "ImageSets/Main"
@@ -37,7 +37,7 @@ class _Sheet(NamedTuple):
     file: str
     identity: str
     image: str
-    size: tuple[int, int]
+    size: tuple[int, int]  # height and width; zeros if the file says none
     things: list[tuple[str, bool, tuple[float, ...]]]  # label, difficult, y0 x0 y1 x1
 
 
@@ -46,7 +46,7 @@ def voc_folder(
     *,
     size: tuple[int, int] | None = None,
     channels: Literal[1, 3] = 3,
-    fit: Literal["stretch", "pad"] = "stretch",
+    fit: Fit = "stretch",
     first_pixel: FirstPixel = 1,
     held_out: float = 0.1,
     skip_bad: bool = False,
@@ -66,7 +66,7 @@ def voc_folder(
         root: The folder, for example `VOC2012`.
         size: Height and width to bring all images to; None if they have one already.
         channels: 3 for colour, 1 for grey.
-        fit: How: change the aspect ratio, or add black bars.
+        fit: How: change the aspect ratio, add black bars, or cut the middle out.
         first_pixel: How boxes count. 1: as VOC, from 1, the last pixel included, so
             that xmin 1, xmax w is the whole width; 0: from 0, the last pixel included;
             "edges": edges of pixels, so that xmin 0, xmax w is the whole width.
@@ -103,6 +103,10 @@ def voc_folder(
             splits[stem] = split
             if sheet is not None:
                 sheets[stem] = sheet
+    looked = None
+    if any(sheet.size == (0, 0) for sheet in sheets.values()):
+        looked = look_at(root, [sheet.image for sheet in sheets.values()], how)
+        sheets = _sized(sheets, looked.sizes)
     hint = _other_counting(list(sheets.values()), first_pixel)
     if hint:
         noted(root.name, hint)
@@ -120,6 +124,7 @@ def voc_folder(
         sorted({thing.label for scene in every for thing in scene.things}),
         how,
         masks=False,
+        looked=looked,
     )
     say_unlisted(
         root, images, "an XML file without <object> says that nothing is there"
@@ -228,22 +233,35 @@ def _sheet(
         if difficult not in ("0", "1"):
             raise FileError(f"object {i}: difficult is {difficult!r}, not 0 or 1")
         things.append((text_at(thing, "name"), difficult == "1", tuple(corners)))
-    size = _size(tree) or picture_size(root, image, oriented=False)
-    return _Sheet(file, identity, image, size, things), named not in (None, image)
+    return _Sheet(file, identity, image, _size(tree), things), named not in (
+        None,
+        image,
+    )
 
 
-def _size(tree: Element) -> tuple[int, int] | None:
-    """Height and width; None where none is said, or 0 x 0."""
+def _size(tree: Element) -> tuple[int, int]:
+    """Height and width; zeros where none is said."""
     said = [(tree.findtext(f"size/{k}") or "").strip() for k in ("height", "width")]
     if said == ["", ""]:
-        return None
+        return 0, 0
     height, width = number_at(tree, "size/height"), number_at(tree, "size/width")
     if (height, width) == (0, 0):
-        return None
+        return 0, 0
     whole = math.isfinite(height + width) and height % 1 == width % 1 == 0
     if not whole or min(height, width) < 1:
         raise FileError(f"claims an image of {height} x {width} pixels")
     return int(height), int(width)
+
+
+def _sized(
+    sheets: Mapping[str, _Sheet], sizes: Mapping[str, tuple[int, int]]
+) -> dict[str, _Sheet]:
+    """The sheets with the sizes of their images; without those that have none."""
+    return {
+        stem: sheet if sheet.size != (0, 0) else sheet._replace(size=sizes[sheet.image])
+        for stem, sheet in sheets.items()
+        if sheet.size != (0, 0) or sheet.image in sizes
+    }
 
 
 def _scenes(

@@ -6,7 +6,7 @@ https://docs.ultralytics.com/datasets/detect/ and .../segment/.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,7 @@ from jaxnets.data.files.objects import (
     AnnotatedObject,
     annotated,
     checked_box,
-    picture_size,
+    look_at,
 )
 from jaxnets.data.files.outlines import outline
 from jaxnets.data.files.places import composed, say_unlisted
@@ -33,7 +33,7 @@ from jaxnets.data.files.yolo_places import (
     labels_of,
     looks_like_boxes,
 )
-from jaxnets.data.pictures import ImageSpec
+from jaxnets.data.pictures import Fit, ImageSpec
 from jaxnets.data.store.looking import Keep
 
 _CACHES = (".cache", ".npy")  # Ultralytics writes them beside the data
@@ -44,7 +44,7 @@ def yolo_folder(
     *,
     size: tuple[int, int] | None = None,
     channels: Literal[1, 3] = 3,
-    fit: Literal["stretch", "pad"] = "stretch",
+    fit: Fit = "stretch",
     masks: bool = False,
     held_out: float = 0.1,
     skip_bad: bool = False,
@@ -65,7 +65,7 @@ def yolo_folder(
         root: The folder.
         size: Height and width to bring all images to; None if they have one already.
         channels: 3 for colour, 1 for grey.
-        fit: How: change the aspect ratio, or add black bars.
+        fit: How: change the aspect ratio, add black bars, or cut the middle out.
         masks: Also make a column `masks`, drawn when asked; boxes have empty ones.
         held_out: Share of the training images for each split that is missing.
         skip_bad: Leave out what cannot be used, with a `DataWarning` that counts it.
@@ -95,8 +95,12 @@ def yolo_folder(
     scenes: dict[str, list[AnnotatedImage]] = {
         place.split: [] for place in header.places
     }
-    for place in header.places:
-        scenes[place.split] += _scenes(root, place, header, found)
+    pairs = [_pairs(root, place, found) for place in header.places]
+    looked = look_at(root, [image for rows in pairs for image in rows], how)
+    sizes = looked.sizes  # of an image without one, the survey says what is wrong
+    for place, rows in zip(header.places, pairs, strict=True):
+        known = {image: text for image, text in rows.items() if image in sizes}
+        scenes[place.split] += _scenes(root, known, sizes, header, found)
     numbers = {
         thing.label for rows in scenes.values() for s in rows for thing in s.things
     }
@@ -111,22 +115,18 @@ def yolo_folder(
         header.names or sorted(numbers, key=int),
         how,
         masks=masks,
+        looked=looked,
     )
     listed = [name for place in header.places for name in place.only or ()]
     say_unlisted(root, listed, "add them to the lists that data.yaml names")
     return made
 
 
-# --- what is said of the whole set ----------------------------------------------------
+def _pairs(root: Path, place: LabelPlace, survey: Survey) -> dict[str, str | None]:
+    """The text file of each image; None: it has none and shows no object.
 
-
-# --- images and lines -----------------------------------------------------------------
-
-
-def _scenes(
-    root: Path, place: LabelPlace, header: YoloHeader, survey: Survey
-) -> Iterator[AnnotatedImage]:
-    """The images whose lines are all sound; text files without one are problems."""
+    Text files without an image are problems.
+    """
     texts = label_files(root, place)
     images = _stems(root, place.images, survey)
     if place.only is not None:  # the others are counted once, for all lists
@@ -146,10 +146,20 @@ def _scenes(
             f"{len(without)} of {len(images)} images in {place.images or '.'} have no "
             f"file in {place.labels or '.'}: they show no object",
         )
-    for stem, image in images.items():
-        text = texts.get(stem)
+    return {image: texts.get(stem) for stem, image in images.items()}
+
+
+def _scenes(
+    root: Path,
+    pairs: Mapping[str, str | None],
+    sizes: Mapping[str, tuple[int, int]],
+    header: YoloHeader,
+    survey: Survey,
+) -> Iterator[AnnotatedImage]:
+    """The images whose lines are all sound."""
+    for image, text in pairs.items():
+        size = sizes[image]
         try:
-            size = picture_size(root, image, oriented=True)
             things = _things(root, text, header, size) if text else []
         except FileError as error:
             survey.add(text or image, str(error), "box")
