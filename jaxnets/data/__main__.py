@@ -52,6 +52,7 @@ Kind = Literal[
     "coco",
     "voc",
     "yolo",
+    "masks",
     "pairs",
     "labels",
     "text",

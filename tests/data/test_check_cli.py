@@ -10,6 +10,7 @@ from jaxnets.data.__main__ import COMMANDS, main
 from tests.data import damage
 from tests.data.files.test_annotations import voc as counted
 from tests.data.files.test_folder import captioned, coco, png, put, tree, voc
+from tests.data.files.test_mask_images import mask, masked
 from tests.data.files.test_yolo import NAMES, labelled
 
 pytestmark = pytest.mark.host
@@ -29,6 +30,10 @@ def yolo(root):
     put(root, "data.yaml", NAMES)
 
 
+def masked_images(root):
+    masked(root, mask())
+
+
 def pairs(root):
     put(root, "a.tsv", "\n".join(f"{i}\tx" for i in range(99)))
 
@@ -41,6 +46,7 @@ def pairs(root):
         ("coco", coco, 10),
         ("voc", voc, 10),
         ("yolo", yolo, 10),
+        ("masks", masked_images, 10),
         ("text", lambda root: put(root, "a.txt", "\n\n".join("abcdefgh")), 8),
         ("pairs", pairs, 99),
     ],

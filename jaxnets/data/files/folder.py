@@ -23,6 +23,7 @@ from jaxnets.data.files.labelled_lines import labelled_lines, looks_labelled
 from jaxnets.data.files.loading import (
     read_json,
 )
+from jaxnets.data.files.mask_images import is_masks, mask_folder
 from jaxnets.data.files.problems import FileError, noted
 from jaxnets.data.files.reading import (
     existing_folder,
@@ -73,6 +74,8 @@ def kind_of(path: Path) -> str:
         return "coco"
     if is_yolo(path):
         return "yolo"
+    if is_masks(path):
+        return "masks"
     if has_captions(path):
         return "captions"
     tables = [p for p in path.glob("[!.]*") if p.suffix.lower() in (".tsv", ".csv")]
@@ -94,8 +97,8 @@ def kind_of(path: Path) -> str:
         return "text"
     raise DataError(
         f"{path} looks like no data set: expected class/name.png, a .csv or .json of "
-        "captions, annotations of COCO, VOC or YOLO, .txt files or a .tsv of sentence "
-        "pairs"
+        "captions, annotations of COCO, VOC or YOLO, images/ beside masks/, .txt files "
+        "or a .tsv of sentence pairs"
     )
 
 
@@ -141,6 +144,7 @@ KINDS: dict[str, Callable[..., Dataset]] = {
     "coco": coco_folder,
     "voc": voc_folder,
     "yolo": yolo_folder,
+    "masks": mask_folder,
     "pairs": sentence_pairs,
     "labels": labelled_lines,
     "text": text_files,

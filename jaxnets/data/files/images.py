@@ -111,7 +111,7 @@ def decode_strictly(
         plain_content = content if checked else STRUCTURE[kind](content)
         # Only the decoder of that one kind gets to see the bytes.
         with Image.open(io.BytesIO(plain_content), formats=[kind]) as image:
-            _check_header(image, kind, len(content), spec.limit)
+            check_header(image, kind, len(content), spec.limit)
             if kind == "TIFF":
                 check_tiff(content, image)
             stored = image.height, image.width
@@ -155,7 +155,19 @@ def too_large(what: object, limit: int = LARGEST_IMAGE) -> FileError:
     )
 
 
-def _check_header(image: Image.Image, kind: str, length: int, limit: int) -> None:
+def check_header(image: Image.Image, kind: str, length: int, limit: int) -> None:
+    """Refuses an image by its header, before anything of its size is allocated.
+
+    Args:
+        image: Opened, not decoded.
+        kind: Its format, by Pillow's name.
+        length: Bytes of the file.
+        limit: The most pixels that are decoded.
+
+    Raises:
+        FileError: If it claims more pixels than a limit or the file allows, or holds
+            several images.
+    """
     width, height = image.size
     if not 0 < width <= LARGEST_SIDE or not 0 < height <= LARGEST_SIDE:
         raise FileError(

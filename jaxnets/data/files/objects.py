@@ -308,6 +308,7 @@ def _masks(
     size: tuple[int, ...],
 ) -> Masks:
     outlines = [[thing.outline for thing in scene.things] for scene in scenes]
-    text = json.dumps([outlines, placements, most, size])
+    numbers = lambda runs: runs.tolist()  # of arrays, as of tuples
+    text = json.dumps([outlines, placements, most, size], default=numbers)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Masks(outlines, placements, (most, size[0], size[1]), digest)

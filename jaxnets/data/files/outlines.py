@@ -26,7 +26,7 @@ class Outline(NamedTuple):
 
     size: tuple[int, int]  # height and width of the image
     polygons: tuple[tuple[float, ...], ...] = ()  # x0, y0, x1, y1, ... of each
-    runs: tuple[int, ...] = ()  # out, in, out, ... down the columns
+    runs: tuple[int, ...] | np.ndarray = ()  # out, in, out, ... down the columns
 
 
 def outline(value: Any, size: tuple[int, int]) -> Outline | None:
