@@ -43,6 +43,18 @@ class ImageBatch(NamedTuple):
     mask: Bool[Array, " b"]  # False marks padding
 
 
+class DetectionBatch(NamedTuple):
+    """`b` images with up to `n` annotated objects each, in any order."""
+
+    image: Float[Array, "b h w c"]  # in [0, 1] unless the feed normalises
+    boxes: Float[Array, "b n 4"]  # [y0, x0, y1, x1] in pixels, ends exclusive
+    label: Int[Array, "b n"]  # in [0, classes); there is no class of the background
+    present: Bool[Array, "b n"]  # False marks padding
+    ignore: Bool[Array, "b n"]  # neither learned nor counted: a crowd, a difficult one
+    mask: Bool[Array, " b"]  # False marks an image that is padding
+    masks: Bool[Array, "b n h w"] | None = None  # which pixels belong to each object
+
+
 class CodeBatch(NamedTuple):
     """`b` codes of a generative model, to be decoded."""
 

@@ -206,6 +206,28 @@ def tightened(batch: Any) -> Any:
     return _with_boxes(batch, mask_extents(batch.masks).astype(batch.boxes.dtype))
 
 
+def without_slivers(batch: Any, shortest: Number = 1.0) -> Any:
+    """The batch without the objects of which an augmentation left next to nothing.
+
+    An object is no longer `present` if a side of its box is shorter than `shortest`, or
+    if it has a mask and no pixel of it is left. Its box and its mask become 0.
+
+    Args:
+        batch: With `boxes` `[b, n, 4]` and `present` `[b, n]`; see the module.
+        shortest: In pixels, above 0.
+    """
+    sides = batch.boxes[..., 2:] - batch.boxes[..., :2]
+    left = batch.present & (sides >= shortest).all(-1)
+    masks = getattr(batch, "masks", None)
+    if masks is not None:
+        left = left & (masks != 0).any((-2, -1))
+        nothing = jnp.zeros((), masks.dtype)
+        batch = batch._replace(masks=jnp.where(left[..., None, None], masks, nothing))
+    return batch._replace(
+        present=left, boxes=jnp.where(left[..., None], batch.boxes, 0)
+    )
+
+
 def mask_extents(masks: Shaped[Array, "*n h w"]) -> Float[Array, "*n 4"]:
     """The smallest box around what is not 0, [0, 0, 0, 0] where there is nothing.
 

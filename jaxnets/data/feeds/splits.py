@@ -17,6 +17,7 @@ def fed(
     seed: int,
     transform: Transform | None = None,
     fixed: Transform | None = None,
+    largest: int = 256,
 ) -> tuple[Feed, Feed, Feed]:
     """Shuffled batches of train, ordered ones of validation and test.
 
@@ -28,8 +29,9 @@ def fed(
         batch_size: Of training.
         seed: Of order and augmentation.
         transform: What is done to a training batch.
-        fixed: What is done to a batch of evaluation: 256 rows, or as many eights as a
-            small split fills.
+        fixed: What is done to a batch of evaluation.
+        largest: Rows of a batch of evaluation; of a smaller split, as many eights as it
+            fills.
 
     Raises:
         DataError: If anything is wrong with the data; see `checked`.
@@ -43,7 +45,7 @@ def fed(
         transform=transform,
     )
     validation, test = (
-        ordered(part, batch_type, batch_size=_eights(part), transform=fixed)
+        ordered(part, batch_type, batch_size=_eights(part, largest), transform=fixed)
         for part in (dataset.validation, dataset.test)
     )
     if len(train.columns) < len(dataset.train.columns):  # some are read from the disk
@@ -51,5 +53,5 @@ def fed(
     return train, validation, test
 
 
-def _eights(split: Split) -> int:
-    return min(256, -(-len(split) // 8) * 8)
+def _eights(split: Split, largest: int) -> int:
+    return min(largest, -(-len(split) // 8) * 8)

@@ -117,6 +117,7 @@ def coco_folder(
         return coco_captions(root, files, how)
     listed = _read(root, files, found)
     classes = _classes(listed, found)
+    _note_ids(classes, found)
     every = [i for contents in listed.values() for i in contents.images.values()]
     images = [image.file for image in every]
     unsaid = any(image.size is None for image in every)
@@ -320,6 +321,17 @@ def _classes(listed: Mapping[str, _Contents], survey: Survey) -> dict[Id, str]:
     if listed and not first:
         survey.add(next(iter(listed.values())).file, "lists no categories", "label")
     return first
+
+
+def _note_ids(classes: Mapping[Id, str], survey: Survey) -> None:
+    """Says how categories become labels where their ids are not 1, 2, 3 and so on."""
+    ids, last = list(classes), len(classes) - 1
+    if ids and ids != list(range(1, len(ids) + 1)):
+        shown = ", ".join(map(str, ids[:5])) + (", ..." if last > 4 else "")
+        survey.notes.append(
+            f"category ids are {shown}, not 1 to {len(ids)}: labels are 0 to {last}, "
+            "in the order of the ids"
+        )
 
 
 def _scenes(

@@ -119,6 +119,24 @@ class Masks:
                     )
         return rows
 
+    def rows_at(self, index: np.ndarray, /) -> "Masks":
+        """The masks of some of the images, in this order."""
+        rows = hashlib.sha256(np.ascontiguousarray(index).data).hexdigest()
+        return Masks(
+            [self.outlines[i] for i in index.tolist()],
+            [self.placements[i] for i in index.tolist()],
+            self.shape,
+            f"{self.digest} {rows}",
+        )
+
+    @property
+    def outlined(self) -> Bool[np.ndarray, "images n"]:
+        """Which objects have an outline; the others have an empty mask."""
+        made = np.zeros((len(self), self.shape[0]), bool)
+        for row, outlines in zip(made, self.outlines, strict=True):
+            row[: len(outlines)] = [outline is not None for outline in outlines]
+        return made
+
 
 def checked_box(
     box: Sequence[float | int], size: tuple[int, int]

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from test_annotations import scene
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.files.caption_folders import captioned_folder
@@ -12,6 +11,7 @@ from jaxnets.data.files.caption_lists import rows_of
 from jaxnets.data.files.folder import kind_of
 from jaxnets.data.files.loading import Survey
 from jaxnets.data.files.problems import DataWarning
+from tests.data.files.test_annotations import scene
 from tests.data.files.test_folder import put
 
 pytestmark = pytest.mark.host

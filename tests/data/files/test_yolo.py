@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from test_annotations import HEIGHT, WIDTH, boxes, scene
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.files.folder import kind_of
@@ -16,6 +15,7 @@ from jaxnets.data.files.problems import DataWarning, FileError
 from jaxnets.data.files.yaml_keys import names_of, scalar_of, top_keys
 from jaxnets.data.files.yolo import yolo_folder
 from tests.data import damage
+from tests.data.files.test_annotations import HEIGHT, WIDTH, boxes, scene
 from tests.data.files.test_folder import every, put
 
 pytestmark = pytest.mark.host
