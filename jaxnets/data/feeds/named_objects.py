@@ -52,8 +52,7 @@ def named_objects(
         size: Height and width in pixels, or the side of a square, of every image. By
             default those of a folder keep theirs and must agree, `shapes` have 64, and
             sets of TFDS 160.
-        fit: How images of a folder reach a size; boxes and masks follow. None: "pad".
-            Those of TFDS sets are always stretched.
+        fit: How images reach a size; boxes and masks follow. None: "pad".
         masks: Also a column `masks`.
         generated: How many generated images there are to train on.
         label: Name of the one class of images with mask images.
@@ -99,14 +98,15 @@ def named_objects(
             f"{name}: sets of TFDS are read with boxes only; for masks give a folder "
             "in the format of COCO, or of images beside masks"
         )
-    if fit not in (None, "stretch"):
+    if fit == "crop":
         raise DataError(
-            f"{name}: images of TFDS sets are stretched to squares: use --fit stretch"
+            f"{name}: images of TFDS sets are not cut: use --fit pad or --fit stretch"
         )
     from jaxnets.data.tfds.sets import tfds_boxes
 
-    found = tfds_boxes(name, data_dir=data_dir, size=shape and shape[0], keep=keep)
-    return _without_empty(found)
+    side = shape and shape[0]
+    fitted = {"size": side, "fit": fit or "pad", "keep": keep}
+    return _without_empty(tfds_boxes(name, data_dir=data_dir, **fitted))
 
 
 def _folder(

@@ -21,7 +21,7 @@ from jaxnets.types import DetectionBatch, Key
 COLUMNS = ("image", "boxes", "label", "present", "ignore")  # of a set of objects
 SMALL, LARGE = 32**2, 96**2  # areas in pixels where COCO's ranges meet
 OVERLAPS = (0.3, 0.5, 0.7)  # intersections over union that are counted
-_COUNTED = 5000  # images that statistics are computed of
+_COMPARED = 5000  # images whose objects are compared with each other
 _BLOCK = 250  # of them at a time
 
 
@@ -146,26 +146,24 @@ def check_objects(dataset: Dataset, *, masks: bool = False) -> None:
         raise DataError(f"{dataset.name}: no training image shows an object")
 
 
-def object_statistics(split: Split, *, images: int = _COUNTED) -> ObjectStatistics:
-    """What there is to detect in the first images of a split.
+def object_statistics(split: Split) -> ObjectStatistics:
+    """What there is to detect in a split; overlaps are of its first 5,000 images.
 
     Areas are those of the masks of generated images, else those of the boxes, since
-    files are not drawn for that.
+    masks of files would all have to be drawn.
 
     Args:
         split: Of a set of objects.
-        images: The most that are looked at.
     """
     columns = split.columns
-    rows = slice(min(images, len(split)))
-    boxes = np.asarray(columns["boxes"][rows], np.float64)
-    present = np.asarray(columns["present"][rows])
-    ignored = present & np.asarray(columns["ignore"][rows])
+    boxes = np.asarray(columns["boxes"][:], np.float64)
+    present = np.asarray(columns["present"][:])
+    ignored = present & np.asarray(columns["ignore"][:])
     counted = present & ~ignored
     area, objects = (boxes[..., 2:] - boxes[..., :2]).prod(-1), int(counted.sum())
     drawn = columns.get("masks")
     if isinstance(drawn, SegmentMasks):
-        area = _areas(drawn.segments[rows], drawn.objects)
+        area = _areas(drawn.segments, drawn.objects)
     of = area[counted]
     share = lambda which: float(which.mean()) if objects else 0.0
     return ObjectStatistics(
@@ -177,7 +175,7 @@ def object_statistics(split: Split, *, images: int = _COUNTED) -> ObjectStatisti
         small=share(of <= SMALL),
         medium=share((of >= SMALL) & (of <= LARGE)),
         large=share(of >= LARGE),
-        overlapping=_overlapping(boxes, counted),
+        overlapping=_overlapping(boxes[:_COMPARED], counted[:_COMPARED]),
     )
 
 

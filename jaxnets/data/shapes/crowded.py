@@ -9,6 +9,7 @@ which less than a quarter is seen, or fewer than four pixels, is left out of the
 picture: everything in a picture is annotated.
 """
 
+import functools
 import math
 from typing import NamedTuple, TypeAlias
 
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int8, UInt8
 
 from jaxnets.data.dataset import DataError, Dataset, Feature, Split
+from jaxnets.data.files.problems import noted
 from jaxnets.data.generated.draws import Draws, uniforms
 from jaxnets.data.pictures import channel_statistics
 from jaxnets.data.shapes import drawing
@@ -23,6 +25,7 @@ from jaxnets.data.shapes.drawing import COLOURS, FORMS, TEXTURES
 from jaxnets.data.shapes.scenes import HELD_OUT, is_held_out_pair
 from jaxnets.data.shapes.segments import segment_boxes
 from jaxnets.data.store.cache import cached
+from jaxnets.data.store.progress import progress
 
 OBJECTS = 12  # the most in one scene
 FEWEST = 3  # objects that are placed in a scene; some of them may be hidden
@@ -71,7 +74,7 @@ def crowded_shapes(
 ) -> Dataset:
     """10,000 scenes to train on, 1,000 to validate on, 2,000 to test on; no download.
 
-    Generated on first use, in less than a minute at 64 pixels, and cached. A smaller
+    Generated on first use, in about a minute at 64 pixels, and cached. A smaller
     set holds the first scenes of the larger one. In the columns, objects are padded to
     twelve and ordered from the front to the back; `present` says which are real.
 
@@ -233,12 +236,15 @@ def render(scenes: list[CrowdedScene], split: str, side: int) -> RenderedCrowds:
     chance = uniforms(f"{name} looks", (count, OBJECTS, 7))
     ground = uniforms(f"{name} grounds", (count, 8))
     parts = []
-    for i in range(0, count, _BLOCK):
-        rows = slice(i, i + _BLOCK)
-        canvas = _Canvas(scenes[rows], chance[rows], ground[rows], side)
-        for depth in range(OBJECTS):
-            canvas.add(depth, forms)
-        parts.append(canvas.rendered(f"{name} noise {i}"))
+    say = functools.partial(noted, "shapes/crowded")
+    with progress("shapes/crowded", "drawing", count, "scene", say) as advance:
+        for i in range(0, count, _BLOCK):
+            rows = slice(i, i + _BLOCK)
+            canvas = _Canvas(scenes[rows], chance[rows], ground[rows], side)
+            for depth in range(OBJECTS):
+                canvas.add(depth, forms)
+            parts.append(canvas.rendered(f"{name} noise {i}"))
+            advance(len(scenes[rows]))
     return RenderedCrowds(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile
 
 from jaxnets.data.dataset import DataError
 from jaxnets.data.names import Names
-from jaxnets.data.pictures import window
+from jaxnets.data.pictures import ImageSpec, placed, window
 from jaxnets.data.store.album import DecodedPicture
 from jaxnets.data.store.entries import Notes
 
@@ -35,7 +35,7 @@ class ImageField(NamedTuple):
 
     key: str
     shape: tuple[int, int, int]  # height, width, channels of every row
-    fit: Literal["whole", "crop", "stretch"]  # whole: it has that size already
+    fit: Literal["whole", "crop", "stretch", "pad"]  # whole: it has that size already
 
 
 class PictureRecords:
@@ -147,6 +147,9 @@ def _pixels(data: bytes, picture: ImageField) -> tuple[np.ndarray, tuple[int, in
             raise ValueError(f"mode {image.mode} does not fit into 8 bits")
         if image.mode != _MODES[channels]:
             image = image.convert(_MODES[channels])
+        if picture.fit == "pad":
+            spec = ImageSpec((height, width), fit="pad")
+            return np.array(placed(image, spec)[0]).reshape(picture.shape), original
         box = None
         if picture.fit == "crop":  # the largest rectangle of that form in the middle
             box = window(original, (height, width))

@@ -74,10 +74,11 @@ def captioned(size: int | None) -> ColumnPlanner:
     return plan
 
 
-def boxed(size: int | None) -> ColumnPlanner:
+def boxed(size: int | None, *, pad: bool = False) -> ColumnPlanner:
     """Columns `image`, `boxes`, `label`, `present` and `ignore`, `n` objects an image.
 
-    `boxes` are [y0, x0, y1, x1] in pixels of the stretched image. Images with fewer
+    `boxes` are [y0, x0, y1, x1] in pixels of the stretched image, also with `pad`: how
+    large images are is known once they are decoded. Images with fewer
     objects are padded: `present` is False there. `ignore` marks crowds (COCO) and
     difficult objects (VOC), which are neither learned nor counted.
     """
@@ -89,6 +90,8 @@ def boxed(size: int | None) -> ColumnPlanner:
         kinds = features["objects"].feature
         classes = tuple(kinds["label"].names)
         picture = _picture(key, features[key].shape, size, stretch=True)
+        if pad and picture.fit == "stretch":
+            picture = picture._replace(fit="pad")
         flag = next((f for f in ("is_crowd", "is_difficult") if f in kinds), None)
 
         def annotate(record: Mapping[str, Any]) -> tuple[str, Any]:

@@ -7,15 +7,18 @@ kept (`jaxnets.data.store`).
 
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from jaxnets.data.dataset import DataError, Dataset, checked
 from jaxnets.data.files.problems import noted
+from jaxnets.data.pictures import ImageSpec, placement_of
 from jaxnets.data.store import decoded, records
 from jaxnets.data.store.album import Pictures
-from jaxnets.data.store.entries import Notes, Store
+from jaxnets.data.store.entries import CacheEntry, Notes, Store
 from jaxnets.data.store.looking import Keep, looked_at
-from jaxnets.data.store.record_pictures import PictureRecords
+from jaxnets.data.store.record_pictures import ImageField, PictureRecords
 from jaxnets.data.store.shelf import Shelf
 from jaxnets.data.tfds import catalogue, plans
 from jaxnets.data.tfds.catalogue import FolderPath
@@ -94,27 +97,32 @@ def tfds_boxes(
     data_dir: FolderPath = None,
     manual_dir: FolderPath = None,
     size: int | None = None,
+    fit: Literal["stretch", "pad"] = "stretch",
     keep: Keep = "auto",
 ) -> Dataset:
     """Images with boxes: `image`, `boxes`, `label`, `present`, `ignore`.
 
     `boxes` are [y0, x0, y1, x1] in pixels, `n` to an image, padded where `present` is
-    False; `ignore` marks crowds and difficult objects. Images are stretched to a
-    square, as by Liu et al., "SSD", 2016. Splits and arguments are those of
-    `tfds_dataset`.
+    False; `ignore` marks crowds and difficult objects. Images become squares. Splits
+    and arguments are those of `tfds_dataset`.
 
     Args:
         name: `voc`, `voc/2012`, `coco/2017`.
         data_dir: As `tfds_dataset`.
         manual_dir: Likewise.
         size: Side in pixels, 160 by default.
+        fit: How images become squares: stretched, as by Liu et al., "SSD", 2016, or
+            with black bars.
         keep: As `tfds_dataset`.
 
     Raises:
         DataError: As `tfds_dataset`; and if a box is not ordered or not finite.
     """
-    planner = plans.boxed(size if size is not None else plans.SIDE)
-    options = {"kind": "boxed", "size": size}
+    side = size if size is not None else plans.SIDE
+    planner = plans.boxed(side, pad=fit == "pad")
+    options: dict[str, Any] = {"kind": "boxed", "size": size}
+    if fit == "pad":
+        options["fit"] = fit
     return _dataset(name, planner, options, data_dir, manual_dir, keep=keep)
 
 
@@ -195,4 +203,28 @@ def _dataset(
                 f"({len(bad)} images cannot be decoded)"
             )
         images = {s: Pictures(album, stored.of(s)) for s in wanted}
+        if picture.fit == "pad":
+            entry = _moved(entry, images, picture)
     return checked(records.assembled(name, entry, images))
+
+
+def _moved(
+    entry: CacheEntry, images: Mapping[str, Pictures], picture: ImageField
+) -> CacheEntry:
+    """The entry with its boxes where the pixels of padded images went."""
+    height, width, _ = picture.shape
+    spec = ImageSpec((height, width), fit="pad")
+    columns = dict(entry.columns)
+    for split, rows in images.items():
+        stretched = columns[f"{split}.boxes"][:]
+        boxes = np.zeros_like(stretched)
+        originals = rows.album.seen["original"][rows.positions].tolist()
+        for made, given, (h, w) in zip(boxes, stretched, originals, strict=True):
+            place = placement_of((h, w), spec)
+            scale = [h * place.scale_y / height, w * place.scale_x / width] * 2
+            shift = [place.shift_y, place.shift_x] * 2
+            made[:] = given * np.array(scale) + shift
+        absent = ~columns[f"{split}.present"][:]
+        boxes[absent] = 0
+        columns[f"{split}.boxes"] = boxes.clip(0, [height, width] * 2)
+    return entry._replace(columns=columns)

@@ -293,7 +293,7 @@ def test_generated_scenes_have_ignore_and_masks(name, tmp_path, monkeypatch, cap
         ("shapes", {"generated": 2**40}, "bytes of memory"),
         ("digits", {}, "digits is labelled images, not objects with boxes as shapes"),
         ("voc", {"masks": True}, "sets of TFDS are read with boxes only"),
-        ("voc", {"size": (64,), "fit": "crop"}, "stretched to squares"),
+        ("voc", {"size": (64,), "fit": "crop"}, "not cut: use --fit pad"),
     ],
 )
 def test_options_that_do_not_go_with_a_name_are_refused(name, options, message):

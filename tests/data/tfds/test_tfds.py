@@ -569,6 +569,28 @@ def test_boxes(scenes_dir):
     assert columns["image"].shape == (6, 40, 40, 3)
 
 
+def test_boxes_follow_images_that_are_padded(scenes_dir):
+    got = data.tfds_boxes("tiny_scenes/first", data_dir=scenes_dir, size=40, fit="pad")
+    other = data.tfds_boxes("tiny_scenes/first", data_dir=scenes_dir, size=40)
+    assert set(other.test.ids) == set(got.test.ids)
+    moved = 0
+    for row, (image, boxes) in enumerate(
+        zip(got.test.columns["image"], got.test.columns["boxes"], strict=True)
+    ):
+        rows, columns = np.nonzero(image.max(-1) > 0)
+        if not len(rows) or not got.test.columns["present"][row, 0]:
+            continue
+        y0, x0, y1, x1 = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+        stretched = other.test.columns["boxes"][row, 0] / 40
+        scale = np.array([y1 - y0, x1 - x0] * 2)
+        np.testing.assert_allclose(
+            boxes[0], stretched * scale + [y0, x0] * 2, atol=1e-3
+        )
+        moved += (y1 - y0, x1 - x0) != (40, 40)
+    assert moved
+    assert not got.test.columns["boxes"][~got.test.columns["present"]].any()
+
+
 def test_boxes_that_are_not_in_order_stop_the_load():
     features = tfds.builder_cls("tiny_scenes")(data_dir="/nowhere").info.features
     plan = plans.boxed(40)("scenes", dict(features.items()))
