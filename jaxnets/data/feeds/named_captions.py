@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, UInt8
 from jaxnets.data.dataset import DataError, Dataset
 from jaxnets.data.files.caption_folders import captioned_folder
 from jaxnets.data.files.problems import say_built_in
-from jaxnets.data.files.reading import given_path
+from jaxnets.data.files.reading import given_path, is_path
 from jaxnets.data.shapes.dataset import captions_of, shapes
 from jaxnets.data.store.looking import Keep
+from jaxnets.data.tfds import preparing
 
 CaptionTexts = Sequence[tuple[str, ...]]
 Encode = Callable[[UInt8[np.ndarray, "b h w c"]], Float[Array, "b *grid d"]]
@@ -76,6 +77,10 @@ def named_captions(
         data = shapes(side=side, train=generated)
         texts = {n: captions_of(s) for n, s in data.splits.items()}
         return Captions(data, texts, data)
+    if name in preparing.EMBEDDED and not is_path(name):
+        raise DataError(
+            f"{name} is {preparing.EMBEDDED[name]}, not captions as `shapes` has"
+        )
     data = captioned_folder(
         given_path(name), file, size=(side, side), skip_bad=skip_bad, keep=keep
     )

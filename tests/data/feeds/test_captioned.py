@@ -352,3 +352,8 @@ def test_the_wordiest_captions_are_the_longest_ones_and_ties_are_drawn():
     pairs = {frozenset(row[1].tolist()) for row in rows}
     assert pairs == {frozenset(p) for p in ((10, 11), (10, 12), (11, 12))}
     assert {tuple(row[2]) for row in rows} == {(10, 10)}
+
+
+def test_generated_sets_without_captions_are_refused_by_what_they_are():
+    with pytest.raises(DataError, match="shapes/crowded is boxes, not captions as"):
+        named_captions("shapes/crowded", 64)

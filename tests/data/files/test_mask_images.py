@@ -33,14 +33,16 @@ def mask():
     return values
 
 
+PICTURES = [png(damage.picture(i, HEIGHT, WIDTH)) for i in range(10)]
 BOXES = [[12, 20, 20, 30], [2, 3, 10, 12], [0, 29, 1, 30]]
 
 
 def masked(root, values, images="images", masks="masks", ending="", count=10):
     """Images with that mask each."""
-    for i in range(count):
-        put(root, f"{images}/{i}.png", png(damage.picture(i, HEIGHT, WIDTH)))
-        put(root, f"{masks}/{i}{ending}.png", png(values))
+    content = png(values)
+    for i, image in enumerate(PICTURES[:count]):
+        put(root, f"{images}/{i}.png", image)
+        put(root, f"{masks}/{i}{ending}.png", content)
 
 
 def surveyed(root, **options):
@@ -94,7 +96,7 @@ def test_every_value_above_0_is_an_object(tmp_path, images, masks, ending):
 
 def test_runs_of_random_masks_are_those_of_the_pixels():
     random = np.random.default_rng(0)
-    for _ in range(20):
+    for _ in range(8):
         values = random.choice([0, 0, 0, 3, 4, 900], (5, 7)).astype(np.int32)
         found = mask_objects(values)
         runs = np.split(found.runs, np.cumsum(found.lengths)[:-1])
@@ -121,7 +123,7 @@ def test_runs_of_random_masks_are_those_of_the_pixels():
     ],
 )
 def test_masks_of_other_kinds_are_read(tmp_path, content, objects):
-    masked(tmp_path, mask())
+    masked(tmp_path, mask(), count=4)
     ending = "tif" if content.startswith(b"II") else "png"
     (tmp_path / "masks/3.png").unlink()
     put(tmp_path, f"masks/3.{ending}", content)
@@ -148,7 +150,7 @@ def test_masks_of_other_kinds_are_read(tmp_path, content, objects):
     ],
 )
 def test_what_is_no_mask_is_a_problem_with_its_name(tmp_path, content, message):
-    masked(tmp_path, mask())
+    masked(tmp_path, mask(), count=4)
     (tmp_path / "masks/3.png").unlink()
     if content is not None:
         put(tmp_path, "masks/3.png", content)
@@ -223,8 +225,8 @@ def test_a_later_start_opens_no_mask_unless_one_changed(tmp_path, monkeypatch):
 
 
 def test_a_later_start_opens_no_image_to_learn_its_size(tmp_path, monkeypatch):
-    for i in range(10):
-        put(tmp_path, f"images/{i}.png", png(damage.picture(i, HEIGHT, WIDTH)))
+    for i, image in enumerate(PICTURES):
+        put(tmp_path, f"images/{i}.png", image)
         put(tmp_path, f"labels/{i}.txt", "0 0.5 0.5 0.2 0.3")
     digest = yolo_folder(tmp_path).digest
     monkeypatch.setattr(picture_files, "decode_strictly", None)
