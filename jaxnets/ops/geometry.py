@@ -207,7 +207,7 @@ def tightened(batch: Any) -> Any:
 
 
 def without_slivers(batch: Any, shortest: Number = 1.0) -> Any:
-    """The batch without the objects of which an augmentation left next to nothing.
+    """The batch without objects that augmentation cut down to a sliver.
 
     An object is no longer `present` if a side of its box is shorter than `shortest`, or
     if it has a mask and no pixel of it is left. Its box and its mask become 0.

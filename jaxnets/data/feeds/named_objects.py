@@ -46,8 +46,9 @@ def named_objects(
 
     Args:
         name: One of `EMBEDDED`; or the path of a folder in the format of COCO, VOC or
-            YOLO or of images with mask images, told by its looks, where `./` in front
-            tells it from a set of that name; or a set of TFDS (`voc`, `coco/2017`).
+            YOLO, or of images with mask images (the format is recognised by its files;
+            `./` in front tells a folder from a set of that name); or a set of TFDS
+            (`voc`, `coco/2017`).
         data_dir: Where prepared TFDS sets are.
         size: Height and width in pixels, or the side of a square, of every image. By
             default those of a folder keep theirs and must agree, `shapes` have 64, and
@@ -76,7 +77,13 @@ def named_objects(
         path = given_path(name)
         catalogue.refuse_ambiguity(name, data_dir)
         options = {"size": shape, "fit": fit or "pad", "skip_bad": skip_bad}
-        return _folder(path, masks, label, first_pixel, {**options, "keep": keep})
+        return _folder(
+            path,
+            {**options, "keep": keep},
+            masks=masks,
+            label=label,
+            first_pixel=first_pixel,
+        )
     refuse_skipping(name, skip_bad=skip_bad)
     if shape is not None and shape[0] != shape[1]:
         raise DataError(f"{name}: images are squares: give --size one number")
@@ -111,12 +118,13 @@ def named_objects(
 
 def _folder(
     path: Path,
-    masks: bool,  # noqa: FBT001
+    options: dict[str, Any],
+    *,
+    masks: bool,
     label: str,
     first_pixel: FirstPixel,
-    options: dict[str, Any],
 ) -> Dataset:
-    """The data set of a folder, by its looks.
+    """The data set of a folder, whose format is recognised by its files.
 
     Raises:
         DataError: If it is no set of objects, or has no masks and these are asked for.
@@ -154,7 +162,7 @@ def _annotated(dataset: Dataset, *, masks: bool) -> Dataset:
 def _without_empty(dataset: Dataset) -> Dataset:
     """The data set without boxes that have no area; COCO has some.
 
-    Their files are not the user's to mend, so the images stay.
+    Their images stay: a user cannot correct the files of TFDS.
     """
     splits = {}
     for name, split in dataset.splits.items():

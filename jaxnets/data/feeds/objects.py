@@ -36,7 +36,7 @@ class ObjectFeeds(NamedTuple):
 
 
 class ObjectStatistics(NamedTuple):
-    """What there is to detect in some images."""
+    """Counts, areas and overlaps of the objects of a split."""
 
     images: int
     objects: int  # without those that are ignored
@@ -72,9 +72,9 @@ def object_feeds(
     """Checked, normalised images with their objects: shuffled to train, else in order.
 
     Objects of which augmentation leaves less than a pixel are no longer `present`. A
-    box that was cut or turned may be larger than what is left of its mask, since boxes
-    are moved by themselves; `jaxnets.ops.geometry.tightened` shrinks them. Says for
-    every split how many objects there are.
+    box that was cropped or rotated may be larger than the rest of its mask, because
+    boxes move without looking at masks; `jaxnets.ops.geometry.tightened` shrinks them.
+    Prints for every split how many objects there are.
 
     Args:
         dataset: With the columns `COLUMNS`, as `named_objects` gives them; others are
@@ -109,7 +109,7 @@ def object_feeds(
 
 
 def check_objects(dataset: Dataset, *, masks: bool = False) -> None:
-    """Refuses annotations that would train nonsense without a word.
+    """Refuses annotations that a training step would accept silently.
 
     Images without an object are allowed.
 
@@ -147,10 +147,11 @@ def check_objects(dataset: Dataset, *, masks: bool = False) -> None:
 
 
 def object_statistics(split: Split) -> ObjectStatistics:
-    """What there is to detect in a split; overlaps are of its first 5,000 images.
+    """Counts, areas and overlaps of the objects of a split.
 
-    Areas are those of the masks of generated images, else those of the boxes, since
-    masks of files would all have to be drawn.
+    Areas are those of the masks of generated images. For files they are those of the
+    boxes, because drawing every mask takes long. Overlaps are of the first 5,000
+    images.
 
     Args:
         split: Of a set of objects.

@@ -36,7 +36,7 @@ from jaxnets.data.files.objects import (
     AnnotatedObject,
     annotated,
     checked_box,
-    look_at,
+    measured_images,
 )
 from jaxnets.data.files.outlines import outline
 from jaxnets.data.files.places import ImageFinder, say_unlisted
@@ -121,14 +121,14 @@ def coco_folder(
     every = [i for contents in listed.values() for i in contents.images.values()]
     images = [image.file for image in every]
     unsaid = any(image.size is None for image in every)
-    looked = look_at(root, images, how) if unsaid else None
-    sizes = looked.sizes if looked else {}
+    measured = measured_images(root, images, how) if unsaid else None
+    sizes = measured.sizes if measured else {}
     scenes = {
         split: list(_scenes(split, contents, sizes, classes, found))
         for split, contents in listed.items()
     }
     names, name = list(classes.values()), root.resolve().name
-    made = annotated(name, root, scenes, names, how, masks=masks, looked=looked)
+    made = annotated(name, root, scenes, names, how, masks=masks, measured=measured)
     say_unlisted(root, images, "add them to `images` to use them")
     return made
 
@@ -352,7 +352,7 @@ def _scenes(
     """
     for key, image in contents.images.items():
         size = image.size or sizes.get(image.file)
-        if size is None:  # it was looked at: the survey says what is wrong
+        if size is None:  # it cannot be read: the survey has the reason
             continue
         things = _all(image, lambda row, s=size: _thing(row, classes, s), survey)
         if things is not None:

@@ -53,10 +53,10 @@ class AnnotatedImage(NamedTuple):
     source: str = "its annotation"  # what says so, for messages
 
 
-class LookedAt(NamedTuple):
-    """Images that were looked at before their annotations were read.
+class MeasuredImages(NamedTuple):
+    """Images whose size is known before their annotations are read.
 
-    A later start takes their sizes from the album and opens no file.
+    A later start takes the sizes from the album and opens no image.
     """
 
     images: GoodImages
@@ -71,17 +71,17 @@ class LookedAt(NamedTuple):
         return {file: size[p] for file, p in self.position.items() if p in known}
 
 
-def look_at(root: Path, files: Iterable[str], how: Reading) -> LookedAt:
-    """Looks at images whose annotations do not say how large they are.
+def measured_images(root: Path, files: Iterable[str], how: Reading) -> MeasuredImages:
+    """Returns images with their sizes, for annotations that do not state these.
 
     Args:
         root: Nothing outside it is read.
-        files: Relative to it; one that is named twice is looked at once.
-        how: What is to become of them; its survey takes problems and shapes.
+        files: Relative to it. A file that is named twice is read once.
+        how: How images are read; its survey takes problems and shapes.
     """
     names = list(dict.fromkeys(files))
     position = {name: i for i, name in enumerate(names)}
-    return LookedAt(pictures(root, names, how), position)
+    return MeasuredImages(pictures(root, names, how), position)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +207,7 @@ def annotated(
     how: Reading,
     *,
     masks: bool,
-    looked: LookedAt | None = None,
+    measured: MeasuredImages | None = None,
 ) -> Dataset:
     """The data set of these images, their objects padded to the largest number.
 
@@ -218,11 +218,13 @@ def annotated(
         classes: Names of the labels, in order.
         how: How they are read, and what was found so far.
         masks: Also make the column `masks`.
-        looked: The images, if they were looked at before; they may be more.
+        measured: These images and perhaps more, if their sizes were needed before.
     """
     every = [(split, scene) for split, rows in scenes.items() for scene in rows]
-    looked = looked or look_at(root, [scene.file for _, scene in every], how)
-    images, every = _of_said_size(root, looked, every, how.survey)
+    measured = measured or measured_images(
+        root, [scene.file for _, scene in every], how
+    )
+    images, every = _of_said_size(root, measured, every, how.survey)
     places, size = images.placements, images.size
     most = max((len(scene.things) for _, scene in every), default=0) or 1
     parts, left = {}, 0
@@ -255,15 +257,15 @@ def annotated(
 
 def _of_said_size(
     root: Path,
-    looked: LookedAt,
+    measured: MeasuredImages,
     every: Sequence[tuple[str, AnnotatedImage]],
     survey: Survey,
 ) -> tuple[GoodImages, list[tuple[str, AnnotatedImage]]]:
     """Those images that are as large as their annotations say, and their scenes."""
     kept, scenes = [], []
-    usable, sizes = set(looked.images.kept.tolist()), looked.sizes
+    usable, sizes = set(measured.images.kept.tolist()), measured.sizes
     for split, scene in every:
-        if (position := looked.position[scene.file]) not in usable:
+        if (position := measured.position[scene.file]) not in usable:
             continue
         said, have = scene.size, sizes[scene.file]
         if have == said:
@@ -282,7 +284,7 @@ def _of_said_size(
         elif said == have[::-1]:
             what += f": {scene.source} has height and width the other way round"
         survey.add(scene.file, what, "shape")
-    images = dataclasses.replace(looked.images, kept=np.array(kept, np.int64))
+    images = dataclasses.replace(measured.images, kept=np.array(kept, np.int64))
     return images, scenes
 
 

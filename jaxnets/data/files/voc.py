@@ -18,7 +18,7 @@ from jaxnets.data.files.objects import (
     AnnotatedObject,
     annotated,
     checked_box,
-    look_at,
+    measured_images,
 )
 from jaxnets.data.files.places import ImageFinder, composed, say_unlisted
 from jaxnets.data.files.problems import FileError, left_out, noted
@@ -103,10 +103,12 @@ def voc_folder(
             splits[stem] = split
             if sheet is not None:
                 sheets[stem] = sheet
-    looked = None
+    measured = None
     if any(sheet.size == (0, 0) for sheet in sheets.values()):
-        looked = look_at(root, [sheet.image for sheet in sheets.values()], how)
-        sheets = _sized(sheets, looked.sizes)
+        measured = measured_images(
+            root, [sheet.image for sheet in sheets.values()], how
+        )
+        sheets = _sized(sheets, measured.sizes)
     hint = _other_counting(list(sheets.values()), first_pixel)
     if hint:
         noted(root.name, hint)
@@ -124,7 +126,7 @@ def voc_folder(
         sorted({thing.label for scene in every for thing in scene.things}),
         how,
         masks=False,
-        looked=looked,
+        measured=measured,
     )
     say_unlisted(
         root, images, "an XML file without <object> says that nothing is there"

@@ -18,7 +18,7 @@ from jaxnets.data.files.objects import (
     AnnotatedObject,
     annotated,
     checked_box,
-    look_at,
+    measured_images,
 )
 from jaxnets.data.files.outlines import outline
 from jaxnets.data.files.places import composed, say_unlisted
@@ -96,8 +96,8 @@ def yolo_folder(
         place.split: [] for place in header.places
     }
     pairs = [_pairs(root, place, found) for place in header.places]
-    looked = look_at(root, [image for rows in pairs for image in rows], how)
-    sizes = looked.sizes  # of an image without one, the survey says what is wrong
+    measured = measured_images(root, [image for rows in pairs for image in rows], how)
+    sizes = measured.sizes  # the survey has the reason where one is missing
     for place, rows in zip(header.places, pairs, strict=True):
         known = {image: text for image, text in rows.items() if image in sizes}
         scenes[place.split] += _scenes(root, known, sizes, header, found)
@@ -115,7 +115,7 @@ def yolo_folder(
         header.names or sorted(numbers, key=int),
         how,
         masks=masks,
-        looked=looked,
+        measured=measured,
     )
     listed = [name for place in header.places for name in place.only or ()]
     say_unlisted(root, listed, "add them to the lists that data.yaml names")

@@ -1,12 +1,12 @@
-"""Scenes of up to twelve overlapping objects of very different size: for detection.
+"""Scenes of up to twelve overlapping objects of very different sizes, for detection.
 
-The forms, colours and textures are those of `shapes`; the objects lie on each other.
-They exercise what `shapes` cannot: suppression of boxes that overlap, and objects in
-all three of COCO's ranges of area (at 128 pixels).
+The forms, colours and textures are those of `shapes`. Boxes overlap by more than half,
+so non-maximum suppression has work to do. At 128 pixels the objects cover all three of
+COCO's area ranges. Scenes have no captions.
 
-A mask shows what is seen of an object, and a box is drawn around that. An object of
-which less than a quarter is seen, or fewer than four pixels, is left out of the
-picture: everything in a picture is annotated.
+A mask holds the visible pixels of an object, and its box is drawn around these. An
+object is not drawn if less than a quarter of it, or fewer than four pixels, would be
+visible. So every object in an image is annotated.
 """
 
 import functools
@@ -30,8 +30,8 @@ from jaxnets.data.store.progress import progress
 OBJECTS = 12  # the most in one scene
 FEWEST = 3  # objects that are placed in a scene; some of them may be hidden
 EXTENTS = (8 / 128, 110 / 128)  # of an object's longer side, in image sides
-VISIBLE = 0.25  # share of an object's pixels that must be seen
-PIXELS = 4  # of an object that must be seen
+VISIBLE = 0.25  # share of an object's pixels that must be visible
+PIXELS = 4  # of an object that must be visible
 VERSION = 1
 """Of everything that decides a scene or a pixel; a change makes new cache entries."""
 
@@ -57,12 +57,12 @@ CrowdedScene: TypeAlias = tuple[CrowdedObject, ...]
 
 
 class RenderedCrowds(NamedTuple):
-    """The images of crowded scenes, and what is seen of each object."""
+    """The images of crowded scenes, and the visible part of each object."""
 
     image: UInt8[np.ndarray, "n side side 3"]
     segments: Int8[np.ndarray, "n side side"]  # 0 background, k + 1 the object at k
-    kept: Int[np.ndarray, "n objects"]  # position in the scene of each that is seen; -1
-    visible: Float[np.ndarray, "n objects"]  # share of its pixels that is seen
+    kept: Int[np.ndarray, "n objects"]  # its position in the scene; -1: padding
+    visible: Float[np.ndarray, "n objects"]  # visible share of its pixels
 
 
 def crowded_shapes(
@@ -79,11 +79,11 @@ def crowded_shapes(
     twelve and ordered from the front to the back; `present` says which are real.
 
     - `image`: uint8.
-    - `segments`: 0 for the ground, k + 1 where the object at k is seen.
-    - `boxes`: [y0, x0, y1, x1] in pixels, just around what is seen of the object; a box
-      one pixel wide has x1 = x0 + 1. Padding is 0.
+    - `segments`: 0 for the ground, k + 1 where the object at k is visible.
+    - `boxes`: [y0, x0, y1, x1] in pixels, just around the visible pixels of the object;
+      a box one pixel wide has x1 = x0 + 1. Padding is 0.
     - `label` (the form), `colour`, `texture`: one class an object.
-    - `visible`: the share of an object's pixels that is seen, `VISIBLE` to 1.
+    - `visible`: the visible share of an object's pixels, `VISIBLE` to 1.
     - `centre`: (y, x) of the middle of the whole object, in units of the image's side.
     - `held_out`: whether any pair of colour and form in the scene is one of `HELD_OUT`.
       True of every second scene of the test split, the odd ones.
@@ -137,9 +137,10 @@ def crowded_scene(split: str, place: int, *, held_out: bool = False) -> CrowdedS
     """The scene at one place of a split, from the front to the back.
 
     Extents are uniform in their logarithm, with more of the largest. A third of the
-    objects lie upon another of about their size; the others lie anywhere. Smaller ones
-    tend to be in front. Objects that overlap differ in colour, as far as there are
-    colours. Half of the largest are squares: other forms hardly reach COCO's large.
+    objects lie on another object of about their size, the others lie anywhere. Smaller
+    objects tend to be in front. Objects that overlap differ in colour, unless all
+    colours are used. Half of the largest are squares, because few other forms reach
+    COCO's large range.
 
     Args:
         split: Another name, other scenes.
@@ -251,8 +252,8 @@ def render(scenes: list[CrowdedScene], split: str, side: int) -> RenderedCrowds:
 class _Canvas:
     """Some scenes while they are drawn, from the front to the back.
 
-    Drawn in this order, what an object hides is known before anything behind it is
-    drawn: who is nearly hidden never gets on the canvas.
+    In this order the visible share of an object is known before it is drawn, and no
+    later object changes it.
     """
 
     def __init__(
