@@ -1,6 +1,6 @@
 """What detectors return, whatever their network."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxnets.metrics import Mean
 from jaxnets.ops import boxes as box_ops
 from jaxnets.ops.nms import nms
+from jaxnets.types import DetectionBatch
 
 
 class Detections(NamedTuple):
@@ -61,7 +62,12 @@ class Deciding(NamedTuple):
 DECIDING = Deciding()
 
 
-def truth_of(batch: Any) -> Truth:
+def size_of(batch: DetectionBatch) -> tuple[int, int]:
+    """Height and width of the images, in pixels."""
+    return batch.image.shape[1], batch.image.shape[2]
+
+
+def truth_of(batch: DetectionBatch) -> Truth:
     """What the objects of a batch are to be taken for."""
     sound = batch.present & box_ops.valid(batch.boxes)
     return Truth(batch.boxes, batch.label, sound & ~batch.ignore, sound & batch.ignore)

@@ -46,9 +46,10 @@ from jaxnets.tasks.detection import (
     Truth,
     decided,
     recalled,
+    size_of,
     truth_of,
 )
-from jaxnets.types import Key, Scalar, Variables
+from jaxnets.types import DetectionBatch, Key, Scalar, Variables
 
 _WEIGHTS = (10.0, 10.0, 5.0, 5.0)  # of the heads' offsets; Fast R-CNN's normalisation
 _RECALL = (16, 64)  # proposals whose recall is reported
@@ -112,11 +113,11 @@ def two_stage(
         deciding: Which boxes count as found.
     """
 
-    def init(key: Key, batch: Any) -> Variables:
+    def init(key: Key, batch: DetectionBatch) -> Variables:
         return functional.init(model, key, batch.image)
 
     def loss(
-        variables: Variables, batch: Any, key: Key, hyper: Any
+        variables: Variables, batch: DetectionBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
         del hyper
         truth = truth_of(batch)
@@ -135,12 +136,16 @@ def two_stage(
             ),
         }
         if output.mask_logits is not None:
+            if batch.masks is None:
+                raise ValueError(
+                    "the network has a mask_head, but the batch has no masks"
+                )
             parts["masks"] = _mask_loss(
                 output, output.mask_logits, batch.masks, aligned=model.pooling.aligned
             )
         return _summed(parts, batch.mask, buffers)
 
-    def evaluate(variables: Variables, batch: Any, key: Key) -> Metrics:
+    def evaluate(variables: Variables, batch: DetectionBatch, key: Key) -> Metrics:
         del key
         proposals = functional.predict(model, variables, batch.image).proposals
         truth = truth_of(batch)
@@ -154,10 +159,10 @@ def two_stage(
             for most in _RECALL
         }
 
-    def predict(variables: Variables, batch: Any, key: Key) -> Detections:
+    def predict(variables: Variables, batch: DetectionBatch, key: Key) -> Detections:
         del key
         output = functional.predict(model, variables, batch.image)
-        pixels = batch.image.shape[1:3]
+        pixels = size_of(batch)
         found = found_in(
             output.logits, output.offsets, output.proposals, pixels, deciding
         )
@@ -176,7 +181,7 @@ def two_stage(
 
 def second_stage(
     model: FastRCNN | RCNN,
-    propose: Callable[[Any], Proposals],
+    propose: Callable[[DetectionBatch], Proposals],
     *,
     sampling: Sampling = _SAMPLING,
     deciding: Deciding = DECIDING,
@@ -194,11 +199,11 @@ def second_stage(
         deciding: Which boxes count as found.
     """
 
-    def init(key: Key, batch: Any) -> Variables:
+    def init(key: Key, batch: DetectionBatch) -> Variables:
         return functional.init(model, key, batch.image, propose(batch).boxes[:, :1])
 
     def loss(
-        variables: Variables, batch: Any, key: Key, hyper: Any
+        variables: Variables, batch: DetectionBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
         del hyper
         truth = truth_of(batch)
@@ -210,18 +215,18 @@ def second_stage(
         parts = _head_losses(logits, offsets, drawn, truth, sampling)
         return _summed(parts, batch.mask, buffers)
 
-    def evaluate(variables: Variables, batch: Any, key: Key) -> Metrics:
+    def evaluate(variables: Variables, batch: DetectionBatch, key: Key) -> Metrics:
         found, truth = predict(variables, batch, key), truth_of(batch)
         counted = truth.learned & batch.mask[:, None]
         return {"recall": recalled(found.boxes, found.present, truth.boxes, counted)}
 
-    def predict(variables: Variables, batch: Any, key: Key) -> Detections:
+    def predict(variables: Variables, batch: DetectionBatch, key: Key) -> Detections:
         del key
         proposals = propose(batch)
         logits, offsets = functional.predict(
             model, variables, batch.image, proposals.boxes
         )
-        pixels = batch.image.shape[1:3]
+        pixels = size_of(batch)
         return found_in(logits, offsets, proposals, pixels, deciding)
 
     return Task(init, loss, evaluate, predict)
@@ -229,7 +234,7 @@ def second_stage(
 
 def windows(
     sizes: Sequence[Number], ratios: Sequence[Number], stride: int
-) -> Callable[[Any], Proposals]:
+) -> Callable[[DetectionBatch], Proposals]:
     """Proposes the same windows in every image, whatever is in it.
 
     Args:
@@ -238,7 +243,7 @@ def windows(
         stride: Pixels between the centres of two.
     """
 
-    def propose(batch: Any) -> Proposals:
+    def propose(batch: DetectionBatch) -> Proposals:
         count, height, width = batch.image.shape[:3]
         base = base_anchors(sizes, ratios, rounded=False)
         grid = height // stride, width // stride

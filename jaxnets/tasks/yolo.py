@@ -30,10 +30,11 @@ from jaxnets.tasks.detection import (
     Truth,
     decided,
     recalled,
+    size_of,
     truth_of,
 )
 from jaxnets.tasks.hyper import Reads, present
-from jaxnets.types import Key, Scalar, Variables
+from jaxnets.types import DetectionBatch, Key, Scalar, Variables
 
 # Section 2.2: weights of the losses of coordinates, and of confidences where no object
 # is.
@@ -112,16 +113,16 @@ def yolo(model: YOLO, *, deciding: Deciding = DECIDING) -> Task:
     """
     rates = functional.rates(model)
 
-    def init(key: Key, batch: Any) -> Variables:
+    def init(key: Key, batch: DetectionBatch) -> Variables:
         return functional.init(model, key, batch.image)
 
     def loss(
-        variables: Variables, batch: Any, key: Key, hyper: Any
+        variables: Variables, batch: DetectionBatch, key: Key, hyper: Any
     ) -> tuple[Scalar, tuple[PyTree, Metrics]]:
         output, buffers = functional.forward(
             model, variables, key, batch.image, **present(hyper, rates)
         )
-        cells, size = cells_of(output, model.boxes), batch.image.shape[1:3]
+        cells, size = cells_of(output, model.boxes), size_of(batch)
         one = lambda cells, truth: _losses(cells, truth, size)
         parts = jax.vmap(one)(cells, truth_of(batch))
         parts["loss"] = sum(parts.values(), jnp.zeros(len(batch.mask)))
@@ -132,15 +133,15 @@ def yolo(model: YOLO, *, deciding: Deciding = DECIDING) -> Task:
         }
         return metrics["loss"].total / count, (buffers, metrics)
 
-    def evaluate(variables: Variables, batch: Any, key: Key) -> Metrics:
+    def evaluate(variables: Variables, batch: DetectionBatch, key: Key) -> Metrics:
         found, truth = predict(variables, batch, key), truth_of(batch)
         counted = truth.learned & batch.mask[:, None]
         return {"recall": recalled(found.boxes, found.present, truth.boxes, counted)}
 
-    def predict(variables: Variables, batch: Any, key: Key) -> Detections:
+    def predict(variables: Variables, batch: DetectionBatch, key: Key) -> Detections:
         del key
         output = functional.predict(model, variables, batch.image)
-        cells, size = cells_of(output, model.boxes), batch.image.shape[1:3]
+        cells, size = cells_of(output, model.boxes), size_of(batch)
         boxes = box_ops.clip(boxes_of(cells, size), size)
         scores = cells.confidence[..., None] * cells.classes[..., None, :]
         count = len(output), -1

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +28,8 @@ from jaxnets.ops.boxes import clip, decode
 from jaxnets.ops.masks import pasted
 from jaxnets.tasks.detection import Deciding, decided
 from jaxnets.tasks.regions import Sampling, two_stage
-from tests.golden.detection import torchvision_nets as golden
+from jaxnets.types import DetectionBatch
+from tests.golden.detectors import torchvision_nets as golden
 
 
 def template(model, *inputs):
@@ -87,16 +87,6 @@ def test_yolo_maps_the_papers_image_to_its_grid():
     assert said.shape == (1, 7, 7, 30)
 
 
-class Batch(NamedTuple):
-    image: Any
-    boxes: Any
-    label: Any
-    present: Any
-    ignore: Any
-    masks: Any
-    mask: Any
-
-
 @functools.cache
 def reference():
     return np.load(golden.FILE, allow_pickle=False)
@@ -123,7 +113,8 @@ def truth(image):
     boxes = np.array(golden.BOXES, np.float32)
     label = np.array(golden.LABELS, np.int32)
     rows = np.ones(len(image), bool)
-    return Batch(image, boxes, label, some, ~some, masks.transpose(0, 3, 1, 2), rows)
+    drawn = masks.transpose(0, 3, 1, 2)
+    return DetectionBatch(image, boxes, label, some, ~some, rows, drawn)
 
 
 @pytest.mark.one_python

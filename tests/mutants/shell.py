@@ -338,11 +338,4 @@ FAULTS: list[Fault] = [
         now="shift = [0.0, 0.0] * 2",
         tests=("test_tfds",),
     ),
-    Fault(
-        name="Padding has a mask: the ground",
-        function="_batch",
-        was='jnp.arange(1, rows["boxes"].shape[1] + 1)',
-        now='jnp.arange(rows["boxes"].shape[1])',
-        tests=("test_objects",),
-    ),
 ]

@@ -10,7 +10,7 @@ import pytest
 from jaxnets.data.shapes.dataset import shapes
 from jaxnets.ops import anchors
 
-REFERENCES = Path(__file__).parents[1] / "golden/detection/references.npz"
+REFERENCES = Path(__file__).parents[1] / "golden/detectors/references.npz"
 RATIOS = (0.5, 1, 2)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from jaxnets.ops import boxes as ops
 
-REFERENCES = Path(__file__).parents[1] / "golden/detection/references.npz"
+REFERENCES = Path(__file__).parents[1] / "golden/detectors/references.npz"
 OVERLAPS = (ops.iou, ops.giou, ops.diou, ops.dice, ops.ioa)
 # As [x0, y0, x1, y1] these are the boxes of torchvision's tests; all are symmetric.
 SQUARES = [[0, 0, 100, 100], [0, 0, 50, 50], [200, 200, 300, 300], [0, 0, 25, 25]]

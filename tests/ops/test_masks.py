@@ -11,7 +11,7 @@ import pytest
 from jaxnets.data.shapes.dataset import instance_masks, shapes
 from jaxnets.ops.masks import mask_targets, pasted
 
-REFERENCES = Path(__file__).parents[1] / "golden/detection/references.npz"
+REFERENCES = Path(__file__).parents[1] / "golden/detectors/references.npz"
 
 paste = partial(jax.jit, static_argnums=2, static_argnames="whole_pixels")(pasted)
 targets = jax.jit(mask_targets, static_argnums=3)

@@ -9,7 +9,7 @@ import pytest
 
 from jaxnets.ops import nms
 
-REFERENCES = Path(__file__).parents[1] / "golden/detection/references.npz"
+REFERENCES = Path(__file__).parents[1] / "golden/detectors/references.npz"
 SETS, BOXES = 1000, 24
 CHAIN = [[0, 0, 10, 10], [0, 4.3, 10, 14.3], [0, 8.6, 10, 18.6]]
 

@@ -10,7 +10,7 @@ import pytest
 
 from jaxnets.ops import roi
 
-REFERENCES = Path(__file__).parents[1] / "golden/detection/references.npz"
+REFERENCES = Path(__file__).parents[1] / "golden/detectors/references.npz"
 SQUARES = (jnp.arange(64.0).reshape(8, 8, 1) ** 2) / 10
 # [x0, y0, x1, y1] as published; values in the order of rows.
 PUBLISHED = [

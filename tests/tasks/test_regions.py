@@ -1,4 +1,4 @@
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,20 +33,11 @@ from jaxnets.tasks.regions import (
     windows,
 )
 from jaxnets.testing.tasks import check_task
+from jaxnets.types import DetectionBatch
 
 SIDE, CLASSES = 16, 3
 FEW = Sampling(anchors=16, regions=8)
 RULE = Deciding(most=4, candidates=24)
-
-
-class Batch(NamedTuple):
-    image: Any
-    boxes: Any
-    label: Any
-    present: Any
-    ignore: Any
-    masks: Any
-    mask: Any
 
 
 class Hyper(NamedTuple):
@@ -64,14 +55,14 @@ def batch(*, count=4, seed=0):
     inside = lambda low, high: (line >= low[..., None]) & (line < high[..., None])
     rows, columns = (inside(boxes[..., i], boxes[..., i + 2]) for i in (0, 1))
     masks = rows[..., :, None] & columns[..., None, :] & present[..., None, None]
-    return Batch(
+    return DetectionBatch(
         jnp.asarray(draws.normal(size=(count, SIDE, SIDE, 3)), jnp.float32),
         jnp.asarray(boxes * present[..., None], jnp.float32),
         jnp.asarray(draws.integers(0, CLASSES, (count, 3)), jnp.int32),
         jnp.asarray(present),
         jnp.asarray(draws.random((count, 3)) < 0.2),
-        jnp.asarray(masks),
         jnp.ones(count, bool),
+        jnp.asarray(masks),
     )
 
 
@@ -110,6 +101,14 @@ def test_the_contract(kind):
     else:
         task = second_stages(kind)
     check_task(task, Hyper(), batch())
+
+
+def test_masks_are_needed_where_they_are_learned():
+    task, rows = two_stage(two_stages(mask=True)), batch()._replace(masks=None)
+    key = jax.random.key(0)
+    variables = jax.eval_shape(task.init, key, rows)
+    with pytest.raises(ValueError, match="batch has no masks"):
+        jax.eval_shape(lambda v: task.loss(v, rows, key, None), variables)
 
 
 def test_an_image_without_objects_is_background():

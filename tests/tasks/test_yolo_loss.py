@@ -1,4 +1,4 @@
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,18 +9,9 @@ from jaxnets.models.yolo import YOLO
 from jaxnets.tasks.detection import Deciding
 from jaxnets.tasks.yolo import COORDINATES, EMPTY, boxes_of, cells_of, yolo
 from jaxnets.testing.tasks import check_task
-from jaxnets.types import Variables
+from jaxnets.types import DetectionBatch, Variables
 
 SIDE, GRID, BOXES, CLASSES = 16, 4, 2, 3
-
-
-class Batch(NamedTuple):
-    image: Any
-    boxes: Any
-    label: Any
-    present: Any
-    ignore: Any
-    mask: Any
 
 
 class Hyper(NamedTuple):
@@ -40,7 +31,7 @@ def batch(*, count=4, seed=0):
     present = draws.random((count, 3)) < 0.7
     present[0] = False  # an image without objects
     ignore = draws.random((count, 3)) < 0.2
-    return Batch(
+    return DetectionBatch(
         jnp.asarray(draws.normal(size=(count, SIDE, SIDE, 3)), jnp.float32),
         jnp.asarray(boxes * present[..., None], jnp.float32),
         jnp.asarray(draws.integers(0, CLASSES, (count, 3)), jnp.int32),
@@ -171,7 +162,7 @@ def test_the_first_of_two_objects_in_a_cell_is_learned():
     from jaxnets.tasks.yolo import _targets
 
     boxes = jnp.array([[[0.0, 0, 3, 3], [1, 1, 3, 3]]])
-    rows = Batch(
+    rows = DetectionBatch(
         jnp.zeros((1, SIDE, SIDE, 3)),
         boxes,
         jnp.array([[2, 1]]),

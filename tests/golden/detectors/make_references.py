@@ -2,7 +2,7 @@
 
 Run it with an interpreter that has torchvision with its compiled operators:
 
-    python tests/golden/detection/make_references.py
+    python tests/golden/detectors/make_references.py
 
 Boxes are stored as [y0, x0, y1, x1] and images with channels last, as in jaxnets.
 Everything is computed in float64, except for anchors, which torchvision rounds in

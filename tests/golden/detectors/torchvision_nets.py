@@ -2,7 +2,7 @@
 
 Needs torch and torchvision with its compiled operators, which the tests do not:
 
-    PYTHONPATH=. python tests/golden/detection/torchvision_nets.py
+    PYTHONPATH=. python tests/golden/detectors/torchvision_nets.py
 
 Faster and Mask R-CNN (ResNet-50, pyramid) with weights by the rule of
 `tests/golden/networks/fill.py`, scaled so that scores are spread: no two of an image
