@@ -21,14 +21,14 @@ from pycocotools.cocoeval import COCOeval
 
 from jaxnets.scores.coco_json import annotations_of, results_of
 from jaxnets.scores.detection import average_precision, summary
-from jaxnets.scores.objects import Detections, Truth
+from jaxnets.scores.objects import ImageDetections, ImageTruth
 
 SIDE = 640
 
 
 def records(
     images: int, classes: int, detections: int, objects: int
-) -> tuple[list[Truth], list[Detections]]:
+) -> tuple[list[ImageTruth], list[ImageDetections]]:
     """Random objects, and detections most of which are near one of them."""
     random = np.random.default_rng(0)
     truth, found = [], []
@@ -39,7 +39,7 @@ def records(
         boxes = np.concatenate([corner, corner + sides], axis=1).astype(np.float64)
         labels = random.integers(0, classes, count)
         ignore = random.random(count) < 0.01
-        truth.append(Truth(boxes, labels, ignore))
+        truth.append(ImageTruth(boxes, labels, ignore))
         near = random.integers(0, max(count, 1), detections)
         guess = np.tile([[0.0, 0.0, 50.0, 50.0]], (detections, 1))
         named = random.integers(0, classes, detections)
@@ -47,7 +47,7 @@ def records(
             guess = boxes[near] + np.rint(random.normal(0, 6, (detections, 4)))
             named = np.where(random.random(detections) < 0.7, labels[near], named)
         guess[:, 2:] = np.maximum(guess[:, 2:], guess[:, :2] + 1)
-        found.append(Detections(guess, random.random(detections), named))
+        found.append(ImageDetections(guess, random.random(detections), named))
     return truth, found
 
 
@@ -59,7 +59,7 @@ def quiet(compute: Callable[[], Any]) -> tuple[Any, float]:
         return made, time.perf_counter() - begin
 
 
-def theirs(truth: list[Truth], found: list[Detections], classes: int) -> Any:
+def theirs(truth: list[ImageTruth], found: list[ImageDetections], classes: int) -> Any:
     """A function that evaluates with pycocotools, of data that are loaded."""
     names = [str(c) for c in range(classes)]
     coco = COCO()

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxnets import run_lengths
 from jaxnets.run_lengths import RunLengths
-from jaxnets.scores.objects import Detections, Overlap, Truth
+from jaxnets.scores.objects import ImageDetections, ImageTruth, Overlap
 
 Row = Mapping[str, Any]
 
@@ -22,14 +22,14 @@ Row = Mapping[str, Any]
 class Annotations(NamedTuple):
     """What an annotation file holds; images and classes in the order of their ids."""
 
-    truth: list[Truth]
+    truth: list[ImageTruth]
     classes: list[str]
     image_ids: list[int]
     class_ids: list[int]
 
 
 def annotations_of(
-    truth: Sequence[Truth],
+    truth: Sequence[ImageTruth],
     classes: Sequence[str],
     sizes: Sequence[tuple[int, int]],
     files: Sequence[str] | None = None,
@@ -82,7 +82,7 @@ def annotations_of(
 
 
 def results_of(
-    detections: Sequence[Detections],
+    detections: Sequence[ImageDetections],
     *,
     of: Overlap = "boxes",
     image_ids: Sequence[int] | None = None,
@@ -152,7 +152,7 @@ def read_annotations(value: Row, *, masks: bool = False) -> Annotations:
     for key in image_ids:
         own = by_image[key]
         truth.append(
-            Truth(
+            ImageTruth(
                 _corners([row["bbox"] for row in own]),
                 np.array([label[row["category_id"]] for row in own], np.int64),
                 np.array([bool(row.get("iscrowd", 0)) for row in own], bool),
@@ -163,7 +163,9 @@ def read_annotations(value: Row, *, masks: bool = False) -> Annotations:
     return Annotations(truth, [names[key] for key in class_ids], image_ids, class_ids)
 
 
-def read_results(rows: Sequence[Row], annotations: Annotations) -> list[Detections]:
+def read_results(
+    rows: Sequence[Row], annotations: Annotations
+) -> list[ImageDetections]:
     """Returns the detections of a results file, one record an image.
 
     Rows without a box have the box around their mask.
@@ -194,7 +196,7 @@ def read_results(rows: Sequence[Row], annotations: Annotations) -> list[Detectio
             boxes = run_lengths.boxes(masks)
         scores = np.array([row["score"] for row in own], np.float64)
         labels = np.array([label[row["category_id"]] for row in own], np.int64)
-        found.append(Detections(boxes, scores, labels, masks))
+        found.append(ImageDetections(boxes, scores, labels, masks))
     return found
 
 

@@ -16,7 +16,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxnets.scores.objects import Detections, Objects, Overlap, Truth, gathered
+from jaxnets.scores.objects import (
+    ImageDetections,
+    ImageTruth,
+    Objects,
+    Overlap,
+    gathered,
+)
 from jaxnets.scores.overlaps import assigned, groups, pairs, rounds
 
 Number: TypeAlias = float | int
@@ -58,8 +64,8 @@ class Curve(NamedTuple):
 
 
 def average_precision(
-    truth: Sequence[Truth],
-    detections: Sequence[Detections],
+    truth: Sequence[ImageTruth],
+    detections: Sequence[ImageDetections],
     classes: int,
     *,
     of: Overlap = "boxes",
@@ -191,7 +197,7 @@ def top_scored(
     Args:
         detections: Of all images.
         classes: Number of classes.
-        limit: Detections that an image and class may have.
+        limit: ImageDetections that an image and class may have.
     """
     group = groups(detections, classes)
     order = np.lexsort((-detections.score, group))
@@ -211,7 +217,7 @@ def true_positives(
     Args:
         match: Objects by detection and threshold, of `assigned`.
         ignored: Objects that do not count; what they are matched with does not either.
-        outside: Detections that do not count if they match nothing.
+        outside: ImageDetections that do not count if they match nothing.
     """
     matched = match >= 0
     void = matched & np.append(ignored, False)[match]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxnets.scores.detection import interpolated, top_scored, true_positives
-from jaxnets.scores.objects import Detections, Overlap, Truth, gathered
+from jaxnets.scores.objects import ImageDetections, ImageTruth, Overlap, gathered
 from jaxnets.scores.overlaps import Pairs, assigned, groups, pairs, rounds
 
 KINDS = ("class", "place", "both", "duplicate", "background", "missed")
@@ -42,8 +42,8 @@ class ErrorBreakdown(NamedTuple):
 
 
 def error_breakdown(
-    truth: Sequence[Truth],
-    detections: Sequence[Detections],
+    truth: Sequence[ImageTruth],
+    detections: Sequence[ImageDetections],
     classes: int,
     *,
     of: Overlap = "boxes",
@@ -54,7 +54,7 @@ def error_breakdown(
     """Returns the kinds of errors of a detector and what each one costs.
 
     Args:
-        truth: One record an image. Detections of ignored objects are no errors.
+        truth: One record an image. ImageDetections of ignored objects are no errors.
         detections: One record an image, in the same order.
         classes: Number of classes.
         of: Compare boxes or masks.

@@ -20,7 +20,7 @@ Overlap: TypeAlias = Literal["boxes", "masks"]
 """What overlaps are computed of."""
 
 
-class Truth(NamedTuple):
+class ImageTruth(NamedTuple):
     """The annotated objects of one image."""
 
     boxes: Float[np.ndarray, "n 4"]
@@ -31,7 +31,7 @@ class Truth(NamedTuple):
     masks: Sequence[RunLengths] | None = None
 
 
-class Detections(NamedTuple):
+class ImageDetections(NamedTuple):
     """What a model detected in one image, in any order."""
 
     boxes: Float[np.ndarray, "n 4"]
@@ -46,7 +46,7 @@ def truth_of_batch(
     present: Bool[np.ndarray, "b n"],
     ignore: Bool[np.ndarray, "b n"] | None = None,
     masks: Bool[np.ndarray, "b n h w"] | None = None,
-) -> list[Truth]:
+) -> list[ImageTruth]:
     """Returns the objects of each image of a padded batch.
 
     Args:
@@ -57,7 +57,7 @@ def truth_of_batch(
         masks: In the size of the image. None: boxes only.
     """
     return [
-        Truth(
+        ImageTruth(
             boxes[i, rows],
             labels[i, rows],
             None if ignore is None else ignore[i, rows],
@@ -74,7 +74,7 @@ def detections_of_batch(
     labels: Int[np.ndarray, "b n"],
     present: Bool[np.ndarray, "b n"],
     masks: Bool[np.ndarray, "b n h w"] | None = None,
-) -> list[Detections]:
+) -> list[ImageDetections]:
     """Returns the detections in each image of a padded batch.
 
     Args:
@@ -85,7 +85,7 @@ def detections_of_batch(
         masks: In the size of the image. None: boxes only.
     """
     return [
-        Detections(
+        ImageDetections(
             boxes[i, rows],
             scores[i, rows],
             labels[i, rows],
@@ -113,8 +113,8 @@ class Objects(NamedTuple):
 
 
 def gathered(
-    truth: Sequence[Truth],
-    detections: Sequence[Detections],
+    truth: Sequence[ImageTruth],
+    detections: Sequence[ImageDetections],
     classes: int,
     of: Overlap,
 ) -> tuple[Objects, Objects]:
@@ -142,7 +142,10 @@ def gathered(
 
 
 def _joined(
-    kind: str, rows: Sequence[Truth] | Sequence[Detections], classes: int, of: Overlap
+    kind: str,
+    rows: Sequence[ImageTruth] | Sequence[ImageDetections],
+    classes: int,
+    of: Overlap,
 ) -> Objects:
     """All objects or detections in one table."""
     for image, row in enumerate(rows):
@@ -154,7 +157,7 @@ def _joined(
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     ignore, score = np.zeros(len(boxes), bool), np.zeros(len(boxes))
     if kind == "object":
-        every = [row for row in rows if isinstance(row, Truth)]
+        every = [row for row in rows if isinstance(row, ImageTruth)]
         area = _column([_area(row) for row in every], np.float64)
         flags = [
             np.zeros(len(row.labels)) if row.ignore is None else row.ignore
@@ -164,7 +167,7 @@ def _joined(
     else:
         if masks:
             area = run_lengths.areas(masks).astype(np.float64)
-        values = [row.scores for row in rows if isinstance(row, Detections)]
+        values = [row.scores for row in rows if isinstance(row, ImageDetections)]
         score = _column(values, np.float64)
     label = _column([row.labels for row in rows], np.int64)
     made = Objects(image, label, boxes, area, ignore, score, masks)
@@ -172,7 +175,7 @@ def _joined(
     return made
 
 
-def _area(row: Truth) -> np.ndarray:
+def _area(row: ImageTruth) -> np.ndarray:
     """The area that decides which range an object is in."""
     if row.area is not None:
         return row.area
@@ -187,7 +190,9 @@ def _column(
     return np.concatenate([np.zeros((0, *shape), dtype), *values]).astype(dtype)
 
 
-def _check_shapes(kind: str, image: int, row: Truth | Detections, of: Overlap) -> None:
+def _check_shapes(
+    kind: str, image: int, row: ImageTruth | ImageDetections, of: Overlap
+) -> None:
     """Every column of a record has as many rows as it has labels."""
     rows = len(row.labels)
     for name, value in row._asdict().items():

@@ -116,7 +116,7 @@ class Rounds(NamedTuple):
     """Pairs in the order of a greedy assignment, to be assigned for many thresholds.
 
     Round r holds the pairs of the r-th detection of every image and class, counting
-    only detections with a pair. Detections of a round share no object.
+    only detections with a pair. ImageDetections of a round share no object.
     """
 
     pairs: Pairs  # sorted by round
@@ -149,7 +149,7 @@ def assigned(
 ) -> Int[np.ndarray, "n k"]:
     """Returns the object of each detection for each threshold; -1: it has none.
 
-    Detections choose in the order of their scores, within each image and class. A
+    ImageDetections choose in the order of their scores, within each image and class. A
     detection takes the free object with the largest overlap, of several the last one,
     and an ignored object only if no other is left. Crowds are never used up.
 

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxnets.scores.detection import Curve
-from jaxnets.scores.objects import Detections, Truth, gathered
+from jaxnets.scores.objects import ImageDetections, ImageTruth, gathered
 from jaxnets.scores.overlaps import pairs
 
 
@@ -37,8 +37,8 @@ class VocPrecision(NamedTuple):
 
 
 def voc_average_precision(
-    truth: Sequence[Truth],
-    detections: Sequence[Detections],
+    truth: Sequence[ImageTruth],
+    detections: Sequence[ImageDetections],
     classes: int,
     *,
     threshold: float | int = 0.5,

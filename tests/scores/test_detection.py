@@ -15,8 +15,8 @@ from jaxnets.scores.detection import (
     summary,
 )
 from jaxnets.scores.objects import (
-    Detections,
-    Truth,
+    ImageDetections,
+    ImageTruth,
     detections_of_batch,
     truth_of_batch,
 )
@@ -49,7 +49,7 @@ def records(value, *, masks=False):
         own = [row for row in value["truth"] if row["image"] == image]
         found = [row for row in value["detections"] if row["image"] == image]
         truth.append(
-            Truth(
+            ImageTruth(
                 table(own, "box", (-1, 4)).astype(float),
                 table(own, "label").astype(int),
                 table(own, "crowd").astype(bool),
@@ -58,7 +58,7 @@ def records(value, *, masks=False):
             )
         )
         detections.append(
-            Detections(
+            ImageDetections(
                 table(found, "box", (-1, 4)).astype(float),
                 table(found, "score").astype(float),
                 table(found, "label").astype(int),
@@ -106,13 +106,13 @@ def test_every_precision_and_recall_is_that_of_pycocotools(of):
 
 def one(box, label=0, **more):
     boxes = np.array([box], float)
-    return Truth(boxes, np.array([label]), **more)
+    return ImageTruth(boxes, np.array([label]), **more)
 
 
 def found(boxes, scores, labels=None):
     boxes = np.array(boxes, float).reshape(-1, 4)
     labels = np.zeros(len(boxes), int) if labels is None else np.array(labels)
-    return Detections(boxes, np.array(scores, float), labels)
+    return ImageDetections(boxes, np.array(scores, float), labels)
 
 
 def test_a_range_without_objects_has_no_score():
@@ -123,7 +123,7 @@ def test_a_range_without_objects_has_no_score():
     assert have["ap_medium"] is have["ap_large"] is have["ar_large"] is None
     assert result.objects.tolist() == [[1, 1, 0, 0], [0] * 4, [0] * 4]
     np.testing.assert_allclose(per_class(result), [1, np.nan, np.nan])
-    empty = [Truth(np.zeros((0, 4)), np.zeros(0, int))]
+    empty = [ImageTruth(np.zeros((0, 4)), np.zeros(0, int))]
     for detected in (found([], []), detections[0]):
         assert set(summary(average_precision(empty, [detected], 1)).values()) == {None}
 
@@ -143,7 +143,7 @@ def test_the_first_number_follows_the_largest_limit():
 def test_precision_and_recall_by_hand():
     # Right, wrong, right, of three objects: precision 1, 1/2, 2/3; recall 1/3, 2/3.
     corners = [[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]
-    truth = [Truth(np.array(corners, float), np.zeros(3, int))]
+    truth = [ImageTruth(np.array(corners, float), np.zeros(3, int))]
     boxes = [corners[0], [90, 90, 99, 99], corners[1]]
     detections = [found(boxes, [0.9, 0.8, 0.7])]
     result = average_precision(truth, detections, 1)
@@ -160,7 +160,7 @@ def test_precision_and_recall_by_hand():
 def test_of_equally_near_objects_the_later_one_is_taken():
     # The first detection is as near to both; the second one fits one of them only.
     both = np.array([[0, 2, 10, 12], [0, 8, 10, 18]], float)
-    truth = [Truth(both, np.zeros(2, int))]
+    truth = [ImageTruth(both, np.zeros(2, int))]
     for second, expected in ((both[0], 1), (both[1], 51 / 101)):
         detections = [found([[0, 5, 10, 15], second], [0.9, 0.8])]
         result = average_precision(truth, detections, 1)

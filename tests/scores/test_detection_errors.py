@@ -9,7 +9,7 @@ import pytest
 from jaxnets.scores import detection
 from jaxnets.scores.detection import average_precision, summary
 from jaxnets.scores.detection_errors import KINDS, error_breakdown
-from jaxnets.scores.objects import Detections, Truth
+from jaxnets.scores.objects import ImageDetections, ImageTruth
 from tests.golden.detection_sets import random_set
 from tests.scores.test_detection import records
 
@@ -26,7 +26,7 @@ def test_counts_and_gains_are_those_of_tidecv(seed, monkeypatch):
     # Its recalls are i / 100, those of COCO 0.01 i: a few of them round differently.
     monkeypatch.setattr(detection, "RECALLS", np.arange(101) / 100)
     truth, detections, classes = records(random_set(int(seed)))
-    truth = [Truth(t.boxes[~t.ignore], t.labels[~t.ignore]) for t in truth]
+    truth = [ImageTruth(t.boxes[~t.ignore], t.labels[~t.ignore]) for t in truth]
     have, golden = error_breakdown(truth, detections, classes), GOLDEN[seed]
     assert have.precision == pytest.approx(golden["ap"], abs=1e-9)
     assert have.counts == {kind: golden["counts"][SHORT[kind]] for kind in KINDS}
@@ -39,7 +39,7 @@ def test_one_error_of_each_kind():
     # Ten objects of class 0 side by side, one of class 1; detections from the surest.
     corner = np.arange(10) * 50.0
     objects = np.stack([corner, corner, corner + 20, corner + 20], axis=1)
-    truth = [Truth(objects, np.array([0] * 9 + [1]))]
+    truth = [ImageTruth(objects, np.array([0] * 9 + [1]))]
     shifted = objects + np.array([0, 10, 0, 10])  # overlap 1/3
     boxes = [
         objects[0],  # right
@@ -50,7 +50,7 @@ def test_one_error_of_each_kind():
         [900, 0, 920, 20],  # nothing is near
     ]
     labels, scores = np.array([0, 0, 1, 0, 1, 0]), np.linspace(0.9, 0.4, 6)
-    have = error_breakdown(truth, [Detections(np.array(boxes), scores, labels)], 2)
+    have = error_breakdown(truth, [ImageDetections(np.array(boxes), scores, labels)], 2)
     assert have.counts == dict(
         zip(KINDS, (1, 1, 1, 1, 1, 7), strict=True)  # 10 - right, class and place
     )
@@ -67,13 +67,13 @@ def test_one_error_of_each_kind():
 def test_perfect_detections_have_no_error_and_no_objects_no_precision():
     truth, _, classes = records(random_set(4))
     perfect = [
-        Detections(t.boxes, np.linspace(0.9, 0.1, len(t.labels)), t.labels)
+        ImageDetections(t.boxes, np.linspace(0.9, 0.1, len(t.labels)), t.labels)
         for t in (row._replace(ignore=None) for row in truth)
     ]
     have = error_breakdown([t._replace(ignore=None) for t in truth], perfect, classes)
     assert not any(have.counts.values())
     assert have.precision == pytest.approx(1)
-    empty = Truth(np.zeros((0, 4)), np.zeros(0, int))
+    empty = ImageTruth(np.zeros((0, 4)), np.zeros(0, int))
     have = error_breakdown([empty] * len(truth), perfect, classes)
     assert have.precision is None
     assert set(have.gains.values()) == {None}

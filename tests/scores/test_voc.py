@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxnets.scores.objects import Detections, Truth
+from jaxnets.scores.objects import ImageDetections, ImageTruth
 from jaxnets.scores.voc import voc_average_precision
 from tests.golden.detection_sets import random_set
 from tests.scores.test_detection import found, one, records
@@ -56,11 +56,11 @@ def corners(rows, *, inclusive):
 
 def sample(*, inclusive=True):
     truth = [
-        Truth(corners(rows, inclusive=inclusive), np.zeros(len(rows), int))
+        ImageTruth(corners(rows, inclusive=inclusive), np.zeros(len(rows), int))
         for rows in OBJECTS
     ]
     detections = [
-        Detections(
+        ImageDetections(
             corners([row[1:] for row in rows], inclusive=inclusive),
             np.array([row[0] for row in rows]),
             np.zeros(len(rows), int),
@@ -137,7 +137,7 @@ def test_difficult_objects_do_not_count_and_the_overlap_must_be_above():
     assert result.curves[0].precision.size == 0
     assert voc_average_precision([one(box)], [found([half], [1])], 1).mean == 0
     # A second detection of an object is wrong, even if another one is near enough.
-    pair = Truth(np.array([box, [0, 1, 10, 11]], float), np.zeros(2, int))
+    pair = ImageTruth(np.array([box, [0, 1, 10, 11]], float), np.zeros(2, int))
     result = voc_average_precision([pair], found_twice, 2)
     assert result.curves[0].precision.tolist() == [1, 0.5]
     np.testing.assert_array_equal(result.per_class, [0.5, np.nan])
