@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.data.shapes.dataset import instance_masks, shapes
+from jaxnets.data.shapes.dataset import shapes
+from jaxnets.data.shapes.segments import instance_masks
 from jaxnets.ops.masks import mask_targets, pasted
 
 REFERENCES = Path(__file__).parents[1] / "golden/detectors/references.npz"
